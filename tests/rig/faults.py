@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Faults of processes, and waiting for what they lead to."""
+
+import contextlib
+import os
+import signal
+import time
+
+
+def start_time(pid):
+    """When the process started, in clock ticks since boot: with the pid, its identity. None when
+    there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def state(pid):
+    """The state letter of a process ("R", "S", "T" for stopped, "Z" ...), None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_zombie(pid):
+    """Whether the process has ended and only waits for its parent to notice."""
+    return state(pid) in (None, "Z", "X")
+
+
+def wait_until(condition, timeout=10, what="condition", interval=0.01):
+    """Waits until `condition()` is true and returns its value."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come about in {timeout} s")
+        time.sleep(interval)
+    return value
+
+
+def wait_gone(pid, timeout=10):
+    """Waits until the process has ended (a zombie has)."""
+    wait_until(lambda: is_zombie(pid), timeout, f"end of process {pid}")
+
+
+def kill(pid, wait=True, how=signal.SIGKILL):
+    """Kills a process; one that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, how)
+    if wait:
+        wait_gone(pid)
+
+
+def stop(pid):
+    """Stops a process as a debugger or an overloaded host does, and waits until it stands."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state(pid) in ("T", "t", None), what=f"stop of process {pid}")
+
+
+def cont(pid):
+    """Lets a stopped process go on; one that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """with faults.stopped(pid): the process stands still inside."""
+    stop(pid)
+    try:
+        yield
+    finally:
+        cont(pid)
