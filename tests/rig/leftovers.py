@@ -98,7 +98,7 @@ def _namespaces():
 def _strays():
     """Names that say godwit in places where programs put things in passing."""
     return {str(path) for base in ("/dev/shm", "/tmp", "/var/tmp", "/run")
-            for path in pathlib.Path(base).glob("*godwit*")}
+            for path in pathlib.Path(base).glob("*godwit*") if str(path) != hosts.LOCK}
 
 
 def snapshot(net=None, dirs=()):
