@@ -178,8 +178,8 @@ gsize gw_link_tls_get_queued (const GwLinkTls *tls);
 /* The kernel's smoothed round-trip time, 0 when unknown. */
 guint gw_link_tls_get_rtt_us (const GwLinkTls *tls);
 
-/* Sets the options of a connected TCP socket: no Nagle, small unsent part, keep-alive, a limit on
- * unacknowledged time. */
+/* Sets the options of a connected TCP socket: no Nagle, small unsent part, keep-alive.  No
+ * TCP_USER_TIMEOUT: it would also end a connection whose reader is slow. */
 void gw_link_socket_tune (int fd);
 
 #endif

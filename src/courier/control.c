@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "courier.h"
+
+#include <errno.h>
+#include <json-glib/json-glib.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LINE_MAX_BYTES 1024       /* of a command */
+#define OUT_MAX_BYTES (256 * 1024) /* events that the agent did not read */
+
+struct _GwControl {
+    int fd;
+    GString *out;
+    char in[LINE_MAX_BYTES];
+    gsize in_len;
+    GQueue commands; /* GINT_TO_POINTER (GwCommand) */
+};
+
+static const struct {
+    const char *name;
+    GwCommand command;
+} command_table[] = {
+    { "stats", GW_COMMAND_STATS },
+    { "probe", GW_COMMAND_PROBE },
+    { "spool", GW_COMMAND_SPOOL },
+    { "quit", GW_COMMAND_QUIT },
+};
+
+GwControl *
+gw_control_new (int fd)
+{
+    GwControl *control = g_new0 (GwControl, 1);
+    control->fd = fd;
+    control->out = g_string_new (NULL);
+    g_queue_init (&control->commands);
+    return control;
+}
+
+void
+gw_control_free (GwControl *control)
+{
+    if (control == NULL)
+        return;
+    gw_fd_clear (&control->fd);
+    g_string_free (control->out, TRUE);
+    g_queue_clear (&control->commands);
+    g_free (control);
+}
+
+void
+gw_control_fill (const GwControl *control, struct pollfd *ret_poll)
+{
+    short events = (short) (POLLIN | (control->out->len > 0 ? POLLOUT : 0));
+    *ret_poll = (struct pollfd){ .fd = control->fd, .events = events };
+}
+
+/* --- commands ------------------------------------------------------------------------------------ */
+
+static GwCommand
+find_command (const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS (command_table); i++)
+        if (g_strcmp0 (command_table[i].name, name) == 0)
+            return command_table[i].command;
+    return GW_COMMAND_NONE;
+}
+
+static gboolean
+take_line (GwControl *control, const char *line, gsize len, GError **error)
+{
+    g_autoptr (JsonParser) parser = json_parser_new ();
+    if (!json_parser_load_from_data (parser, line, (gssize) len, NULL) ||
+        !JSON_NODE_HOLDS_OBJECT (json_parser_get_root (parser)))
+        return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent sent a line that is no JSON object");
+    JsonNode *node =
+        json_object_get_member (json_node_get_object (json_parser_get_root (parser)), "command");
+    const char *name = node != NULL && JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
+    GwCommand command = find_command (name);
+    if (command == GW_COMMAND_NONE)
+        gw_control_say (control, "unknown-command", "command", name, NULL);
+    else
+        g_queue_push_tail (&control->commands, GINT_TO_POINTER (command));
+    return TRUE;
+}
+
+static gboolean
+take_lines (GwControl *control, GError **error)
+{
+    char *newline;
+    while ((newline = memchr (control->in, '\n', control->in_len)) != NULL) {
+        gsize len = (gsize) (newline - control->in);
+        if (!take_line (control, control->in, len, error))
+            return FALSE;
+        control->in_len -= len + 1;
+        memmove (control->in, newline + 1, control->in_len);
+    }
+    if (control->in_len == sizeof control->in)
+        return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent sent a line of more than %d bytes",
+                        LINE_MAX_BYTES);
+    return TRUE;
+}
+
+static gboolean
+read_lines (GwControl *control, GError **error)
+{
+    gssize n = recv (control->fd, control->in + control->in_len,
+                     sizeof control->in - control->in_len, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return TRUE;
+    if (n <= 0)
+        return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent closed the control socket");
+    control->in_len += (gsize) n;
+    return take_lines (control, error);
+}
+
+/* FALSE when the agent reads no more. */
+static gboolean
+write_lines (GwControl *control)
+{
+    while (control->out->len > 0) {
+        gssize n = send (control->fd, control->out->str, control->out->len,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR;
+        g_string_erase (control->out, 0, n);
+    }
+    return TRUE;
+}
+
+gboolean
+gw_control_step (GwControl *control, GError **error)
+{
+    if (!read_lines (control, error))
+        return FALSE;
+    if (!write_lines (control) || control->out->len > OUT_MAX_BYTES)
+        return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent does not read the control socket");
+    return TRUE;
+}
+
+GwCommand
+gw_control_next (GwControl *control)
+{
+    return (GwCommand) GPOINTER_TO_INT (g_queue_pop_head (&control->commands));
+}
+
+/* --- events -------------------------------------------------------------------------------------- */
+
+void
+gw_control_say (GwControl *control, const char *event, ...)
+{
+    g_autoptr (JsonObject) object = json_object_new ();
+    g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+    json_object_set_string_member (object, "event", event);
+    va_list args;
+    va_start (args, event);
+    const char *key;
+    while ((key = va_arg (args, const char *)) != NULL) {
+        const char *value = va_arg (args, const char *);
+        if (value != NULL)
+            json_object_set_string_member (object, key, value);
+    }
+    va_end (args);
+    json_node_set_object (node, object);
+    g_autofree char *json = json_to_string (node, FALSE);
+    gw_control_say_json (control, json);
+}
+
+void
+gw_control_say_json (GwControl *control, const char *json)
+{
+    g_string_append (control->out, json);
+    g_string_append_c (control->out, '\n');
+    (void) write_lines (control); /* the next step notices a dead agent */
+}
+
+void
+gw_control_drain (GwControl *control, guint ms)
+{
+    gint64 deadline_us = gw_deadline_ms (ms);
+    while (write_lines (control) && control->out->len > 0) {
+        struct pollfd p = { .fd = control->fd, .events = POLLOUT };
+        guint left_ms = gw_deadline_left_ms (deadline_us);
+        if (left_ms == 0 || poll (&p, 1, (int) left_ms) < 0)
+            return;
+    }
+}
