@@ -8,8 +8,8 @@
  * functions are called there, and all callbacks are called there, from sources of that context.
  *
  * States.  connecting -> greeting -> negotiating -> ready -> closed, by the state kit; every state
- * may end in closed, and closed is final.  What gw_qmp_connect() returns is ready.  Whoever wants to
- * talk again after the connection ended makes a new GwQmp.
+ * may end in closed, and closed is final.  What gw_qmp_connect() returns is ready.  Whoever wants
+ * to talk again after the connection ended makes a new GwQmp.
  *
  * Reading.  What QEMU sends is cut into messages by a scanner that looks at every byte once, in
  * whatever pieces it arrives, and holds at most GW_QMP_MESSAGE_MAX bytes.  The scanner refuses what
@@ -127,14 +127,15 @@ JsonNode *gw_qmp_call_fd (GwQmp *qmp, GwQmpCommand command, JsonObject *argument
 /* `reply` (transfer none) is NULL when `error` is set, and the other way round. */
 typedef void (*GwQmpReplyFn) (JsonNode *reply, const GError *error, gpointer user_data);
 
-/* Sends without waiting.  `fn` (may be NULL) is called exactly once, later, from the context or from
- * gw_qmp_free(), with the reply or what went wrong; also when the command was refused here.  The
- * row's time limit holds. */
+/* Sends without waiting.  `fn` (may be NULL) is called exactly once, later, from the context or
+ * from gw_qmp_free(), with the reply or what went wrong; also when the command was refused here.
+ * The row's time limit holds.  A callback that gets the cause `aborted` must not send again. */
 void gw_qmp_send (GwQmp *qmp, GwQmpCommand command, JsonObject *arguments, GwQmpReplyFn fn,
                   gpointer user_data);
 
 /* `data` is never NULL (transfer none); `at_us` is QEMU's own time stamp: wall clock of its host,
- * microseconds since 1970, 0 when the event has none. */
+ * microseconds since 1970, 0 when the event has none.  Events that come while there is no function
+ * are not kept: set it first, then ask QEMU for the state. */
 typedef void (*GwQmpEventFn) (const char *event, JsonObject *data, gint64 at_us,
                               gpointer user_data);
 void gw_qmp_set_event_fn (GwQmp *qmp, GwQmpEventFn fn, gpointer user_data);
