@@ -14,17 +14,15 @@ sys.dont_write_bytecode = True
 import rig  # noqa: E402  (the path comes first)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    """Runs a test; what the rig misses becomes a skip with its reason."""
-    names = pyfuncitem._fixtureinfo.argnames
-    try:
-        pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    except rig.Missing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
-    return True
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Turns what the rig misses, in a test or in its fixtures, into a skip with its reason."""
+    outcome = yield
+    missing = call.excinfo and call.excinfo.errisinstance(rig.Missing)
+    if missing and not os.environ.get("CI"):
+        report = outcome.get_result()
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {call.excinfo.value}")
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 """The rig of the end-to-end tests; README.md beside this file shows how to use it."""
 
 from . import disk, faults, hosts, leftovers, ram
-from .godwit import Agent, Done, Migration, godwit, migrate, start_migrate
 from .guest import Guest, Load
 from .hosts import Host, Net
 from .native import Native, native_migrate
 from .paths import Missing
+from .programs import Agent, Done, Migration, godwit, migrate, start_godwit, start_migrate
 from .qmp import Qmp, QmpError
 from .report import GuestError, Report, Status
 from .tick import Jitter, Move, Tick, Ticks
@@ -14,4 +14,4 @@ from .tick import Jitter, Move, Tick, Ticks
 __all__ = ["Agent", "Done", "Guest", "GuestError", "Host", "Jitter", "Load", "Migration", "Missing",
            "Move", "Native", "Net", "Qmp", "QmpError", "Report", "Status", "Tick", "Ticks", "disk",
            "faults", "godwit", "hosts", "leftovers", "migrate", "native_migrate", "ram",
-           "start_migrate"]
+           "start_godwit", "start_migrate"]

@@ -75,6 +75,7 @@ class Guest:
         self.directory = pathlib.Path(directory).absolute()
         self.process = None
         self.pid = None
+        self._began = (0, 0)  # report lines and time at start()
         if len(str(self.directory / "monitor.sock")) > SOCKET_PATH_MAX:
             raise ValueError(f"{self.directory} is too long for sockets in it")
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -138,6 +139,9 @@ class Guest:
     def start(self, incoming=False, paused=False):
         """Starts QEMU; `incoming` has it wait for a migration (defer), `paused` hold the guest."""
         argv = self.argv + (["-incoming", "defer"] if incoming else []) + (["-S"] if paused else [])
+        self._began = (len(self.report.lines), self.ticks.mark())
+        for name in ("qmp.sock", "monitor.sock"):
+            (self.directory / name).unlink(missing_ok=True)  # of a QEMU that was killed here
         self.process = self.host.popen(argv, log=self.directory / "qemu.log")
         self.pid = self.process.pid
         return self
@@ -146,7 +150,7 @@ class Guest:
         """Waits until the guest is up, has filled its memory and ticks."""
         try:
             self._wait_report(lambda text: text.startswith("READY "), timeout)
-            self.ticks.wait_side(self.side, ticks, timeout)
+            self.ticks.wait_side(self.side, ticks, timeout, self._began[1])
         except (GuestError, TimeoutError) as error:
             raise GuestError(f"{error}\nqemu: {self.log_tail('qemu.log')}\n"
                              f"console: {self.log_tail('console.log')}") from error
@@ -157,7 +161,7 @@ class Guest:
         """Like report.wait(), but notices a QEMU that ends."""
         for _ in range(timeout * 2):
             try:
-                return self.report.wait(predicate, 0.5)
+                return self.report.wait(predicate, 0.5, self._began[0])
             except GuestError:
                 if self.process and self.process.poll() is not None:
                     raise GuestError(f"QEMU ended with status {self.process.returncode}") from None

@@ -107,7 +107,7 @@ def snapshot(net=None, dirs=()):
     dirs = [pathlib.Path(d).absolute() for d in dirs]
     unix = _unix_sockets(pathlib.Path("/proc/net/unix").read_text("utf-8", "replace"), dirs)
     host_unix, tcp = _on_hosts(ends)
-    return Snapshot(_processes(dirs, {host.inode for host in hosts}), unix | host_unix, tcp,
+    return Snapshot(_processes(dirs, {host.inode for host in ends}), unix | host_unix, tcp,
                     _files(dirs), _mounts(dirs), _namespaces(), _strays())
 
 

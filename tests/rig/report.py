@@ -53,6 +53,7 @@ class Report:
         self._wake, waker = socket.socketpair()
         self._selector.register(waker, selectors.EVENT_READ, self._drain_wake(waker))
         self._made = []      # paths of the sockets that were made here
+        self._sides = set()  # where the guest may be
         self._paths = {}     # path: side, of those not connected
         self._heard = None   # (side, connection) that spoke last
         self._changed = threading.Condition()
@@ -85,6 +86,7 @@ class Report:
 
     def listen(self, side, path):
         """Accepts at `path` whatever QEMU connects there; when this returns, one may start."""
+        self._sides.add(side)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen(16)
@@ -95,6 +97,7 @@ class Report:
 
     def follow(self, side, path):
         """Connects to `path` as soon as a QEMU listens there, and again after it has gone."""
+        self._sides.add(side)
         self._paths[str(path)] = side
         self._wake.send(b"x")
 
@@ -201,7 +204,7 @@ class Report:
     def _send(self, text, timeout):
         """Sends a line to the side where the guest is. After a move the side that spoke last may be
         the old one, so with more than one side wait for a fresh line."""
-        if len({line.side for line in self.lines}) != 1:
+        if len(self._sides) > 1 or self._heard is None:
             self.wait(lambda line: True, timeout, len(self.lines))
         with self._changed:
             connection = self._heard[1]
