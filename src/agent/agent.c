@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The agent: its jobs, its threads. */
+#include "agent-internal.h"
+
+#include <unistd.h>
+
+struct _GwAgent {
+    GwHostConfig *config;
+    GCancellable *stopping;
+
+    GMutex lock; /* guards jobs, n_threads */
+    GCond changed;
+    GPtrArray *jobs; /* GwJob, in the order of starting */
+    guint n_threads; /* of jobs and connections */
+
+    char *socket_path;
+    GSocket *listener;
+    GThread *acceptor;
+};
+
+GwAgent *
+gw_agent_new (const GwHostConfig *config)
+{
+    GwAgent *agent = g_new0 (GwAgent, 1);
+    agent->config = gw_host_config_copy (config);
+    agent->stopping = g_cancellable_new ();
+    agent->jobs = g_ptr_array_new_with_free_func ((GDestroyNotify) gw_job_unref);
+    g_mutex_init (&agent->lock);
+    g_cond_init (&agent->changed);
+    return agent;
+}
+
+const GwHostConfig *
+gw_agent_get_config (const GwAgent *agent)
+{
+    return agent->config;
+}
+
+/* --- threads ------------------------------------------------------------------------------------------- */
+
+static gboolean
+enter_thread (GwAgent *agent, guint max)
+{
+    g_mutex_lock (&agent->lock);
+    gboolean ok = agent->n_threads < max;
+    if (ok)
+        agent->n_threads++;
+    g_mutex_unlock (&agent->lock);
+    return ok;
+}
+
+static void
+leave_thread (GwAgent *agent)
+{
+    g_mutex_lock (&agent->lock);
+    agent->n_threads--;
+    g_cond_broadcast (&agent->changed);
+    g_mutex_unlock (&agent->lock);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    GwAgent *agent;
+    GwJob *job;
+} JobThread;
+
+static gpointer
+run_job (gpointer user_data)
+{
+    g_autofree JobThread *thread = user_data;
+    gw_job_run (thread->job);
+    gw_job_unref (thread->job);
+    leave_thread (thread->agent);
+    return NULL;
+}
+
+static gboolean
+is_done (GwJob *job)
+{
+    g_autoptr (JsonObject) report = gw_job_get_report (job);
+    return report != NULL;
+}
+
+/* With the lock held: forgets the oldest finished jobs. */
+static void
+trim_jobs (GwAgent *agent)
+{
+    for (guint i = 0; agent->jobs->len > GW_AGENT_JOBS_KEPT && i < agent->jobs->len;) {
+        if (is_done (agent->jobs->pdata[i]))
+            g_ptr_array_remove_index (agent->jobs, i);
+        else
+            i++;
+    }
+}
+
+/* With the lock held. */
+static gboolean
+is_moving (GwAgent *agent, const char *vm)
+{
+    for (guint i = 0; i < agent->jobs->len; i++) {
+        GwJob *job = agent->jobs->pdata[i];
+        if (!is_done (job) && g_strcmp0 (gw_job_get_vm (job), vm) == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean
+add_job (GwAgent *agent, GwJob *job, const char *vm, GError **error)
+{
+    g_mutex_lock (&agent->lock);
+    gboolean is_busy = is_moving (agent, vm);
+    if (!is_busy) {
+        trim_jobs (agent);
+        g_ptr_array_add (agent->jobs, gw_job_ref (job));
+        agent->n_threads++;
+    }
+    g_mutex_unlock (&agent->lock);
+    return !is_busy || gw_fail (error, GW_CAUSE_VM_BUSY, "'%s' is being moved already", vm);
+}
+
+GwJob *
+gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn, gpointer user_data,
+                    GError **error)
+{
+    g_autoptr (GwJob) job = gw_job_new (plan, agent->config);
+    gw_job_set_progress_fn (job, fn, user_data);
+    if (!add_job (agent, job, plan->vm, error))
+        return NULL;
+    JobThread *thread = g_new0 (JobThread, 1);
+    *thread = (JobThread) { agent, gw_job_ref (job) };
+    g_thread_unref (g_thread_new ("job", run_job, thread));
+    return g_steal_pointer (&job);
+}
+
+GPtrArray *
+gw_agent_list_jobs (GwAgent *agent)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func ((GDestroyNotify) gw_job_unref);
+    g_mutex_lock (&agent->lock);
+    for (guint i = 0; i < agent->jobs->len; i++)
+        g_ptr_array_add (list, gw_job_ref (agent->jobs->pdata[i]));
+    g_mutex_unlock (&agent->lock);
+    return list;
+}
+
+GwJob *
+gw_agent_find_job (GwAgent *agent, const char *id)
+{
+    g_autoptr (GPtrArray) jobs = gw_agent_list_jobs (agent);
+    for (guint i = 0; i < jobs->len; i++)
+        if (g_strcmp0 (gw_job_get_id (jobs->pdata[i]), id) == 0)
+            return gw_job_ref (jobs->pdata[i]);
+    return NULL;
+}
+
+/* --- connections -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    GwAgent *agent;
+    GIOStream *stream;
+} ConnectionThread;
+
+static gpointer
+serve_connection (gpointer user_data)
+{
+    g_autofree ConnectionThread *thread = user_data;
+    gw_agent_serve (thread->agent, thread->stream);
+    g_object_unref (thread->stream);
+    leave_thread (thread->agent);
+    return NULL;
+}
+
+static void
+start_connection (GwAgent *agent, GSocketConnection *connection)
+{
+    if (!enter_thread (agent, GW_AGENT_CONNECTIONS_MAX)) {
+        g_warning ("%u connections are open; refusing one more", GW_AGENT_CONNECTIONS_MAX);
+        return; /* the caller's unref closes it */
+    }
+    ConnectionThread *thread = g_new0 (ConnectionThread, 1);
+    *thread = (ConnectionThread) { agent, G_IO_STREAM (g_object_ref (connection)) };
+    g_thread_unref (g_thread_new ("connection", serve_connection, thread));
+}
+
+static gpointer
+accept_connections (gpointer user_data)
+{
+    GwAgent *agent = user_data;
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    g_main_context_push_thread_default (context);
+    while (!g_cancellable_is_cancelled (agent->stopping)) {
+        g_autoptr (GError) error = NULL;
+        g_autoptr (GSocketConnection) connection =
+            gw_rpc_accept (agent->listener, context, G_MAXINT64, agent->stopping, &error);
+        if (connection != NULL)
+            start_connection (agent, connection);
+        else if (gw_error_get_cause (error) != GW_CAUSE_ABORTED) {
+            g_warning ("%s", error->message);
+            (void) gw_wait_ms (context, 50, agent->stopping, NULL); /* out of descriptors, perhaps */
+        }
+    }
+    g_main_context_pop_thread_default (context);
+    return NULL;
+}
+
+gboolean
+gw_agent_listen (GwAgent *agent, const char *path, guint mode, GError **error)
+{
+    g_assert (agent->listener == NULL);
+    g_autofree char *dir = g_path_get_dirname (path);
+    if (g_mkdir_with_parents (dir, 0711) != 0)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "cannot make directory '%s'", dir);
+    agent->listener = gw_rpc_listen_unix (path, mode, error);
+    if (agent->listener == NULL)
+        return FALSE;
+    agent->socket_path = g_strdup (path);
+    agent->acceptor = g_thread_new ("acceptor", accept_connections, agent);
+    return TRUE;
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------- */
+
+void
+gw_agent_stop (GwAgent *agent)
+{
+    g_autoptr (GPtrArray) jobs = gw_agent_list_jobs (agent);
+    g_cancellable_cancel (agent->stopping);
+    if (agent->acceptor != NULL)
+        g_thread_join (g_steal_pointer (&agent->acceptor));
+    if (agent->socket_path != NULL)
+        (void) unlink (agent->socket_path); /* it may have been removed by somebody already */
+    g_clear_pointer (&agent->socket_path, g_free);
+    for (guint i = 0; i < jobs->len; i++)
+        (void) gw_job_abort (jobs->pdata[i]); /* one that is past the turn is finished first */
+    /* every step of a job and every request has a time limit of its own */
+    g_mutex_lock (&agent->lock);
+    while (agent->n_threads > 0)
+        g_cond_wait (&agent->changed, &agent->lock);
+    g_mutex_unlock (&agent->lock);
+}
+
+void
+gw_agent_free (GwAgent *agent)
+{
+    if (agent == NULL)
+        return;
+    gw_agent_stop (agent);
+    g_clear_object (&agent->listener);
+    g_ptr_array_unref (agent->jobs);
+    g_object_unref (agent->stopping);
+    gw_host_config_free (agent->config);
+    g_mutex_clear (&agent->lock);
+    g_cond_clear (&agent->changed);
+    g_free (agent);
+}
+
+GCancellable *
+gw_agent_get_stopping (GwAgent *agent)
+{
+    return agent->stopping;
+}

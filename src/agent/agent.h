@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * agent: godwitd, and the same inside the command when it coordinates a job itself.
+ *
+ * Theory
+ * ------
+ * An agent serves connections (unix sockets, or its standard input and output) and runs jobs.
+ *
+ * Each connection is one thread with a GMainContext of its own, an RPC connection and a local host
+ * (host.h).  Operations of the host are done there, one after the other; what happens on the host
+ * goes back as "event" notifications.  When the connection ends, so does its host: a job that it
+ * opened is closed, and a QEMU that it launched is destroyed unless it was started (the record says
+ * REFUSED then).  A start that is under way when the peer goes away is finished first.
+ *
+ * Each job that runs here (as the source's coordinator) is one thread too.  Connections ask for its
+ * progress, abort it, and fetch its report, but only through the functions of flow.h that may be
+ * called from other threads.  The table of jobs is guarded by a lock that is never held while
+ * anything is waited for.
+ */
+#ifndef GW_AGENT_H
+#define GW_AGENT_H
+
+#include "base.h"
+#include "flow.h"
+#include "host.h"
+
+#define GW_AGENT_SOCKET "/run/godwit/godwitd.sock"
+#define GW_AGENT_CONNECTIONS_MAX 64
+#define GW_AGENT_JOBS_KEPT 100 /* finished jobs that are remembered; their reports are on disk */
+
+typedef struct _GwAgent GwAgent;
+
+GwAgent *gw_agent_new (const GwHostConfig *config);
+/* Ends all connections and jobs first (gw_agent_stop()).  NULL is fine. */
+void gw_agent_free (GwAgent *agent);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwAgent, gw_agent_free)
+
+const GwHostConfig *gw_agent_get_config (const GwAgent *agent);
+
+/* Starts a job in a thread of its own.  NULL with GW_CAUSE_VM_BUSY when this agent moves that VM
+ * already.  (transfer full) */
+GwJob *gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn,
+                           gpointer user_data, GError **error);
+GwJob *gw_agent_find_job (GwAgent *agent, const char *id); /* (transfer full) or NULL */
+GPtrArray *gw_agent_list_jobs (GwAgent *agent);            /* GwJob, (transfer full) */
+
+/* Listens on `path` (removed again by gw_agent_stop()) and serves in threads from now on. */
+gboolean gw_agent_listen (GwAgent *agent, const char *path, guint mode, GError **error);
+/* Serves one connection over `stream` in this thread until it ends. */
+void gw_agent_serve (GwAgent *agent, GIOStream *stream);
+
+/* Aborts the jobs that can be aborted, ends all connections, and waits for both. */
+void gw_agent_stop (GwAgent *agent);
+
+#endif

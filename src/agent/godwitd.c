@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* godwitd: the host agent, as a daemon or (--stdio) for one job over ssh. */
+#include "agent.h"
+
+#include <gio/gunixinputstream.h>
+#include <gio/gunixoutputstream.h>
+#include <glib-unix.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct {
+    char *socket, *state, *config;
+    char **data_addresses;
+    gboolean is_stdio, shows_version;
+} Options;
+
+static gboolean
+parse_options (int argc, char **argv, Options *options, GError **error)
+{
+    char *addresses = NULL;
+    const GOptionEntry entries[] = {
+        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
+          "Serve on the unix socket PATH (" GW_AGENT_SOCKET ")", "PATH" },
+        { "state", 0, 0, G_OPTION_ARG_FILENAME, &options->state,
+          "Keep jobs, records and reports in DIR (/var/lib/godwit)", "DIR" },
+        { "data-address", 0, 0, G_OPTION_ARG_STRING, &addresses,
+          "Receive VMs on these addresses only (all)", "ADDR[,ADDR]" },
+        { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config, "Read this configuration file",
+          "FILE" },
+        { "stdio", 0, 0, G_OPTION_ARG_NONE, &options->is_stdio,
+          "Serve one peer on standard input and output", NULL },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &options->shows_version, "Print the version", NULL },
+        { NULL, 0, 0, 0, NULL, NULL, NULL },
+    };
+    g_autoptr (GOptionContext) context = g_option_context_new (NULL);
+    g_option_context_set_summary (context, "The host agent of godwit: receives and sends VMs.");
+    g_option_context_set_description (context, "See godwitd(8).\n");
+    g_option_context_add_main_entries (context, entries, NULL);
+    if (!g_option_context_parse (context, &argc, &argv, error))
+        return gw_error_adopt (error, GW_CAUSE_USAGE);
+    options->data_addresses = addresses != NULL ? g_strsplit (addresses, ",", -1) : NULL;
+    g_free (addresses);
+    if (argc > 1)
+        return gw_fail (error, GW_CAUSE_USAGE, "'%s' is not an option", argv[1]);
+    if (options->is_stdio && options->socket != NULL)
+        return gw_fail (error, GW_CAUSE_USAGE, "--stdio and --socket exclude each other");
+    return TRUE;
+}
+
+static void
+options_clear (Options *options)
+{
+    g_free (options->socket);
+    g_free (options->state);
+    g_free (options->config);
+    g_strfreev (options->data_addresses);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
+static GwHostConfig *
+make_config (Options *options, GError **error)
+{
+    g_autoptr (GwHostConfig) config = gw_host_config_new (options->state);
+    if (options->config != NULL && !gw_host_config_load (config, options->config, error))
+        return NULL;
+    if (options->data_addresses != NULL) {
+        g_strfreev (config->data_addresses);
+        config->data_addresses = g_steal_pointer (&options->data_addresses);
+    }
+    return g_steal_pointer (&config);
+}
+
+static gboolean
+on_signal (gpointer user_data)
+{
+    g_main_loop_quit (user_data);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+serve_socket (GwAgent *agent, const char *path, GError **error)
+{
+    g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+    if (!gw_agent_listen (agent, path, 0600, error))
+        return FALSE;
+    g_unix_signal_add (SIGTERM, on_signal, loop);
+    g_unix_signal_add (SIGINT, on_signal, loop);
+    g_message ("godwitd %s serves on %s", GW_VERSION, path);
+    g_main_loop_run (loop);
+    return TRUE;
+}
+
+/* Standard output belongs to the protocol: whatever else is printed goes to standard error. */
+static void
+serve_stdio (GwAgent *agent)
+{
+    int in = dup (STDIN_FILENO), out = dup (STDOUT_FILENO);
+    (void) dup2 (STDERR_FILENO, STDOUT_FILENO);
+    g_autoptr (GInputStream) input = g_unix_input_stream_new (in, TRUE);
+    g_autoptr (GOutputStream) output = g_unix_output_stream_new (out, TRUE);
+    g_autoptr (GIOStream) stream = g_simple_io_stream_new (input, output);
+    gw_agent_serve (agent, stream);
+}
+
+/* One line an entry, on standard error, whatever the level: standard output may be the protocol's. */
+static GLogWriterOutput
+write_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer user_data)
+{
+    if (level & G_LOG_LEVEL_DEBUG && g_getenv ("G_MESSAGES_DEBUG") == NULL)
+        return G_LOG_WRITER_HANDLED;
+    for (gsize i = 0; i < n_fields; i++)
+        if (g_strcmp0 (fields[i].key, "MESSAGE") == 0)
+            fprintf (stderr, "godwitd: %s\n", (const char *) fields[i].value);
+    return G_LOG_WRITER_HANDLED;
+}
+
+int
+main (int argc, char **argv)
+{
+    g_auto (Options) options = { 0 };
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GwHostConfig) config = NULL;
+    g_log_set_writer_func (write_log, NULL, NULL);
+    if (!parse_options (argc, argv, &options, &error) ||
+        (config = make_config (&options, &error)) == NULL) {
+        fprintf (stderr, "godwitd: %s\n", error->message);
+        return gw_cause_get_info (gw_error_get_cause (error))->exit_status;
+    }
+    if (options.shows_version) {
+        printf ("godwitd %s\n", GW_VERSION);
+        return 0;
+    }
+    g_autoptr (GwAgent) agent = gw_agent_new (config);
+    if (options.is_stdio)
+        serve_stdio (agent);
+    else if (!serve_socket (agent, options.socket != NULL ? options.socket : GW_AGENT_SOCKET,
+                            &error)) {
+        fprintf (stderr, "godwitd: %s\n", error->message);
+        return 3;
+    }
+    return 0;
+}

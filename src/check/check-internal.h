@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GW_CHECK_INTERNAL_H
+#define GW_CHECK_INTERNAL_H
+
+#include "check.h"
+
+/* The results of one row; the functions below fill in its name and cause. */
+typedef struct {
+    const char *check;
+    GwCause cause;
+    GPtrArray *results;
+} GwCheckSink;
+
+void gw_check_add (GwCheckSink *sink, GwVerdict verdict, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+void gw_check_add_cause (GwCheckSink *sink, GwCause cause, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+/* One function a row of checks.def. */
+#define X(id, name, cause, about) void gw_check_##id (const GwCheckInput *input, GwCheckSink *sink);
+#include "checks.def"
+#undef X
+
+#endif

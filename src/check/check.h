@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * check: what can be known to fail before anything moves.
+ *
+ * Theory
+ * ------
+ * A check is a row of checks.def and a pure function over facts: the VM as it runs, the command line
+ * derived for the destination, the facts of both hosts, and the plan.  It answers ok, warning or
+ * refused, with one sentence that names the values found.  Nothing here asks anybody anything, so a
+ * check can be tested with made-up facts, and the same verdicts come out of `godwit check` and of
+ * the first steps of `godwit migrate`.
+ *
+ * Refused means that the move would certainly fail or harm; it ends with exit status 2 and the cause
+ * of the row, and nothing was touched.  A warning is shown and the move goes on.
+ */
+#ifndef GW_CHECK_H
+#define GW_CHECK_H
+
+#include "base.h"
+#include "model.h"
+
+typedef enum { GW_VERDICT_OK, GW_VERDICT_WARNING, GW_VERDICT_REFUSED } GwVerdict;
+
+typedef struct {
+    const GwPlan *plan;
+    const GwVm *vm;
+    const GwDerived *derived;
+    const GwHostFacts *source, *destination; /* paths of both in the order of derived->needs */
+} GwCheckInput;
+
+typedef struct {
+    const char *check; /* name of the row */
+    GwVerdict verdict;
+    GwCause cause; /* of a refusal */
+    char *text;
+} GwCheckResult;
+
+/* Runs all rows in order.  GPtrArray of GwCheckResult, at least one a row.  (transfer full) */
+GPtrArray *gw_check_run (const GwCheckInput *input);
+/* The first refusal, or NULL. */
+const GwCheckResult *gw_check_find_refusal (const GPtrArray *results);
+/* {"check","verdict","cause","text"} of each.  (transfer full) */
+JsonArray *gw_check_to_json (const GPtrArray *results);
+const char *gw_verdict_name (GwVerdict verdict);
+
+#endif

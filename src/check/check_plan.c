@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the options ask for. */
+#include "check-internal.h"
+
+#include <string.h>
+
+void
+gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
+{
+    const GwPlan *plan = input->plan;
+    guint before = sink->results->len;
+    if (strcmp (plan->postcopy, "now") == 0)
+        gw_check_add (sink, GW_VERDICT_REFUSED,
+                      "--postcopy now: this version moves by precopy only");
+    if (strcmp (plan->disks, "copy") == 0)
+        gw_check_add (sink, GW_VERDICT_REFUSED,
+                      "--disks copy: this version moves VMs whose disks both hosts share");
+    if (plan->timeout_s > 0 && strcmp (plan->on_timeout, "throttle") == 0)
+        gw_check_add (sink, GW_VERDICT_REFUSED,
+                      "--on-timeout throttle: this version has 'stop' and 'abort'");
+    if (plan->n_paths > 1)
+        gw_check_add (sink, GW_VERDICT_WARNING,
+                      "--paths %" G_GINT64_FORMAT ": this version uses one path", plan->n_paths);
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "nothing is asked for that this version lacks");
+}

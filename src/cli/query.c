@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* status, list, abort, history and explain. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    char *agent;
+    gboolean is_json;
+} QueryOptions;
+
+/* -1: go on.  The options that all of these have. */
+static int
+parse (const char *name, int *argc, char ***argv, int min, int max, QueryOptions *options)
+{
+    const GOptionEntry entries[] = {
+        { "agent", 0, 0, G_OPTION_ARG_STRING, &options->agent, "Ask this agent (GODWIT_AGENT)",
+          "unix:PATH" },
+        { "json", 0, 0, G_OPTION_ARG_NONE, &options->is_json, "Print JSON", NULL },
+        { NULL, 0, 0, 0, NULL, NULL, NULL },
+    };
+    return gw_cli_parse (name, entries, argc, argv, min, max);
+}
+
+/* One question to one agent; its answer as an object. */
+static JsonObject *
+ask (const char *address, GwRpcMethod method, const char *job, GError **error)
+{
+    g_autoptr (GwRpc) rpc = gw_cli_connect (address, g_main_context_default (), error);
+    if (rpc == NULL)
+        return NULL;
+    g_autoptr (JsonObject) params = gw_json_new ("job:s", job, NULL);
+    g_autoptr (JsonNode) reply = gw_rpc_call (rpc, method, params, NULL, error);
+    if (reply == NULL)
+        return NULL;
+    return JSON_NODE_HOLDS_OBJECT (reply) ? json_object_ref (json_node_get_object (reply))
+                                          : json_object_new ();
+}
+
+/* Asks every agent and puts the arrays `member` of their answers into one.  An agent that was named
+ * must answer; of the others those that do not are passed over. */
+static JsonArray *
+collect (const QueryOptions *options, GwRpcMethod method, const char *job, const char *member,
+         GError **error)
+{
+    g_autoptr (JsonArray) all = json_array_new ();
+    g_auto (GStrv) agents = gw_cli_list_agents (options->agent);
+    gboolean is_named = options->agent != NULL || g_getenv ("GODWIT_AGENT") != NULL;
+    for (gsize i = 0; agents[i] != NULL; i++) {
+        g_autoptr (GError) failure = NULL;
+        g_autoptr (JsonObject) answer = ask (agents[i], method, job, &failure);
+        JsonArray *part = answer != NULL ? gw_json_peek_array (answer, member) : NULL;
+        if (answer == NULL && is_named) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return NULL;
+        }
+        for (guint k = 0; part != NULL && k < json_array_get_length (part); k++)
+            json_array_add_element (all, json_node_copy (json_array_get_element (part, k)));
+    }
+    return g_steal_pointer (&all);
+}
+
+static void
+print_json (const char *member, JsonArray *list)
+{
+    g_autoptr (JsonObject) object = json_object_new ();
+    json_object_set_array_member (object, member, json_array_ref (list));
+    g_autofree char *text = gw_json_to_text (object, FALSE);
+    printf ("%s\n", text);
+}
+
+/* --- status ------------------------------------------------------------------------------------------------ */
+
+static void
+print_jobs (JsonArray *list)
+{
+    for (guint i = 0; i < json_array_get_length (list); i++) {
+        g_autoptr (GwProgress) progress = gw_struct_from_json (
+            &gw_progress_type, json_array_get_object_element (list, i), NULL);
+        g_autofree char *line = progress != NULL ? gw_render_line (progress) : g_strdup ("?");
+        printf ("%s  %s\n", progress != NULL ? progress->job : "?", line);
+    }
+}
+
+int
+gw_cli_status (int argc, char **argv)
+{
+    QueryOptions options = { 0 };
+    g_autoptr (GError) error = NULL;
+    int status = parse ("status", &argc, &argv, 0, 1, &options);
+    if (status >= 0)
+        return status;
+    const char *job = argc > 0 ? argv[0] : NULL;
+    g_autoptr (JsonArray) list = collect (&options, GW_RPC_JOB_STATUS, job, "jobs", &error);
+    if (list == NULL)
+        return gw_cli_fail (error);
+    if (job != NULL && json_array_get_length (list) == 0) {
+        fprintf (stderr, "godwit: no job '%s' runs here; 'godwit explain %s' tells how it ended\n",
+                 job, job);
+        return 3;
+    }
+    if (options.is_json)
+        print_json ("jobs", list);
+    else if (json_array_get_length (list) == 0)
+        printf ("no job runs here\n");
+    else
+        print_jobs (list);
+    return 0;
+}
+
+/* --- list --------------------------------------------------------------------------------------------------- */
+
+int
+gw_cli_list (int argc, char **argv)
+{
+    QueryOptions options = { 0 };
+    g_autoptr (GError) error = NULL;
+    g_autoptr (JsonArray) list = NULL;
+    int status = parse ("list", &argc, &argv, 0, 0, &options);
+    if (status >= 0)
+        return status;
+    if (options.agent != NULL || g_getenv ("GODWIT_AGENT") != NULL) {
+        list = collect (&options, GW_RPC_VM_LIST, NULL, "vms", &error);
+    } else {
+        g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+        list = gw_host_list_vms (config);
+    }
+    if (list == NULL)
+        return gw_cli_fail (error);
+    if (options.is_json) {
+        print_json ("vms", list);
+        return 0;
+    }
+    for (guint i = 0; i < json_array_get_length (list); i++) {
+        JsonObject *vm = json_array_get_object_element (list, i);
+        printf ("%-24s pid %-8" G_GINT64_FORMAT " epoch %-4" G_GINT64_FORMAT " qmp:%s\n",
+                gw_json_peek_string (vm, "name", ""), gw_json_peek_int (vm, "pid", 0),
+                gw_json_peek_int (vm, "epoch", 0), gw_json_peek_string (vm, "qmp", ""));
+    }
+    if (json_array_get_length (list) == 0)
+        printf ("no VM was brought to this host by godwit\n");
+    return 0;
+}
+
+/* --- abort -------------------------------------------------------------------------------------------------- */
+
+int
+gw_cli_abort (int argc, char **argv)
+{
+    QueryOptions options = { 0 };
+    int status = parse ("abort", &argc, &argv, 1, 1, &options);
+    if (status >= 0)
+        return status;
+    g_auto (GStrv) agents = gw_cli_list_agents (options.agent);
+    g_autoptr (GError) last = NULL;
+    for (gsize i = 0; agents[i] != NULL; i++) {
+        g_clear_error (&last);
+        g_autoptr (JsonObject) answer = ask (agents[i], GW_RPC_JOB_ABORT, argv[0], &last);
+        if (answer == NULL)
+            continue;
+        if (gw_json_peek_bool (answer, "accepted", FALSE)) {
+            printf ("job %s is being aborted; the VM stays on the source\n", argv[0]);
+            return 0;
+        }
+        fprintf (stderr, "godwit: job %s cannot be aborted any more: the switchover is under way or "
+                 "over; 'godwit explain %s' tells how it ends\n", argv[0], argv[0]);
+        return 3;
+    }
+    if (last != NULL)
+        return gw_cli_fail (last);
+    fprintf (stderr, "godwit: no job '%s' runs here; see 'godwit status' and 'godwit history'\n",
+             argv[0]);
+    return 3;
+}
+
+/* --- history -------------------------------------------------------------------------------------------------- */
+
+static JsonArray *
+get_history (const QueryOptions *options, GError **error)
+{
+    if (options->agent != NULL || g_getenv ("GODWIT_AGENT") != NULL)
+        return collect (options, GW_RPC_REPORT_LIST, NULL, "reports", error);
+    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    return gw_report_list (config, 100);
+}
+
+int
+gw_cli_history (int argc, char **argv)
+{
+    QueryOptions options = { 0 };
+    g_autoptr (GError) error = NULL;
+    int status = parse ("history", &argc, &argv, 0, 0, &options);
+    if (status >= 0)
+        return status;
+    g_autoptr (JsonArray) list = get_history (&options, &error);
+    if (list == NULL)
+        return gw_cli_fail (error);
+    if (options.is_json) {
+        print_json ("reports", list);
+        return 0;
+    }
+    for (guint i = 0; i < json_array_get_length (list); i++) {
+        JsonObject *report = json_array_get_object_element (list, i);
+        JsonObject *cause = gw_json_peek_object (report, "cause");
+        printf ("%s  %-12s %-16s %-10s %s%s%s\n", gw_json_peek_string (report, "started", ""),
+                gw_json_peek_string (report, "job", ""), gw_json_peek_string (report, "vm", ""),
+                gw_json_peek_string (report, "result", ""),
+                gw_json_peek_string (report, "destination", ""), cause != NULL ? "  " : "",
+                cause != NULL ? gw_json_peek_string (cause, "code", "") : "");
+    }
+    if (json_array_get_length (list) == 0)
+        printf ("no job has ended here\n");
+    return 0;
+}
+
+/* --- explain ---------------------------------------------------------------------------------------------------- */
+
+static void
+print_cause (GwCause cause)
+{
+    const GwCauseInfo *info = gw_cause_get_info (cause);
+    printf ("%s: %s\n\n%s\n\nWhat to do: %s\nExit status: %d\n", info->code, info->title,
+            info->meaning, info->remedy, info->exit_status);
+}
+
+static JsonObject *
+get_report (const QueryOptions *options, const char *job, GError **error)
+{
+    const char *agent = options->agent != NULL ? options->agent : g_getenv ("GODWIT_AGENT");
+    if (agent != NULL)
+        return ask (agent, GW_RPC_REPORT_GET, job, error);
+    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    return gw_report_load (config, job, error);
+}
+
+int
+gw_cli_explain (int argc, char **argv)
+{
+    QueryOptions options = { 0 };
+    g_autoptr (GError) error = NULL;
+    int status = parse ("explain", &argc, &argv, 1, 1, &options);
+    if (status >= 0)
+        return status;
+    GwCause cause = gw_cause_from_code (argv[0]);
+    if (cause != GW_CAUSE_NONE) {
+        print_cause (cause);
+        return 0;
+    }
+    g_autoptr (JsonObject) report = get_report (&options, argv[0], &error);
+    if (report == NULL) {
+        fprintf (stderr, "godwit: '%s' is neither a cause nor a job that is known here: %s\n", argv[0],
+                 error->message);
+        return gw_cause_get_info (GW_CAUSE_USAGE)->exit_status;
+    }
+    g_autofree char *text = options.is_json ? gw_json_to_text (report, FALSE)
+                                            : gw_summary_of_story (report);
+    printf ("%s%s", text, options.is_json ? "\n" : "");
+    return 0;
+}

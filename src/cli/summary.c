@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cli.h"
+
+#include <string.h>
+
+static char *
+seconds (gint64 ms)
+{
+    return g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT " s", ms / 1000, ms % 1000 / 100);
+}
+
+static void
+append_figures (GString *out, JsonObject *report)
+{
+    g_autofree char *total = seconds (gw_json_peek_int (report, "total_ms", 0));
+    g_autofree char *wire = gw_text_bytes ((guint64) gw_json_peek_int (report, "wire_bytes", 0));
+    g_string_append_printf (out,
+                            "  total %s, downtime %" G_GINT64_FORMAT " ms, %" G_GINT64_FORMAT
+                            " rounds, %s over the link\n",
+                            total, gw_json_peek_int (report, "downtime_ms", 0),
+                            gw_json_peek_int (report, "rounds", 0), wire);
+}
+
+static void
+append_list (GString *out, JsonObject *object, const char *member, const char *prefix)
+{
+    g_auto (GStrv) list = gw_json_peek_strv (object, member);
+    for (gsize i = 0; list[i] != NULL; i++)
+        g_string_append_printf (out, "%s%s\n", prefix, list[i]);
+}
+
+static void
+append_cause (GString *out, JsonObject *cause)
+{
+    g_auto (GStrv) evidence = gw_json_peek_strv (cause, "evidence");
+    const char *side = gw_json_peek_string (cause, "side", "none");
+    g_string_append_printf (out, "  why: %s%s%s (%s)\n", gw_json_peek_string (cause, "title", ""),
+                            strcmp (side, "none") != 0 ? ", " : "",
+                            strcmp (side, "none") != 0 ? side : "",
+                            gw_json_peek_string (cause, "code", ""));
+    for (gsize i = 0; evidence[i] != NULL; i++)
+        g_string_append_printf (out, "       %s\n", evidence[i]);
+    g_string_append_printf (out, "  what to do: %s\n", gw_json_peek_string (cause, "remedy", ""));
+}
+
+static void
+append_place (GString *out, JsonObject *report)
+{
+    const char *vm = gw_json_peek_string (report, "vm", "the VM");
+    const char *result = gw_json_peek_string (report, "result", "");
+    const char *runs_on = gw_json_peek_string (report, "runs_on", "");
+    if (strcmp (result, "moved") == 0)
+        g_string_append_printf (out, "%s has moved: it is '%s' on %s\n", vm,
+                                gw_json_peek_string (report, "state", "unknown"),
+                                gw_json_peek_string (report, "destination", "the destination"));
+    else if (strcmp (result, "undecided") == 0)
+        g_string_append_printf (out,
+                                "%s is stopped on the source; it is not known whether the destination "
+                                "started it\n",
+                                vm);
+    else if (strcmp (runs_on, "nowhere") == 0)
+        g_string_append_printf (out, "%s did not move, and does not run any more\n", vm);
+    else
+        g_string_append_printf (out, "%s did not move: it is on the source, as before\n", vm);
+}
+
+char *
+gw_summary_of_report (JsonObject *report)
+{
+    GString *out = g_string_new (NULL);
+    JsonObject *cause = gw_json_peek_object (report, "cause");
+    append_place (out, report);
+    if (strcmp (gw_json_peek_string (report, "result", ""), "moved") == 0)
+        append_figures (out, report);
+    if (cause != NULL)
+        append_cause (out, cause);
+    append_list (out, report, "warnings", "  warning: ");
+    g_string_append_printf (out, "  job %s\n", gw_json_peek_string (report, "job", "?"));
+    return g_string_free (out, FALSE);
+}
+
+char *
+gw_summary_of_checks (JsonObject *report)
+{
+    GString *out = g_string_new (NULL);
+    JsonArray *rewrites = gw_json_peek_array (report, "rewrites");
+    JsonArray *checks = gw_json_peek_array (report, "checks");
+    JsonObject *cause = gw_json_peek_object (report, "cause");
+    for (guint i = 0; rewrites != NULL && i < json_array_get_length (rewrites); i++) {
+        JsonObject *r = json_array_get_object_element (rewrites, i);
+        const char *to = gw_json_peek_string (r, "to", "");
+        g_string_append_printf (out, "plan     %-9s %s -> %s (%s)\n",
+                                gw_json_peek_string (r, "option", ""),
+                                gw_json_peek_string (r, "from", ""), *to != '\0' ? to : "left out",
+                                gw_json_peek_string (r, "why", ""));
+    }
+    for (guint i = 0; checks != NULL && i < json_array_get_length (checks); i++) {
+        JsonObject *check = json_array_get_object_element (checks, i);
+        g_string_append_printf (out, "%-8s %-18s %s\n", gw_json_peek_string (check, "verdict", ""),
+                                gw_json_peek_string (check, "check", ""),
+                                gw_json_peek_string (check, "text", ""));
+    }
+    if (cause != NULL) {
+        g_string_append_printf (out, "%s cannot move; nothing was touched\n",
+                                gw_json_peek_string (report, "vm", "the VM"));
+        append_cause (out, cause);
+    } else {
+        g_string_append_printf (out, "%s can move; nothing was touched\n",
+                                gw_json_peek_string (report, "vm", "the VM"));
+    }
+    return g_string_free (out, FALSE);
+}
+
+char *
+gw_summary_of_story (JsonObject *report)
+{
+    g_autofree char *head = gw_summary_of_report (report);
+    GString *out = g_string_new (head);
+    JsonArray *timeline = gw_json_peek_array (report, "timeline");
+    g_string_append_printf (out, "What happened (ms since %s):\n",
+                            gw_json_peek_string (report, "started", "the start"));
+    for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++) {
+        JsonObject *event = json_array_get_object_element (timeline, i);
+        g_string_append_printf (out, "%8" G_GINT64_FORMAT "  %-11s %-14s %s\n",
+                                gw_json_peek_int (event, "at_ms", 0),
+                                gw_json_peek_string (event, "side", ""),
+                                gw_json_peek_string (event, "event", ""),
+                                gw_json_peek_string (event, "detail", ""));
+    }
+    return g_string_free (out, FALSE);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * flow: the job, from the first question to the verdict.
+ *
+ * Theory
+ * ------
+ * A job moves one VM from a source host to a destination host, both seen through host.h.  It is a
+ * table of steps (steps.def), each with something to do and something that undoes it.  The runner
+ * enters them one after the other; when one fails, the undo functions of all that were entered run
+ * in reverse order, and the VM is on the source as it was.
+ *
+ * The turn.  Two steps are different.  `switchover` ends with the source's durable RELEASED: from
+ * then on the destination may start the VM, and only the destination's record says whether it did.
+ * `handover` waits for that record.  STARTED: the job goes on to the end, and whatever fails after it is a
+ * warning.  REFUSED: the VM is undone back to the source.  No answer, after asking again for a
+ * while: undecided; both sides stay as they are (docs/handover.md).
+ *
+ * States of a job, by the state kit: planned, running, released, then moved, or undoing and stayed,
+ * or undecided.
+ *
+ * Faults.  The hosts tell events while the job works: QEMU ended, the link broke, the guest powered
+ * off.  Those that end the job are collected as faults with side and time.  Since one fault causes
+ * others (a dead QEMU breaks the link, a broken link makes the other QEMU fail), a job that meets
+ * one waits a moment for the rest, and the verdict (verdict.c, pure) picks the first cause: what was
+ * killed or ended by itself before what merely noticed.
+ *
+ * Threads.  gw_job_run() blocks in a thread of its own, with a GMainContext of its own, and owns
+ * the job meanwhile.  gw_job_abort(), gw_job_get_progress() and gw_job_get_report() may be called
+ * from any thread.
+ */
+#ifndef GW_FLOW_H
+#define GW_FLOW_H
+
+#include "base.h"
+#include "host.h"
+#include "model.h"
+
+typedef struct _GwJob GwJob;
+
+/* A job for `plan` on the hosts that it names; the source is this host.  (transfer full) */
+GwJob *gw_job_new (const GwPlan *plan, const GwHostConfig *config);
+GwJob *gw_job_ref (GwJob *job);
+void gw_job_unref (GwJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwJob, gw_job_unref)
+
+const char *gw_job_get_id (const GwJob *job);
+/* The VM as the plan names it. */
+const char *gw_job_get_vm (const GwJob *job);
+
+/* Called in the job's thread about four times a second and at each change of phase. */
+typedef void (*GwJobProgressFn) (GwJob *job, const GwProgress *progress, gpointer user_data);
+void gw_job_set_progress_fn (GwJob *job, GwJobProgressFn fn, gpointer user_data);
+
+/* Runs the job to its end.  Blocks.  The report is kept in the job and, unless the plan was only to
+ * check, in the state directory (reports/JOB.json). */
+void gw_job_run (GwJob *job);
+
+/* Asks the job to end and leave the VM on the source.  FALSE when it is past the turn. */
+gboolean gw_job_abort (GwJob *job);
+
+/* The last progress.  (transfer full) */
+GwProgress *gw_job_get_progress (GwJob *job);
+/* The report, NULL until the job is done.  (transfer full) */
+JsonObject *gw_job_get_report (GwJob *job);
+
+/* --- report.c: finished jobs on disk ---------------------------------------------------------------- */
+
+/* The report of `job`; NULL with GW_CAUSE_HOST_IO when there is none.  (transfer full) */
+JsonObject *gw_report_load (const GwHostConfig *config, const char *job, GError **error);
+/* The newest `max` reports, newest first, without their timelines.  (transfer full) */
+JsonArray *gw_report_list (const GwHostConfig *config, guint max);
+
+/* --- verdict.c: which of several faults was the first ------------------------------------------------- */
+
+typedef enum {
+    GW_FAULT_ABORT,          /* the user */
+    GW_FAULT_GUEST_OFF,      /* the guest powered off */
+    GW_FAULT_QEMU_KILLED,    /* QEMU ended by a signal, or without a word */
+    GW_FAULT_QEMU_FAILED,    /* QEMU ended with an error of its own: may be a consequence */
+    GW_FAULT_COURIER_EXIT,   /* a courier ended by a signal or without a word */
+    GW_FAULT_AGENT_LOST,
+    GW_FAULT_LINK,           /* a courier says that the link broke */
+    GW_FAULT_MIGRATION,      /* QEMU says that its migration failed */
+    GW_FAULT_STEP,           /* a step of the job failed */
+} GwFaultKind;
+
+typedef struct {
+    GwFaultKind kind;
+    GwSide side;
+    gint64 at_us; /* our clock */
+    GwCause cause;
+    char *text;
+} GwFault;
+
+/* Index of the fault that caused the others; `faults` (GwFault) must not be empty.  Pure. */
+guint gw_verdict_find_first (const GPtrArray *faults);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Inside src/flow, ordered by owning file. */
+#ifndef GW_JOB_INTERNAL_H
+#define GW_JOB_INTERNAL_H
+
+#include "check.h"
+#include "flow.h"
+
+typedef enum {
+    GW_JOB_PLANNED,
+    GW_JOB_RUNNING,
+    GW_JOB_RELEASED,
+    GW_JOB_UNDOING,
+    GW_JOB_MOVED,
+    GW_JOB_STAYED,
+    GW_JOB_UNDECIDED,
+} GwJobState;
+
+typedef enum {
+#define X(id, name, phase, undo) GW_STEP_##id,
+#include "steps.def"
+#undef X
+    GW_N_STEPS
+} GwStep;
+
+/* One side of the job, for the callback of its host. */
+typedef struct {
+    GwJob *job;
+    GwSide side;
+    GwHost *host;
+    gint64 clock_offset_us; /* that host's clock minus ours */
+} GwJobSide;
+
+struct _GwJob {
+    int refs; /* atomic */
+    char *id;
+    GwPlan *plan;
+    GwHostConfig *config;
+    GCancellable *cancellable; /* the user's abort; not looked at after the turn */
+
+    GMutex lock; /* guards progress, report, is_past_turn, has_abort */
+    GwProgress *progress;
+    JsonObject *report;
+    gboolean is_past_turn;
+
+    /* from here on: the job's thread only */
+    GMainContext *context;
+    GwJobProgressFn progress_fn;
+    gpointer progress_data;
+    GwMachine machine; /* GwJobState */
+    GwStep step;
+    GwTimeline *timeline;
+    gint64 started_us; /* wall clock */
+    gint64 ended_us;
+
+    GwJobSide source, destination;
+    GwVm *vm;
+    GwDerived *derived;
+    GwHostFacts *source_facts, *destination_facts;
+    GPtrArray *checks; /* GwCheckResult */
+    GStrv link_addresses;
+    uint8_t secret[GW_HOST_SECRET_BYTES];
+    GwHostPending *start; /* the destination's start under way */
+
+    GPtrArray *faults;    /* GwFault */
+    GPtrArray *warnings;  /* char * */
+    char *source_status;  /* QEMU's migration status on the source */
+    gboolean guest_is_off;
+    gboolean source_is_gone;
+    gboolean link_is_up; /* couriers are connected: their end counts */
+
+    gint64 stop_us, running_us;  /* our clock: guest stopped at the source, runs at the destination */
+    gint64 setup_us, switchover_us; /* when RAM began to flow; when the guest stopped */
+    GwMigration *migration;      /* the last that was read */
+    gint64 guest_bytes, wire_bytes;
+    char *final_state; /* run state at the destination */
+    GwFault *verdict;  /* borrowed from faults; NULL: none */
+};
+
+/* --- events.c --------------------------------------------------------------------------------------- */
+
+/* Follows the events of one side. */
+void gw_job_watch (GwJobSide *side);
+/* Adds a fault; `error` gives cause and text. */
+void gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us,
+                       const GError *error);
+void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
+    G_GNUC_PRINTF (4, 5);
+void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* Waits until `done` or a fault; FALSE with the fault's error (or ABORTED, TIMED_OUT). */
+gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error);
+
+/* --- progress.c ---------------------------------------------------------------------------------------- */
+
+/* Tells the phase of the current step, and what `job->migration` says. */
+void gw_job_report_progress (GwJob *job, gboolean is_done);
+
+/* --- steps -------------------------------------------------------------------------------------------------- */
+
+/* The side that a failing step blames when no fault says otherwise. */
+#define X(id, name, phase, undo) gboolean gw_step_##id (GwJob *job, GwSide *blame, GError **error);
+#include "steps.def"
+#undef X
+
+void gw_undo_close_jobs (GwJob *job);
+void gw_undo_precopy (GwJob *job);
+
+/* --- settle.c ---------------------------------------------------------------------------------------------------- */
+
+/* Asks the destination for its record until it answers: STARTED or REFUSED.  FALSE: no answer. */
+gboolean gw_job_settle (GwJob *job, GwRecordKind *ret_kind, GError **error);
+
+/* --- report.c ------------------------------------------------------------------------------------------------------- */
+
+JsonObject *gw_job_make_report (GwJob *job);
+void gw_report_save (const GwHostConfig *config, const char *job, JsonObject *report);
+
+#endif

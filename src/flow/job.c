@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The job and its runner. */
+#include "job-internal.h"
+
+#include <string.h>
+
+static const GwState states[] = {
+    [GW_JOB_PLANNED] = { "planned", 1u << GW_JOB_RUNNING, GW_STATE_INITIAL },
+    [GW_JOB_RUNNING] = { "running",
+                         1u << GW_JOB_RELEASED | 1u << GW_JOB_UNDOING | 1u << GW_JOB_STAYED, 0 },
+    [GW_JOB_RELEASED] = { "released",
+                          1u << GW_JOB_MOVED | 1u << GW_JOB_UNDOING | 1u << GW_JOB_UNDECIDED, 0 },
+    [GW_JOB_UNDOING] = { "undoing", 1u << GW_JOB_STAYED, 0 },
+    [GW_JOB_MOVED] = { "moved", 0, GW_STATE_FINAL },
+    [GW_JOB_STAYED] = { "stayed", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
+    [GW_JOB_UNDECIDED] = { "undecided", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
+};
+static const GwMachineTable table = { "job", states, G_N_ELEMENTS (states) };
+
+static void
+undo_none (GwJob *job)
+{
+}
+
+#define gw_undo_none undo_none
+static const struct {
+    const char *name;
+    gboolean (*run) (GwJob *job, GwSide *blame, GError **error);
+    void (*undo) (GwJob *job);
+} steps[] = {
+#define X(id, name, phase, undo) { name, gw_step_##id, gw_undo_##undo },
+#include "steps.def"
+#undef X
+};
+G_STATIC_ASSERT (G_N_ELEMENTS (steps) == GW_N_STEPS);
+
+/* --- making and freeing -------------------------------------------------------------------------------- */
+
+GwJob *
+gw_job_new (const GwPlan *plan, const GwHostConfig *config)
+{
+    GwJob *job = g_new0 (GwJob, 1);
+    g_autoptr (JsonObject) copy = gw_struct_to_json (&gw_plan_type, plan);
+    job->refs = 1;
+    job->id = g_strdup_printf ("gw-%08x", g_random_int ());
+    job->plan = gw_struct_from_json (&gw_plan_type, copy, NULL);
+    g_assert (job->plan != NULL);
+    job->config = gw_host_config_copy (config);
+    job->cancellable = g_cancellable_new ();
+    job->timeline = gw_timeline_new ();
+    job->warnings = g_ptr_array_new_with_free_func (g_free);
+    job->source = (GwJobSide) { job, GW_SIDE_SOURCE, NULL, 0 };
+    job->destination = (GwJobSide) { job, GW_SIDE_DESTINATION, NULL, 0 };
+    g_mutex_init (&job->lock);
+    gw_machine_init (&job->machine, &table, NULL, NULL);
+    return job;
+}
+
+GwJob *
+gw_job_ref (GwJob *job)
+{
+    g_atomic_int_inc (&job->refs);
+    return job;
+}
+
+static void
+free_facts (GwJob *job)
+{
+    gw_vm_free (job->vm);
+    gw_derived_free (job->derived);
+    gw_host_facts_free (job->source_facts);
+    gw_host_facts_free (job->destination_facts);
+    gw_migration_free (job->migration);
+    g_clear_pointer (&job->checks, g_ptr_array_unref);
+    g_clear_pointer (&job->faults, g_ptr_array_unref);
+    g_ptr_array_unref (job->warnings);
+    g_strfreev (job->link_addresses);
+    g_free (job->source_status);
+    g_free (job->final_state);
+}
+
+void
+gw_job_unref (GwJob *job)
+{
+    if (job == NULL || !g_atomic_int_dec_and_test (&job->refs))
+        return;
+    free_facts (job);
+    gw_plan_free (job->plan);
+    gw_host_config_free (job->config);
+    gw_progress_free (job->progress);
+    g_clear_pointer (&job->report, json_object_unref);
+    gw_timeline_free (job->timeline);
+    g_object_unref (job->cancellable);
+    g_mutex_clear (&job->lock);
+    g_free (job->id);
+    g_free (job);
+}
+
+const char *
+gw_job_get_id (const GwJob *job)
+{
+    return job->id;
+}
+
+const char *
+gw_job_get_vm (const GwJob *job)
+{
+    return job->plan->vm;
+}
+
+void
+gw_job_set_progress_fn (GwJob *job, GwJobProgressFn fn, gpointer user_data)
+{
+    job->progress_fn = fn;
+    job->progress_data = user_data;
+}
+
+/* --- from other threads ----------------------------------------------------------------------------------- */
+
+gboolean
+gw_job_abort (GwJob *job)
+{
+    g_mutex_lock (&job->lock);
+    gboolean can = !job->is_past_turn;
+    if (can)
+        g_cancellable_cancel (job->cancellable);
+    g_mutex_unlock (&job->lock);
+    return can;
+}
+
+GwProgress *
+gw_job_get_progress (GwJob *job)
+{
+    g_mutex_lock (&job->lock);
+    g_autoptr (JsonObject) copy =
+        job->progress != NULL ? gw_struct_to_json (&gw_progress_type, job->progress)
+                              : gw_json_new ("job:s", job->id, "phase:s", "queued", NULL);
+    g_mutex_unlock (&job->lock);
+    return gw_struct_from_json (&gw_progress_type, copy, NULL);
+}
+
+JsonObject *
+gw_job_get_report (GwJob *job)
+{
+    g_mutex_lock (&job->lock);
+    JsonObject *report = job->report != NULL ? json_object_ref (job->report) : NULL;
+    g_mutex_unlock (&job->lock);
+    return report;
+}
+
+/* --- the runner ---------------------------------------------------------------------------------------------- */
+
+static gboolean
+run_steps (GwJob *job, GwStep from, GwStep to, GwSide *blame, GError **error)
+{
+    for (guint i = from; i <= to; i++) {
+        job->step = (GwStep) i;
+        gw_job_note (job, GW_SIDE_NONE, "step", "%s", steps[i].name);
+        gw_job_report_progress (job, FALSE);
+        if (!steps[i].run (job, blame, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Everything that was entered is taken back, the last first. */
+static void
+undo (GwJob *job)
+{
+    gw_machine_move (&job->machine, GW_JOB_UNDOING);
+    g_clear_pointer (&job->start, gw_host_pending_free);
+    for (guint i = job->step + 1; i > 0; i--) {
+        if (steps[i - 1].undo == undo_none)
+            continue;
+        gw_job_note (job, GW_SIDE_NONE, "undo", "%s", steps[i - 1].name);
+        steps[i - 1].undo (job);
+    }
+    gw_machine_move (&job->machine, GW_JOB_STAYED);
+}
+
+/* The failing step is one more fault, unless it only passed on one that is known. */
+static void
+add_step_fault (GwJob *job, GwSide blame, const GError *error)
+{
+    for (guint i = 0; job->faults != NULL && i < job->faults->len; i++)
+        if (strcmp (((GwFault *) job->faults->pdata[i])->text, error->message) == 0)
+            return;
+    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
+    gw_job_add_fault (job, is_abort ? GW_FAULT_ABORT : GW_FAULT_STEP,
+                      is_abort ? GW_SIDE_NONE : blame, 0, error);
+}
+
+#define GATHER_MS 400
+
+static void
+find_verdict (GwJob *job, GwSide blame, const GError *error)
+{
+    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
+    add_step_fault (job, blame, error);
+    if (!is_abort && job->step > GW_STEP_prepare) /* what it is a consequence of may still arrive */
+        (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
+    job->verdict = job->faults->pdata[gw_verdict_find_first (job->faults)];
+    gw_job_note (job, job->verdict->side, "failed", "%s: %s",
+                 gw_cause_get_info (job->verdict->cause)->code, job->verdict->text);
+}
+
+/* RELEASED is written: the destination's record decides. */
+static void
+settle (GwJob *job)
+{
+    GwRecordKind kind = GW_RECORD_NONE;
+    GwSide blame;
+    g_autoptr (GError) error = NULL;
+    if (!gw_job_settle (job, &kind, &error)) {
+        gw_job_warn (job, "the destination does not answer: %s", error->message);
+        gw_machine_move (&job->machine, GW_JOB_UNDECIDED);
+        return;
+    }
+    if (kind == GW_RECORD_REFUSED) {
+        undo (job);
+        return;
+    }
+    gw_machine_move (&job->machine, GW_JOB_MOVED);
+    gw_job_warn (job, "the destination started the VM, but its answer was lost: %s",
+                 job->verdict->text);
+    (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */
+}
+
+static void
+conclude_failure (GwJob *job, GwSide blame, const GError *error)
+{
+    find_verdict (job, blame, error);
+    if (job->machine.state == GW_JOB_RELEASED)
+        settle (job);
+    else
+        undo (job);
+}
+
+static void
+work (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    GwSide blame = GW_SIDE_NONE;
+    GwStep last = job->plan->is_check_only ? GW_STEP_check : GW_STEP_handover;
+    if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
+        conclude_failure (job, blame, error);
+    } else if (job->plan->is_check_only) {
+        gw_machine_move (&job->machine, GW_JOB_STAYED);
+    } else {
+        gw_machine_move (&job->machine, GW_JOB_MOVED);
+        (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */
+    }
+}
+
+static void
+publish_report (GwJob *job)
+{
+    job->ended_us = g_get_real_time ();
+    JsonObject *report = gw_job_make_report (job);
+    if (!job->plan->is_check_only)
+        gw_report_save (job->config, job->id, report);
+    g_mutex_lock (&job->lock);
+    job->report = report;
+    job->is_past_turn = TRUE; /* nothing is left to abort */
+    g_mutex_unlock (&job->lock);
+}
+
+void
+gw_job_run (GwJob *job)
+{
+    job->context = g_main_context_new ();
+    job->started_us = g_get_real_time ();
+    g_main_context_push_thread_default (job->context);
+    gw_machine_move (&job->machine, GW_JOB_RUNNING);
+    work (job);
+    g_clear_pointer (&job->start, gw_host_pending_free);
+    g_clear_pointer (&job->source.host, gw_host_free);
+    g_clear_pointer (&job->destination.host, gw_host_free);
+    publish_report (job);
+    gw_job_report_progress (job, TRUE);
+    g_main_context_pop_thread_default (job->context);
+    g_clear_pointer (&job->context, g_main_context_unref);
+}

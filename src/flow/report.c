@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The report of a job: the JSON object that godwit(1) promises. */
+#include "job-internal.h"
+
+#include <string.h>
+
+static gint64
+since_start_ms (const GwJob *job, gint64 at_us)
+{
+    return (at_us - job->started_us) / 1000;
+}
+
+/* --- cause ------------------------------------------------------------------------------------------------ */
+
+static GStrv
+collect_evidence (const GwJob *job)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    g_strv_builder_add (builder, job->verdict->text);
+    for (guint i = 0; i < job->faults->len; i++) {
+        const GwFault *fault = job->faults->pdata[i];
+        if (fault == job->verdict || strcmp (fault->text, job->verdict->text) == 0)
+            continue;
+        g_autofree char *line =
+            g_strdup_printf ("then, on the %s: %s", gw_side_name (fault->side), fault->text);
+        g_strv_builder_add (builder, line);
+    }
+    return g_strv_builder_end (builder);
+}
+
+static JsonObject *
+make_cause (const GwJob *job)
+{
+    const GwCauseInfo *info = gw_cause_get_info (job->verdict->cause);
+    g_auto (GStrv) evidence = collect_evidence (job);
+    return gw_json_new ("code:s", info->code, "title:s", info->title, "side:s",
+                        gw_side_name (job->verdict->side), "at_ms:i",
+                        since_start_ms (job, job->verdict->at_us), "message:s", job->verdict->text,
+                        "evidence:v", evidence, "remedy:s", info->remedy, NULL);
+}
+
+/* --- outcome ------------------------------------------------------------------------------------------------ */
+
+static const char *
+result_name (const GwJob *job)
+{
+    return job->machine.state == GW_JOB_MOVED       ? "moved"
+           : job->machine.state == GW_JOB_UNDECIDED ? "undecided"
+                                                    : "stayed";
+}
+
+static const char *
+runs_on (const GwJob *job)
+{
+    if (job->machine.state == GW_JOB_MOVED)
+        return "destination";
+    if (job->machine.state == GW_JOB_UNDECIDED)
+        return "unknown";
+    return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
+}
+
+/* A refusal after something was touched is a failure. */
+static int
+exit_status (const GwJob *job)
+{
+    if (job->machine.state == GW_JOB_MOVED)
+        return job->warnings->len > 0 ? 4 : 0;
+    if (job->machine.state == GW_JOB_UNDECIDED)
+        return gw_cause_get_info (GW_CAUSE_UNDECIDED)->exit_status;
+    if (job->verdict == NULL)
+        return 0; /* a check that found nothing against it */
+    int status = gw_cause_get_info (job->verdict->cause)->exit_status;
+    return job->step > GW_STEP_prepare && (status == 2 || status == 8) ? 3 : status;
+}
+
+/* --- parts ---------------------------------------------------------------------------------------------------- */
+
+static JsonArray *
+make_timeline (const GwJob *job)
+{
+    JsonArray *list = json_array_new ();
+    for (guint i = 0; i < gw_timeline_get_length (job->timeline); i++) {
+        const GwEvent *event = gw_timeline_get (job->timeline, i);
+        json_array_add_object_element (
+            list, gw_json_new ("at_ms:i", since_start_ms (job, event->at_us), "side:s",
+                               gw_side_name (event->side), "event:s", event->event, "detail:s",
+                               event->detail, NULL));
+    }
+    return list;
+}
+
+static JsonArray *
+make_disks (const GwJob *job)
+{
+    JsonArray *list = json_array_new ();
+    for (guint i = 0; job->vm != NULL && i < job->vm->disks->len; i++) {
+        const GwDisk *disk = job->vm->disks->pdata[i];
+        json_array_add_object_element (
+            list, gw_json_new ("device:s", disk->device, "node:s", disk->node, "path:s",
+                               disk->path != NULL ? disk->path : disk->url, "bytes:i", disk->bytes,
+                               "action:s", "shared", NULL));
+    }
+    return list;
+}
+
+static JsonArray *
+make_rewrites (const GwJob *job)
+{
+    JsonArray *list = json_array_new ();
+    for (guint i = 0; job->derived != NULL && i < job->derived->rewrites->len; i++) {
+        const GwRewrite *rewrite = job->derived->rewrites->pdata[i];
+        json_array_add_object_element (
+            list, gw_json_new ("option:s", rewrite->option, "from:s", rewrite->from, "to:s",
+                               rewrite->to, "why:s", rewrite->why, NULL));
+    }
+    return list;
+}
+
+static void
+add_figures (const GwJob *job, JsonObject *report)
+{
+    gboolean has_moved = job->machine.state == GW_JOB_MOVED;
+    gint64 downtime_us = has_moved && job->vm->is_running && job->stop_us != 0 &&
+                                 job->running_us > job->stop_us
+                             ? job->running_us - job->stop_us
+                             : 0;
+    json_object_set_int_member (report, "total_ms", since_start_ms (job, job->ended_us));
+    json_object_set_int_member (report, "downtime_ms", (downtime_us + 500) / 1000);
+    json_object_set_int_member (report, "setup_ms",
+                                job->setup_us != 0 ? since_start_ms (job, job->setup_us) : 0);
+    json_object_set_int_member (report, "rounds", job->migration != NULL ? job->migration->rounds : 0);
+    json_object_set_int_member (report, "guest_bytes", job->guest_bytes);
+    json_object_set_int_member (report, "wire_bytes", job->wire_bytes);
+    json_object_set_int_member (report, "disk_bytes", 0);
+    json_object_set_int_member (report, "paths", job->link_addresses != NULL ? 1 : 0);
+    json_object_set_array_member (report, "outages", json_array_new ());
+    json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", NULL));
+}
+
+static void
+add_lists (const GwJob *job, JsonObject *report)
+{
+    json_object_set_array_member (report, "disks", make_disks (job));
+    json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
+    json_object_set_null_member (report, "prediction");
+    if (job->verdict != NULL && job->machine.state != GW_JOB_MOVED)
+        json_object_set_object_member (report, "cause", make_cause (job));
+    else
+        json_object_set_null_member (report, "cause");
+    g_ptr_array_add (job->warnings, NULL);
+    gw_json_set_strv (report, "warnings", (const char *const *) job->warnings->pdata);
+    g_ptr_array_set_size (job->warnings, (int) job->warnings->len - 1);
+    json_object_set_array_member (report, "rewrites", make_rewrites (job));
+    json_object_set_array_member (report, "timeline", make_timeline (job));
+}
+
+JsonObject *
+gw_job_make_report (GwJob *job)
+{
+    g_autofree char *label = job->vm != NULL ? gw_vm_get_label (job->vm) : g_strdup (job->plan->vm);
+    g_autoptr (GDateTime) started = g_date_time_new_from_unix_utc (job->started_us / G_USEC_PER_SEC);
+    g_autofree char *started_text = g_date_time_format_iso8601 (started);
+    JsonObject *report = gw_json_new (
+        "job:s", job->id, "vm:s", label, "result:s", result_name (job), "runs_on:s", runs_on (job),
+        "exit:i", (gint64) exit_status (job), "mode:s", "precopy", "started:s", started_text,
+        "destination:s", job->plan->destination, "state:s", job->final_state, NULL);
+    add_figures (job, report);
+    add_lists (job, report);
+    return report;
+}
+
+/* --- on disk ---------------------------------------------------------------------------------------------------- */
+
+static char *
+report_path (const GwHostConfig *config, const char *job)
+{
+    g_autofree char *name = g_strconcat (job, ".json", NULL);
+    return g_build_filename (config->state_dir, "reports", name, NULL);
+}
+
+void
+gw_report_save (const GwHostConfig *config, const char *job, JsonObject *report)
+{
+    g_autoptr (GError) error = NULL;
+    g_autofree char *path = report_path (config, job);
+    g_autofree char *dir = g_path_get_dirname (path);
+    g_autofree char *text = gw_json_to_text (report, TRUE);
+    if (g_mkdir_with_parents (dir, 0700) != 0 || !g_file_set_contents (path, text, -1, &error))
+        g_warning ("cannot keep the report in '%s': %s; ignoring", path,
+                   error != NULL ? error->message : "no directory");
+}
+
+JsonObject *
+gw_report_load (const GwHostConfig *config, const char *job, GError **error)
+{
+    g_autofree char *path = report_path (config, job);
+    g_autofree char *text = NULL;
+    if (strchr (job, '/') != NULL || !g_file_get_contents (path, &text, NULL, NULL)) {
+        gw_fail (error, GW_CAUSE_HOST_IO, "there is no report of a job '%s' on this host", job);
+        return NULL;
+    }
+    return gw_json_parse (text, -1, error);
+}
+
+typedef struct {
+    char *job;
+    gint64 at;
+} Entry;
+
+static gint
+newest_first (gconstpointer a, gconstpointer b)
+{
+    const Entry *x = a, *y = b;
+    return x->at != y->at ? (x->at > y->at ? -1 : 1) : strcmp (x->job, y->job);
+}
+
+static GArray *
+list_entries (const char *dir_path)
+{
+    GArray *entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+    g_autoptr (GDir) dir = g_dir_open (dir_path, 0, NULL);
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+        g_autofree char *path = g_build_filename (dir_path, name, NULL);
+        g_autoptr (GFile) file = g_file_new_for_path (path);
+        g_autoptr (GFileInfo) info =
+            g_file_query_info (file, "time::modified", G_FILE_QUERY_INFO_NONE, NULL, NULL);
+        if (info == NULL || !g_str_has_suffix (name, ".json"))
+            continue;
+        Entry entry = { g_strndup (name, strlen (name) - strlen (".json")),
+                        (gint64) g_file_info_get_attribute_uint64 (info, "time::modified") };
+        g_array_append_val (entries, entry);
+    }
+    g_array_sort (entries, newest_first);
+    return entries;
+}
+
+JsonArray *
+gw_report_list (const GwHostConfig *config, guint max)
+{
+    JsonArray *list = json_array_new ();
+    g_autofree char *dir = g_build_filename (config->state_dir, "reports", NULL);
+    g_autoptr (GArray) entries = list_entries (dir);
+    for (guint i = 0; i < entries->len; i++) {
+        g_autofree char *job = g_array_index (entries, Entry, i).job;
+        g_autoptr (JsonObject) report = i < max ? gw_report_load (config, job, NULL) : NULL;
+        if (report == NULL)
+            continue;
+        json_object_remove_member (report, "timeline");
+        json_array_add_object_element (list, g_steal_pointer (&report));
+    }
+    return list;
+}

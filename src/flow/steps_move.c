@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Precopy, the turn, and what follows it. */
+#include "job-internal.h"
+
+#include <string.h>
+
+#define PROGRESS_MS 250
+#define START_MS 60000     /* for the destination to load and start */
+#define FORCED_DOWNTIME_MS 2000000 /* QEMU's own maximum: switch over now */
+
+/* --- precopy ---------------------------------------------------------------------------------------------- */
+
+/* QEMU counts only RAM into its downtime; device state, load and handover come on top. */
+#define DOWNTIME_RESERVE_MS 60
+
+static gint64
+qemu_downtime_ms (const GwPlan *plan)
+{
+    return MAX (plan->max_downtime_ms - DOWNTIME_RESERVE_MS, (plan->max_downtime_ms + 1) / 2);
+}
+
+static gboolean
+is_status (const char *status, const char *const *list)
+{
+    return status != NULL && g_strv_contains (list, status);
+}
+
+static gboolean
+has_left_precopy (gpointer user_data)
+{
+    static const char *const left[] = { "pre-switchover", "failed", "cancelled", "cancelling",
+                                        "completed", NULL };
+    return is_status (((GwJob *) user_data)->source_status, left);
+}
+
+static gboolean
+read_migration (GwJob *job, GError **error)
+{
+    GwMigration *m = gw_host_get_migration (job->source.host, job->cancellable, error);
+    if (m == NULL)
+        return FALSE;
+    gw_migration_free (job->migration);
+    job->migration = m;
+    return TRUE;
+}
+
+/* The migration ended where it should not have: QEMU's reason. */
+static gboolean
+fail_migration (GwJob *job, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    (void) read_migration (job, NULL);
+    const char *words = job->migration != NULL ? job->migration->error_desc : NULL;
+    gw_fail (&failure, GW_CAUSE_MIGRATION_FAILED, "QEMU gave the migration up ('%s'): %s",
+             job->source_status, words != NULL ? words : "it gives no reason");
+    gw_job_add_fault (job, GW_FAULT_MIGRATION, GW_SIDE_SOURCE, 0, failure);
+    return gw_job_wait (job, has_left_precopy, gw_deadline_ms (1000), error);
+}
+
+static gboolean
+is_out_of_time (const GwJob *job)
+{
+    return job->plan->timeout_s > 0 &&
+           g_get_real_time () - job->started_us > job->plan->timeout_s * G_USEC_PER_SEC;
+}
+
+static gboolean
+fail_not_converged (GwJob *job, GError **error)
+{
+    const GwMigration *m = job->migration;
+    g_autofree char *left = gw_text_bytes ((guint64) m->remaining_bytes);
+    g_autofree char *dirty = gw_text_bytes ((guint64) m->dirty_bps);
+    g_autofree char *rate = gw_text_bytes ((guint64) m->rate_bps);
+    gint64 need_ms = m->rate_bps > 0 ? m->remaining_bytes * 1000 / m->rate_bps : -1;
+    return gw_fail (error, GW_CAUSE_NOT_CONVERGED,
+                    "not done within %" G_GINT64_FORMAT " s: the guest dirties %s/s, the link "
+                    "carries %s/s, %s are left after %" G_GINT64_FORMAT
+                    " rounds; they need %" G_GINT64_FORMAT " ms of downtime, %" G_GINT64_FORMAT
+                    " are allowed",
+                    job->plan->timeout_s, dirty, rate, left, m->rounds, need_ms,
+                    job->plan->max_downtime_ms);
+}
+
+/* What --on-timeout says; TRUE: go on. */
+static gboolean
+handle_timeout (GwJob *job, gboolean *is_forced, GError **error)
+{
+    if (strcmp (job->plan->on_timeout, "stop") != 0)
+        return fail_not_converged (job, error);
+    if (*is_forced)
+        return TRUE;
+    *is_forced = TRUE;
+    gw_job_note (job, GW_SIDE_SOURCE, "timeout", "switching over now, as --on-timeout stop says");
+    GwHostMigrate params = { FORCED_DOWNTIME_MS, job->plan->max_bandwidth_bps };
+    return gw_host_set_migration (job->source.host, &params, job->cancellable, error);
+}
+
+static gboolean
+follow_precopy (GwJob *job, GError **error)
+{
+    gboolean is_forced = FALSE;
+    while (!has_left_precopy (job)) {
+        g_autoptr (GError) failure = NULL;
+        if (!gw_job_wait (job, has_left_precopy, gw_deadline_ms (PROGRESS_MS), &failure) &&
+            gw_error_get_cause (failure) != GW_CAUSE_TIMED_OUT) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return FALSE;
+        }
+        if (has_left_precopy (job))
+            break;
+        if (!read_migration (job, error))
+            return FALSE;
+        gw_job_report_progress (job, FALSE);
+        if (is_out_of_time (job) && !handle_timeout (job, &is_forced, error))
+            return FALSE;
+    }
+    if (strcmp (job->source_status, "pre-switchover") == 0)
+        return TRUE;
+    return fail_migration (job, error);
+}
+
+gboolean
+gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
+{
+    GwHostMigrate params = { qemu_downtime_ms (job->plan), job->plan->max_bandwidth_bps };
+    *blame = GW_SIDE_SOURCE;
+    g_clear_pointer (&job->source_status, g_free);
+    job->setup_us = g_get_real_time ();
+    return gw_host_migrate (job->source.host, &params, job->cancellable, error) &&
+           follow_precopy (job, error);
+}
+
+void
+gw_undo_precopy (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    if (job->source_is_gone || job->guest_is_off)
+        return;
+    if (!gw_host_undo_migration (job->source.host, NULL, &error))
+        gw_job_warn (job, "the source could not be brought back by itself: %s", error->message);
+}
+
+/* --- the turn ------------------------------------------------------------------------------------------------- */
+
+/* From here on an abort comes too late. */
+static gboolean
+pass_turn (GwJob *job, GError **error)
+{
+    g_mutex_lock (&job->lock);
+    gboolean is_aborted = g_cancellable_is_cancelled (job->cancellable);
+    job->is_past_turn = !is_aborted;
+    g_mutex_unlock (&job->lock);
+    return !is_aborted || gw_fail (error, GW_CAUSE_ABORTED, "aborted before the switchover");
+}
+
+gboolean
+gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_SOURCE;
+    job->switchover_us = g_get_real_time ();
+    if (!pass_turn (job, error))
+        return FALSE;
+    /* the answer to this may be lost after the record was written: it counts as written */
+    gw_machine_move (&job->machine, GW_JOB_RELEASED);
+    if (!gw_host_put_released (job->source.host, NULL, error))
+        return FALSE;
+    gw_job_note (job, GW_SIDE_SOURCE, "released", "epoch %" G_GINT64_FORMAT, job->vm->epoch + 1);
+    job->start = gw_host_begin_start (job->destination.host, job->vm->is_running, START_MS);
+    return gw_host_continue (job->source.host, NULL, error);
+}
+
+static gboolean
+is_start_answered (gpointer user_data)
+{
+    return gw_host_pending_is_done (((GwJob *) user_data)->start);
+}
+
+static gboolean
+take_start (GwJob *job, GError **error)
+{
+    GwHostStart start;
+    if (!gw_host_finish_start (g_steal_pointer (&job->start), &start, error))
+        return FALSE;
+    if (start.running_us != 0)
+        job->running_us = start.running_us - job->destination.clock_offset_us;
+    gw_job_note (job, GW_SIDE_DESTINATION, "started", "epoch %" G_GINT64_FORMAT,
+                 job->vm->epoch + 1);
+    return TRUE;
+}
+
+gboolean
+gw_step_handover (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_DESTINATION;
+    /* faults of the source or the link do not matter any more: the destination's record decides */
+    if (!gw_wait_until (job->context, is_start_answered, job, gw_deadline_ms (START_MS + 10000),
+                        NULL, error))
+        return FALSE;
+    return take_start (job, error);
+}
+
+/* --- after the handover: whatever fails is a warning -------------------------------------------------------------- */
+
+gboolean
+gw_step_verify (GwJob *job, GwSide *blame, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    job->final_state = gw_host_get_run_state (job->destination.host, NULL, &failure);
+    if (job->final_state == NULL)
+        gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
+    else if (job->vm->is_running && strcmp (job->final_state, "running") != 0)
+        gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",
+                     job->final_state);
+    return TRUE;
+}
+
+static void
+read_counters (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (JsonObject) stats = gw_host_get_courier_stats (job->source.host, NULL, &error);
+    if (stats == NULL) {
+        gw_job_note (job, GW_SIDE_SOURCE, "no-counters", "%s", error->message);
+        return;
+    }
+    JsonObject *lanes = gw_json_peek_object (stats, "lanes");
+    JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
+    job->wire_bytes = gw_json_peek_int (stats, "wire_out_bytes", 0) +
+                      gw_json_peek_int (stats, "wire_in_bytes", 0);
+    job->guest_bytes = ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
+}
+
+static gboolean
+source_is_done (gpointer user_data)
+{
+    static const char *const done[] = { "completed", "failed", "cancelled", NULL };
+    return is_status (((GwJob *) user_data)->source_status, done);
+}
+
+/* The source's QEMU learns of its success a moment after the destination runs. */
+static void
+finish_source (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    (void) gw_wait_until (job->context, source_is_done, job, gw_deadline_ms (5000), NULL, NULL);
+    (void) read_migration (job, NULL);
+    if (job->plan->keeps_source) {
+        gw_job_note (job, GW_SIDE_SOURCE, "source-kept", "stopped, as --keep-source says");
+        return;
+    }
+    if (!job->source_is_gone && !gw_host_quit_source (job->source.host, NULL, &error))
+        gw_job_warn (job, "the source's copy did not end: %s; it is stopped and must not be run",
+                     error->message);
+}
+
+gboolean
+gw_step_cleanup (GwJob *job, GwSide *blame, GError **error)
+{
+    GwJobSide *const sides[] = { &job->destination, &job->source };
+    read_counters (job);
+    finish_source (job);
+    job->link_is_up = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {
+        g_autoptr (GError) failure = NULL;
+        if (!gw_host_close_job (sides[i]->host, NULL, &failure))
+            gw_job_warn (job, "%s: cleaning up: %s", gw_side_name (sides[i]->side),
+                         failure->message);
+    }
+    return TRUE;
+}

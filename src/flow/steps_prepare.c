@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From the first question to a destination that waits. */
+#include "job-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+gboolean
+gw_step_connect (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_DESTINATION;
+    job->source.host = gw_host_new_local (job->config, job->context);
+    gw_job_watch (&job->source);
+    job->destination.host = gw_host_open_remote (job->plan->destination, job->context,
+                                                 job->cancellable, error);
+    if (job->destination.host == NULL)
+        return FALSE;
+    gw_job_watch (&job->destination);
+    return gw_host_get_clock_offset (job->destination.host, &job->destination.clock_offset_us,
+                                     error);
+}
+
+gboolean
+gw_step_adopt (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_SOURCE;
+    job->vm = gw_host_adopt (job->source.host, job->plan->vm, job->cancellable, error);
+    if (job->vm == NULL)
+        return FALSE;
+    job->derived = gw_host_derive (job->source.host, (const char *const *) job->plan->maps,
+                                   job->cancellable, error);
+    return job->derived != NULL;
+}
+
+static GStrv
+collect_paths (const GwDerived *derived, gboolean of_source)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    for (guint i = 0; i < derived->needs->len; i++) {
+        const GwNeed *need = derived->needs->pdata[i];
+        g_strv_builder_add (builder, of_source && need->source_path != NULL ? need->source_path
+                                                                            : need->path);
+    }
+    return g_strv_builder_end (builder);
+}
+
+gboolean
+gw_step_facts (GwJob *job, GwSide *blame, GError **error)
+{
+    g_autofree char *qemu = g_path_get_basename (job->vm->binary);
+    g_auto (GStrv) here = collect_paths (job->derived, TRUE);
+    g_auto (GStrv) there = collect_paths (job->derived, FALSE);
+    *blame = GW_SIDE_SOURCE;
+    job->source_facts = gw_host_get_facts (job->source.host, NULL, (const char *const *) here,
+                                           job->cancellable, error);
+    if (job->source_facts == NULL)
+        return FALSE;
+    *blame = GW_SIDE_DESTINATION;
+    job->destination_facts = gw_host_get_facts (
+        job->destination.host, qemu, (const char *const *) there, job->cancellable, error);
+    return job->destination_facts != NULL;
+}
+
+/* A refusal about what the VM is or does is the source's; about what is missing there, the
+ * destination's. */
+static GwSide
+refusing_side (GwCause cause)
+{
+    return cause == GW_CAUSE_VM_STATE || cause == GW_CAUSE_VM_BUSY ||
+                   cause == GW_CAUSE_MIGRATION_BLOCKED || cause == GW_CAUSE_UNSUPPORTED
+               ? GW_SIDE_SOURCE
+               : GW_SIDE_DESTINATION;
+}
+
+gboolean
+gw_step_check (GwJob *job, GwSide *blame, GError **error)
+{
+    GwCheckInput input = { job->plan, job->vm, job->derived, job->source_facts,
+                           job->destination_facts };
+    job->checks = gw_check_run (&input);
+    const GwCheckResult *refusal = gw_check_find_refusal (job->checks);
+    if (refusal == NULL)
+        return TRUE;
+    *blame = refusing_side (refusal->cause);
+    return gw_fail (error, refusal->cause, "%s", refusal->text);
+}
+
+gboolean
+gw_step_prepare (GwJob *job, GwSide *blame, GError **error)
+{
+    g_autofree char *label = gw_vm_get_label (job->vm);
+    GwHostJob spec = { job->id, GW_SIDE_SOURCE, label, job->vm->uuid, job->vm->epoch + 1 };
+    *blame = GW_SIDE_SOURCE;
+    if (!gw_host_open_job (job->source.host, &spec, job->cancellable, error))
+        return FALSE;
+    spec.side = *blame = GW_SIDE_DESTINATION;
+    return gw_host_open_job (job->destination.host, &spec, job->cancellable, error);
+}
+
+void
+gw_undo_close_jobs (GwJob *job)
+{
+    GwJobSide *const sides[] = { &job->destination, &job->source };
+    job->link_is_up = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {
+        g_autoptr (GError) error = NULL;
+        if (gw_host_is_open (sides[i]->host) &&
+            !gw_host_close_job (sides[i]->host, NULL, &error))
+            gw_job_note (job, sides[i]->side, "cleanup-failed", "%s", error->message);
+    }
+}
+
+gboolean
+gw_step_launch (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_DESTINATION;
+    return gw_host_launch (job->destination.host, job->vm, job->derived, job->cancellable, error);
+}
+
+gboolean
+gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_LINK;
+    if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
+        return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
+    if (!gw_host_accept_courier (job->destination.host, job->secret,
+                                 (const char *const *) job->plan->data_addresses,
+                                 &job->link_addresses, job->cancellable, error) ||
+        !gw_host_connect_courier (job->source.host, job->secret,
+                                  (const char *const *) job->link_addresses, job->cancellable,
+                                  error))
+        return FALSE;
+    explicit_bzero (job->secret, sizeof job->secret);
+    job->link_is_up = TRUE;
+    return TRUE;
+}
+
+gboolean
+gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_DESTINATION;
+    return gw_host_set_incoming (job->destination.host, job->cancellable, error);
+}

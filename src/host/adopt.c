@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The facts of a running VM, from its QEMU (QMP, QOM, HMP where there is nothing else) and /proc. */
+#include "host-internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* The answers to what is asked in one go; NULL where QEMU refused. */
+typedef struct {
+    JsonNode *name, *uuid, *status, *machine, *machines, *cpus, *kvm, *memory, *block, *nodes,
+        *chardevs, *migrate, *objects, *ramblock, *network;
+} Answers;
+
+static void
+take_answer (JsonNode *reply, gpointer user_data)
+{
+    if (reply != NULL)
+        *(JsonNode **) user_data = json_node_ref (reply);
+}
+
+static void
+answers_clear (Answers *a)
+{
+    JsonNode **all = (JsonNode **) a;
+    for (gsize i = 0; i < sizeof *a / sizeof *all; i++)
+        g_clear_pointer (&all[i], json_node_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Answers, answers_clear)
+
+static gboolean
+ask_all (GwQmp *qmp, GMainContext *context, Answers *a, GCancellable *cancellable, GError **error)
+{
+    GwQmpSet *set = gw_qmp_set_new (qmp);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_NAME, NULL, take_answer, &a->name);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_UUID, NULL, take_answer, &a->uuid);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_STATUS, NULL, take_answer, &a->status);
+    gw_qmp_set_ask (set, GW_QMP_QOM_GET, gw_json_new ("path:s", "/machine", "property:s", "type", NULL),
+                    take_answer, &a->machine);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_CPUS_FAST, NULL, take_answer, &a->cpus);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_KVM, NULL, take_answer, &a->kvm);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MEMORY_SIZE_SUMMARY, NULL, take_answer, &a->memory);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_BLOCK, NULL, take_answer, &a->block);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_NAMED_BLOCK_NODES, gw_json_new ("flat:b", TRUE, NULL),
+                    take_answer, &a->nodes);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_CHARDEV, NULL, take_answer, &a->chardevs);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE, NULL, take_answer, &a->migrate);
+    gw_qmp_set_ask (set, GW_QMP_QOM_LIST, gw_json_new ("path:s", "/objects", NULL), take_answer,
+                    &a->objects);
+    gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
+                    gw_json_new ("command-line:s", "info ramblock", NULL), take_answer, &a->ramblock);
+    gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
+                    gw_json_new ("command-line:s", "info network", NULL), take_answer, &a->network);
+    return gw_qmp_set_finish (set, context, cancellable, error);
+}
+
+static JsonObject *
+as_object (JsonNode *node)
+{
+    return node != NULL && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+}
+
+static JsonArray *
+as_array (JsonNode *node)
+{
+    return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+}
+
+static const char *
+as_text (JsonNode *node)
+{
+    return node != NULL && JSON_NODE_HOLDS_VALUE (node) &&
+                   json_node_get_value_type (node) == G_TYPE_STRING
+               ? json_node_get_string (node)
+               : "";
+}
+
+static const char *
+object_text (JsonNode *node, const char *name)
+{
+    JsonObject *object = as_object (node);
+    return object != NULL ? gw_json_peek_string (object, name, NULL) : NULL;
+}
+
+/* --- parsers of HMP's output ------------------------------------------------------------------------- */
+
+/* "  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 0x0000000004000000"; a name may hold
+ * blanks, so the columns are counted from the right. */
+static GwRamBlock *
+parse_ramblock (const char *line)
+{
+    g_auto (GStrv) all = g_strsplit_set (line, " \t\r", -1);
+    g_autoptr (GPtrArray) words = g_ptr_array_new ();
+    for (gsize i = 0; all[i] != NULL; i++)
+        if (*all[i] != '\0')
+            g_ptr_array_add (words, all[i]);
+    if (words->len < 6 || !g_str_has_prefix (words->pdata[words->len - 1], "0x"))
+        return NULL;
+    const char *const *last = (const char *const *) words->pdata + words->len - 5;
+    gint64 unit = g_str_has_prefix (last[1], "Ki")   ? 1024
+                  : g_str_has_prefix (last[1], "Mi") ? 1024 * 1024
+                  : g_str_has_prefix (last[1], "Gi") ? 1024 * 1024 * 1024
+                                                     : 1;
+    GwRamBlock *block = g_new0 (GwRamBlock, 1);
+    block->page_bytes = g_ascii_strtoll (last[0], NULL, 10) * unit;
+    block->used_bytes = g_ascii_strtoll (last[3], NULL, 16);
+    block->max_bytes = g_ascii_strtoll (last[4], NULL, 16);
+    const char *start = line + strspn (line, " \t");
+    const char *end = strstr (start, last[2]);
+    GString *name = g_string_new_len (start, end - start);
+    /* cut the page size and its unit off */
+    for (int i = 0; i < 2; i++) {
+        g_strchomp (name->str);
+        name->len = strlen (name->str);
+        char *space = strrchr (name->str, ' ');
+        if (space != NULL)
+            g_string_truncate (name, (gsize) (space - name->str));
+    }
+    block->name = g_strstrip (g_string_free (name, FALSE));
+    return block;
+}
+
+GPtrArray *
+gw_adopt_parse_ramblocks (const char *text)
+{
+    GPtrArray *blocks = g_ptr_array_new ();
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        GwRamBlock *block = parse_ramblock (lines[i]);
+        if (block != NULL)
+            g_ptr_array_add (blocks, block);
+    }
+    return blocks;
+}
+
+GStrv
+gw_adopt_parse_netdevs (const char *text)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        const char *p = lines[i] + strspn (lines[i], " \\");
+        const char *colon = strstr (p, ": index=");
+        if (colon == NULL || strstr (colon, "type=nic") != NULL)
+            continue;
+        g_autofree char *id = g_strndup (p, (gsize) (colon - p));
+        g_strv_builder_add (builder, id);
+    }
+    return g_strv_builder_end (builder);
+}
+
+/* --- disks -------------------------------------------------------------------------------------------- */
+
+static void
+read_identity (GwDisk *disk)
+{
+    struct stat st;
+    if (disk->path == NULL || stat (disk->path, &st) != 0)
+        return;
+    disk->st_dev = (gint64) (S_ISBLK (st.st_mode) ? st.st_rdev : st.st_dev);
+    disk->st_ino = (gint64) (S_ISBLK (st.st_mode) ? 1 : st.st_ino);
+}
+
+/* A file name of QEMU's is a path unless it begins with a protocol or is JSON. */
+static void
+set_location (GwDisk *disk, const char *filename, const char *cwd)
+{
+    if (g_str_has_prefix (filename, "file:"))
+        filename += strlen ("file:");
+    const char *colon = strchr (filename, ':');
+    const char *slash = strchr (filename, '/');
+    gboolean is_url = colon != NULL && (slash == NULL || colon < slash);
+    if (is_url || *filename == '\0')
+        disk->url = g_strdup (filename);
+    else
+        disk->path = g_path_is_absolute (filename) ? g_strdup (filename)
+                                                   : g_build_filename (cwd, filename, NULL);
+    read_identity (disk);
+}
+
+static GwDisk *
+disk_new (JsonObject *inserted, const char *device, const GwVm *vm)
+{
+    GwDisk *disk = g_new0 (GwDisk, 1);
+    JsonObject *image = gw_json_peek_object (inserted, "image");
+    disk->device = g_strdup (device);
+    disk->node = g_strdup (gw_json_peek_string (inserted, "node-name", NULL));
+    disk->driver = g_strdup (gw_json_peek_string (inserted, "drv", "raw"));
+    disk->is_read_only = gw_json_peek_bool (inserted, "ro", FALSE);
+    disk->bytes = image != NULL ? MAX (gw_json_peek_int (image, "virtual-size", 0), 0) : 0;
+    const char *filename = image != NULL ? gw_json_peek_string (image, "filename", NULL) : NULL;
+    set_location (disk, filename != NULL ? filename : gw_json_peek_string (inserted, "file", ""),
+                  vm->cwd);
+    return disk;
+}
+
+static void
+read_disks (GwVm *vm, const Answers *a)
+{
+    g_autoptr (GStrvBuilder) names = g_strv_builder_new ();
+    JsonArray *list = as_array (a->block);
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        JsonObject *item = json_array_get_object_element (list, i);
+        JsonObject *inserted = gw_json_peek_object (item, "inserted");
+        const char *device = gw_json_peek_string (item, "device", "");
+        if (*device != '\0')
+            g_strv_builder_add (names, device);
+        if (inserted != NULL)
+            g_ptr_array_add (vm->disks, disk_new (inserted, device, vm));
+    }
+    list = as_array (a->nodes);
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+        g_strv_builder_add (names, gw_json_peek_string (json_array_get_object_element (list, i),
+                                                        "node-name", ""));
+    vm->block_names = g_strv_builder_end (names);
+}
+
+/* --- the rest -------------------------------------------------------------------------------------------- */
+
+static void
+read_chardevs (GwVm *vm, const Answers *a)
+{
+    JsonArray *list = as_array (a->chardevs);
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        JsonObject *item = json_array_get_object_element (list, i);
+        GwChardev *chardev = g_new0 (GwChardev, 1);
+        chardev->label = g_strdup (gw_json_peek_string (item, "label", ""));
+        chardev->filename = g_strdup (gw_json_peek_string (item, "filename", ""));
+        g_ptr_array_add (vm->chardevs, chardev);
+    }
+}
+
+static void
+read_objects (GwVm *vm, const Answers *a)
+{
+    g_autoptr (GStrvBuilder) ids = g_strv_builder_new ();
+    JsonArray *list = as_array (a->objects);
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        JsonObject *item = json_array_get_object_element (list, i);
+        if (g_str_has_prefix (gw_json_peek_string (item, "type", ""), "child<"))
+            g_strv_builder_add (ids, gw_json_peek_string (item, "name", ""));
+    }
+    vm->objects = g_strv_builder_end (ids);
+}
+
+static void
+read_memory (GwVm *vm, const Answers *a)
+{
+    JsonObject *memory = as_object (a->memory);
+    if (memory != NULL)
+        vm->ram_bytes = gw_json_peek_int (memory, "base-memory", 0) +
+                        gw_json_peek_int (memory, "plugged-memory", 0);
+    g_ptr_array_unref (vm->ram_blocks);
+    vm->ram_blocks = gw_adopt_parse_ramblocks (as_text (a->ramblock));
+}
+
+static void
+read_state (GwVm *vm, const Answers *a)
+{
+    JsonObject *status = as_object (a->status);
+    JsonObject *migrate = as_object (a->migrate);
+    vm->run_state = g_strdup (status != NULL ? gw_json_peek_string (status, "status", "unknown")
+                                             : "unknown");
+    vm->is_running = status != NULL && gw_json_peek_bool (status, "running", FALSE);
+    if (migrate == NULL)
+        return;
+    vm->migration_status = g_strdup (gw_json_peek_string (migrate, "status", NULL));
+    vm->blocked_reasons = gw_json_peek_strv (migrate, "blocked-reasons");
+}
+
+static void
+read_cpu (GwQmp *qmp, GwVm *vm, const Answers *a, GCancellable *cancellable)
+{
+    JsonArray *cpus = as_array (a->cpus);
+    JsonObject *kvm = as_object (a->kvm);
+    vm->n_cpus = cpus != NULL ? MAX ((gint64) json_array_get_length (cpus), 1) : 1;
+    vm->accel = g_strdup (kvm != NULL && gw_json_peek_bool (kvm, "enabled", FALSE) ? "kvm" : "tcg");
+    if (cpus == NULL || json_array_get_length (cpus) == 0)
+        return;
+    const char *path =
+        gw_json_peek_string (json_array_get_object_element (cpus, 0), "qom-path", "");
+    g_autoptr (JsonObject) arguments = gw_json_new ("path:s", path, "property:s", "type", NULL);
+    g_autoptr (JsonNode) type = gw_qmp_call (qmp, GW_QMP_QOM_GET, arguments, cancellable, NULL);
+    vm->cpu_type = g_strdup (as_text (type));
+}
+
+/* "pc-q35-7.2-machine" -> "pc-q35-7.2" */
+static gboolean
+read_machine (GwVm *vm, const Answers *a, GError **error)
+{
+    const char *type = as_text (a->machine);
+    if (!g_str_has_suffix (type, "-machine"))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID, "QEMU gives '%s' as the type of its machine",
+                        type);
+    vm->machine = g_strndup (type, strlen (type) - strlen ("-machine"));
+    return TRUE;
+}
+
+static void
+read_version (GwQmp *qmp, GwVm *vm)
+{
+    const GwQmpVersion *version = gw_qmp_get_version (qmp);
+    vm->version_major = version->major;
+    vm->version_minor = version->minor;
+    vm->version_micro = version->micro;
+    vm->version_package = g_strdup (version->package);
+}
+
+GwVm *
+gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GwVm) vm = gw_struct_new (&gw_vm_type);
+    g_auto (Answers) a = { 0 };
+    pid_t pid = gw_qmp_get_peer_pid (qmp);
+    if (pid <= 0) {
+        gw_fail (error, GW_CAUSE_QMP_CONNECT,
+                 "'%s': the kernel does not tell which process listens there",
+                 gw_qmp_get_path (qmp));
+        return NULL;
+    }
+    vm->qmp_path = g_strdup (gw_qmp_get_path (qmp));
+    read_version (qmp, vm);
+    if (!gw_procfs_read_process (pid, vm, error) ||
+        !ask_all (qmp, context, &a, cancellable, error) || !read_machine (vm, &a, error))
+        return NULL;
+    vm->name = g_strdup (object_text (a.name, "name"));
+    const char *uuid = object_text (a.uuid, "UUID");
+    vm->uuid = g_strdup (uuid != NULL ? uuid : "00000000-0000-0000-0000-000000000000");
+    read_state (vm, &a);
+    read_memory (vm, &a);
+    read_disks (vm, &a);
+    read_chardevs (vm, &a);
+    read_objects (vm, &a);
+    vm->netdevs = gw_adopt_parse_netdevs (as_text (a.network));
+    read_cpu (qmp, vm, &a, cancellable);
+    if (!gw_adopt_devices (qmp, context, vm, cancellable, error) ||
+        !gw_adopt_extras (qmp, context, vm, as_text (a.network), cancellable, error))
+        return NULL;
+    return g_steal_pointer (&vm);
+}

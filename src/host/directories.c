@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host-internal.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+gboolean
+gw_job_id_is_valid (const char *job)
+{
+    gsize len = job != NULL ? strlen (job) : 0;
+    return len > 0 && len <= 64 && g_ascii_isalnum (*job) &&
+           strspn (job, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == len;
+}
+
+char *
+gw_directory_for_job (const GwHostConfig *config, const char *job, GwSide side)
+{
+    g_autofree char *name = g_strdup_printf ("%s-%s", job, gw_side_name (side));
+    return g_build_filename (config->runtime_dir, "jobs", name, NULL);
+}
+
+char *
+gw_directory_for_vm (const GwHostConfig *config, const char *job)
+{
+    return g_build_filename (config->runtime_dir, "vms", job, NULL);
+}
+
+static gboolean
+give_to (const char *path, const char *user, GError **error)
+{
+    char buffer[4096];
+    struct passwd entry, *found = NULL;
+    if (user == NULL || geteuid () != 0)
+        return TRUE;
+    if (getpwnam_r (user, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return gw_fail (error, GW_CAUSE_HOST_IO,
+                        "the VM's QEMU runs as user '%s', who does not exist on this host", user);
+    if (chown (path, found->pw_uid, found->pw_gid) != 0)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", path, g_strerror (errno));
+    return TRUE;
+}
+
+gboolean
+gw_directory_make (const char *path, const char *user, GError **error)
+{
+    g_autofree char *parent = g_path_get_dirname (path);
+    /* QEMU may run as another user and must be able to pass through */
+    if (g_mkdir_with_parents (parent, 0711) != 0 || (mkdir (path, 0700) != 0 && errno != EEXIST))
+        return gw_fail (error, GW_CAUSE_HOST_IO, "cannot make directory '%s': %s", path,
+                        g_strerror (errno));
+    return give_to (path, user, error);
+}
+
+void
+gw_directory_remove (const char *path)
+{
+    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+        g_autofree char *file = g_build_filename (path, name, NULL);
+        (void) unlink (file); /* what stays keeps the directory, and that is seen below */
+    }
+    if (rmdir (path) != 0 && errno != ENOENT)
+        g_warning ("cannot remove '%s': %s; ignoring", path, g_strerror (errno));
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Inside src/host, ordered by owning file. */
+#ifndef GW_HOST_INTERNAL_H
+#define GW_HOST_INTERNAL_H
+
+#include "host-service.h"
+#include "qmp.h"
+
+/* --- optstr.c: the argument of one option ------------------------------------------------------- */
+
+typedef struct _GwOptStr GwOptStr;
+
+/* Never fails: what is not understood is kept as it is. */
+GwOptStr *gw_optstr_parse (const char *text);
+void gw_optstr_free (GwOptStr *opt);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOptStr, gw_optstr_free)
+char *gw_optstr_to_text (const GwOptStr *opt);
+/* The value of `key`, or NULL; of several the last, as QEMU does. */
+const char *gw_optstr_get (const GwOptStr *opt, const char *key);
+gboolean gw_optstr_has (const GwOptStr *opt, const char *key);
+/* The value of `implied_key`, which may stand first without its name. */
+const char *gw_optstr_get_first (const GwOptStr *opt, const char *implied_key);
+void gw_optstr_set (GwOptStr *opt, const char *key, const char *value);
+void gw_optstr_set_first (GwOptStr *opt, const char *implied_key, const char *value);
+gboolean gw_optstr_has_flag (const GwOptStr *opt, const char *flag);
+void gw_optstr_remove_flag (GwOptStr *opt, const char *flag);
+/* Calls `fn` for every string value with the last word of its key; what it returns (transfer full)
+ * replaces the value, NULL keeps it. */
+typedef char *(*GwOptVisitFn) (const char *key, const char *value, gpointer user_data);
+void gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data);
+
+/* --- cmdline.c: the list of options ---------------------------------------------------------------- */
+
+typedef enum {
+    GW_OPTION_KEEP,
+    GW_OPTION_FLAG,
+    GW_OPTION_DROP,
+    GW_OPTION_DROP_FLAG,
+    GW_OPTION_PATH,
+    GW_OPTION_CREATES,
+    GW_OPTION_IMAGE,
+    GW_OPTION_KEYED,
+    GW_OPTION_DRIVE,
+    GW_OPTION_BLOCKDEV,
+    GW_OPTION_CHARDEV,
+    GW_OPTION_NETDEV,
+    GW_OPTION_OBJECT,
+    GW_OPTION_DEVICE,
+    GW_OPTION_MACHINE,
+    GW_OPTION_MON,
+    GW_OPTION_CHARSPEC,
+    GW_OPTION_DISPLAY,
+    GW_OPTION_DISPLAY_FLAG,
+    GW_OPTION_REFUSE,
+    GW_OPTION_REFUSE_FLAG,
+} GwOptionAction;
+
+typedef struct {
+    const char *name; /* without dashes */
+    GwOptionAction action;
+    const char *keys; /* separated by blanks */
+} GwOptionInfo;
+
+typedef struct {
+    char *name; /* as written, "-drive"; "" for a bare disk image */
+    char *arg;  /* NULL when it takes none */
+    const GwOptionInfo *info;
+} GwOption;
+
+const GwOptionInfo *gw_option_get_info (const char *name);
+GwOption *gw_option_new (const char *name, const char *arg);
+void gw_option_free (GwOption *option);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOption, gw_option_free)
+/* argv[0] is the program and is left out.  GPtrArray of GwOption. */
+GPtrArray *gw_cmdline_parse (const char *const *argv, GError **error);
+GStrv gw_cmdline_to_argv (const GPtrArray *options);
+
+/* --- derive.c ------------------------------------------------------------------------------------------ */
+
+/* The command line that makes `vm` on another host, paths mapped by `maps` ("SOURCE=DESTINATION").
+ * Pure.  NULL with GW_CAUSE_OPTION_UNSUPPORTED, GW_CAUSE_DEVICE_UNDERIVABLE or GW_CAUSE_USAGE. */
+GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GError **error);
+
+/* --- procfs.c: what /proc says of a process --------------------------------------------------------------- */
+
+/* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
+gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
+/* Clock ticks since boot at which `pid` started, 0 when there is no such process. */
+gint64 gw_procfs_get_start_time (pid_t pid);
+
+/* --- qmpset.c: many questions at once ------------------------------------------------------------------------ */
+
+/* Questions to one QEMU that are sent without waiting for each other's answers: a busy QEMU answers
+ * each only after a while. */
+typedef struct _GwQmpSet GwQmpSet;
+typedef void (*GwQmpSetFn) (JsonNode *reply, gpointer user_data); /* reply NULL: QEMU refused it */
+GwQmpSet *gw_qmp_set_new (GwQmp *qmp);
+/* `arguments` (transfer full) may be NULL. */
+void gw_qmp_set_ask (GwQmpSet *set, GwQmpCommand command, JsonObject *arguments, GwQmpSetFn fn,
+                     gpointer user_data);
+/* Waits for all answers; QEMU's refusals are no error.  Frees `set`. */
+gboolean gw_qmp_set_finish (GwQmpSet *set, GMainContext *context, GCancellable *cancellable,
+                            GError **error);
+
+/* --- devices.c, extras.c, adopt.c: a running QEMU --------------------------------------------------------------- */
+
+gboolean gw_adopt_devices (GwQmp *qmp, GMainContext *context, GwVm *vm, GCancellable *cancellable,
+                           GError **error);
+/* Backends that were added at run time, as options, into vm->extras. */
+gboolean gw_adopt_extras (GwQmp *qmp, GMainContext *context, GwVm *vm, const char *info_network,
+                          GCancellable *cancellable, GError **error);
+/* Everything that QEMU tells about its VM.  NULL with a cause of qmp or HOST_IO. */
+GwVm *gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable, GError **error);
+/* Parsers of HMP's output; pure. */
+GPtrArray *gw_adopt_parse_ramblocks (const char *text);
+GStrv gw_adopt_parse_netdevs (const char *text);
+
+/* --- host.c, host_remote.c: the two kinds of host ------------------------------------------------------------------- */
+
+typedef struct {
+    JsonObject *(*call) (GwHost *host, GwRpcMethod method, JsonObject *params,
+                         GCancellable *cancellable, GError **error);
+    /* Fills `pending`: either its rpc, or result or error at once. */
+    void (*begin) (GwHost *host, GwRpcMethod method, JsonObject *params, guint timeout_ms,
+                   GwHostPending *pending);
+    gboolean (*is_open) (const GwHost *host);
+    gboolean (*get_clock_offset) (GwHost *host, gint64 *ret_offset_us, GError **error);
+    void (*free) (GwHost *host);
+} GwHostOps;
+
+struct _GwHost {
+    const GwHostOps *ops;
+    char *name;
+    GwHostEventFn event_fn;
+    gpointer event_data;
+};
+
+struct _GwHostPending {
+    GwRpcPending *rpc; /* NULL: result or error is here */
+    JsonObject *result;
+    GError *error;
+};
+
+void gw_host_emit (GwHost *host, gint64 at_us, const char *event, const char *detail);
+
+/* --- process.c: a child process ------------------------------------------------------------------------------------------ */
+
+typedef struct _GwProcess GwProcess;
+typedef struct {
+    const char *const *argv;
+    const char *cwd;      /* NULL: ours */
+    const char *log_path; /* standard output and error are appended to it */
+    const char *user;     /* name of the user to become, NULL: stay */
+    const int *fds;       /* n_fds descriptors (transfer full) that the child gets as 3, 4, ... */
+    guint n_fds;
+} GwProcessSpec;
+typedef void (*GwProcessExitFn) (GwProcess *process, gpointer user_data);
+
+/* Starts a child in a session of its own.  `exit_fn` is called once in `context` when it ends. */
+GwProcess *gw_process_spawn (const GwProcessSpec *spec, GMainContext *context,
+                             GwProcessExitFn exit_fn, gpointer user_data, GError **error);
+gboolean gw_process_is_running (const GwProcess *process);
+pid_t gw_process_get_pid (const GwProcess *process);
+/* "exited with status 1", "was killed by signal 9 (Killed)"; with its last words when it had any.
+ * (transfer full) */
+char *gw_process_describe_end (const GwProcess *process);
+/* The last `max` bytes of the log, cleaned for people.  (transfer full) */
+char *gw_process_read_log (const char *log_path, gsize max);
+/* SIGTERM, then after `grace_ms` SIGKILL; returns when it is gone. */
+void gw_process_stop (GwProcess *process, guint grace_ms);
+/* Waits for its end without doing anything about it. */
+gboolean gw_process_wait (GwProcess *process, guint timeout_ms, GError **error);
+/* Forgets the child, which goes on. */
+void gw_process_free (GwProcess *process);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwProcess, gw_process_free)
+
+/* --- pidwatch.c: a process that is not our child ---------------------------------------------------------------------------- */
+
+typedef struct _GwPidWatch GwPidWatch;
+/* NULL when the process is gone already or the kernel has no pidfd. */
+GwPidWatch *gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn,
+                              gpointer user_data);
+gboolean gw_pid_watch_is_running (const GwPidWatch *watch);
+void gw_pid_watch_free (GwPidWatch *watch);
+
+/* --- records.c: who may start ------------------------------------------------------------------------------------------------- */
+
+/* The record of one job on one side, locked.  A file of lines, one record each; the last whole
+ * line counts, a torn one at the end does not. */
+typedef struct _GwRecord GwRecord;
+/* Waits up to `timeout_ms` for the lock.  `context` is iterated meanwhile. */
+GwRecord *gw_record_open (const GwHostConfig *config, const char *job, GwSide side,
+                          GMainContext *context, guint timeout_ms, GError **error);
+GwRecordKind gw_record_get_kind (const GwRecord *record);
+/* Writes `kind` and makes it durable before returning.  Only the moves of its state table. */
+gboolean gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char *vm,
+                           GError **error);
+void gw_record_close (GwRecord *record);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRecord, gw_record_close)
+gboolean gw_record_kind_from_name (const char *name, GwRecordKind *ret_kind, GError **error);
+
+/* --- directories.c -------------------------------------------------------------------------------------------------------------- */
+
+/* Whether `job` may be part of a path: letters, digits, '-', at most 64. */
+gboolean gw_job_id_is_valid (const char *job);
+char *gw_directory_for_job (const GwHostConfig *config, const char *job, GwSide side);
+char *gw_directory_for_vm (const GwHostConfig *config, const char *job);
+/* Makes `path` with mode 0700 (its parents 0711) and gives it to `user` when that is not NULL. */
+gboolean gw_directory_make (const char *path, const char *user, GError **error);
+/* Removes `path` and the files in it; it is flat.  A missing one is fine. */
+void gw_directory_remove (const char *path);
+
+/* --- vmfile.c: what is known of a VM that godwit launched ------------------------------------------------------------------------- */
+
+gboolean gw_vm_file_write (const char *vm_dir, const GwHostJob *job, pid_t pid, GError **error);
+/* Directory of the VM that `name` (name, uuid or job) is, NULL when there is none.  (transfer full) */
+char *gw_vm_file_find (const GwHostConfig *config, const char *name);
+/* Directory and epoch of the launched VM with that process; NULL when godwit did not launch it. */
+char *gw_vm_file_find_pid (const GwHostConfig *config, pid_t pid, gint64 *ret_epoch);
+
+/* --- courierctl.c: the courier of this side ----------------------------------------------------------------------------------------- */
+
+typedef struct _GwCourierControl GwCourierControl;
+typedef struct {
+    GwHost *host;             /* events go there */
+    const GwHostConfig *config;
+    GMainContext *context;
+    const char *job, *job_dir;
+    GwSide side;
+    const char *secret_hex;
+    const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
+} GwCourierSpec;
+GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
+                                    GCancellable *cancellable, GError **error);
+/* Asks for the counters and waits for them.  (transfer full) */
+JsonObject *gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable,
+                                  GError **error);
+/* Waits for a courier that has nothing more to carry to end by itself, then ends it. */
+void gw_courier_free (GwCourierControl *courier);
+
+/* --- listen.c: the destination's data socket ------------------------------------------------------------------------------------------ */
+
+/* A TCP socket that listens on the only one of `addresses`, or on all when there is none or several.
+ * `*ret_candidates` gets "ADDRESS:PORT" in the order in which the source should try them. */
+int gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error);
+
+/* --- facts.c ---------------------------------------------------------------------------------------------------------------------------- */
+
+GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const char *qemu,
+                                 const char *const *paths, GCancellable *cancellable);
+/* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
+char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
+
+/* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    GwHost host;
+    GMainContext *context;
+    GwHostConfig *config;
+
+    char *job, *job_dir, *vm_name, *vm_uuid; /* of the open job; NULL: none */
+    GwSide side;
+    gint64 epoch;
+
+    GwVm *vm;       /* source: the adopted VM */
+    GwQmp *qmp;     /* to this side's QEMU */
+    char *vm_dir;   /* destination: of the launched VM; source: when godwit launched it earlier */
+    GwProcess *qemu;       /* destination: our child */
+    GwPidWatch *qemu_watch; /* source */
+    GwCourierControl *courier;
+
+    char *migration_status; /* of the last MIGRATION event */
+    gint64 loaded_us;       /* when the status became completed here, this host's clock */
+    gint64 resumed_us;      /* of the last RESUME event */
+    JsonArray *old_capabilities; /* source: to be put back */
+    JsonObject *old_parameters;
+    gboolean is_started;  /* destination: the VM is ours */
+    gboolean is_quitting; /* this side's QEMU was told to end */
+} LocalHost;
+
+/* Connects `local->qmp` to the monitor at `path` and watches its events. */
+gboolean gw_local_connect_qmp (LocalHost *local, const char *path, guint timeout_ms,
+                               GCancellable *cancellable, GError **error);
+void gw_local_drop_qemu (LocalHost *local);
+/* A QMP call whose result is of no interest. */
+gboolean gw_local_qmp (LocalHost *local, GwQmpCommand command, JsonObject *arguments,
+                       GCancellable *cancellable, GError **error);
+GwMigration *gw_local_query_migrate (LocalHost *local, GCancellable *cancellable, GError **error);
+/* How QEMU ended or what it last said, for messages.  (transfer full) */
+char *gw_local_describe_qemu (LocalHost *local);
+
+typedef JsonObject *(*GwLocalHandler) (LocalHost *local, JsonObject *params,
+                                       GCancellable *cancellable, GError **error);
+
+/* source.c */
+JsonObject *gw_local_adopt (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_derive (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_migrate (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_set_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_continue (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_undo_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_quit_source (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_put_released (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* destination.c */
+JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
+
+/* Capabilities that are on in every migration. */
+gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);
+
+#endif

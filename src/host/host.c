@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The types of the operations: from C to parameters, from results to C. */
+#include "host-internal.h"
+
+JsonObject *
+gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
+              GError **error)
+{
+    g_autoptr (JsonObject) owned = params != NULL ? params : json_object_new ();
+    return host->ops->call (host, method, owned, cancellable, error);
+}
+
+/* An operation whose result says nothing but that it was done. */
+static gboolean
+call_plain (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
+            GError **error)
+{
+    g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
+    return result != NULL;
+}
+
+static gpointer
+call_struct (GwHost *host, GwRpcMethod method, JsonObject *params, const GwStructType *type,
+             GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
+    return result != NULL ? gw_struct_from_json (type, result, error) : NULL;
+}
+
+void
+gw_host_free (GwHost *host)
+{
+    if (host != NULL)
+        host->ops->free (host);
+}
+
+void
+gw_host_set_event_fn (GwHost *host, GwHostEventFn fn, gpointer user_data)
+{
+    host->event_fn = fn;
+    host->event_data = user_data;
+}
+
+void
+gw_host_emit (GwHost *host, gint64 at_us, const char *event, const char *detail)
+{
+    if (host->event_fn != NULL)
+        host->event_fn (host, at_us != 0 ? at_us : g_get_real_time (), event,
+                        detail != NULL ? detail : "", host->event_data);
+}
+
+gboolean
+gw_host_is_open (const GwHost *host)
+{
+    return host->ops->is_open (host);
+}
+
+const char *
+gw_host_get_name (const GwHost *host)
+{
+    return host->name;
+}
+
+gboolean
+gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+{
+    return host->ops->get_clock_offset (host, ret_offset_us, error);
+}
+
+GwVm *
+gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_VM_ADOPT, gw_json_new ("vm:s", vm, NULL), &gw_vm_type,
+                        cancellable, error);
+}
+
+GwDerived *
+gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_VM_DERIVE, gw_json_new ("maps:v", maps, NULL),
+                        &gw_derived_type, cancellable, error);
+}
+
+GwHostFacts *
+gw_host_get_facts (GwHost *host, const char *qemu, const char *const *paths,
+                   GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_HOST_FACTS,
+                        gw_json_new ("qemu:s", qemu, "paths:v", paths, NULL),
+                        &gw_host_facts_type, cancellable, error);
+}
+
+gboolean
+gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable, GError **error)
+{
+    JsonObject *params =
+        gw_json_new ("job:s", job->job, "side:s", gw_side_name (job->side), "vm:s", job->vm,
+                     "uuid:s", job->uuid, "epoch:i", job->epoch, NULL);
+    return call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
+}
+
+gboolean
+gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived, GCancellable *cancellable,
+                GError **error)
+{
+    g_autofree char *program = g_path_get_basename (vm->binary);
+    JsonObject *params = gw_json_new ("qemu:s", program, "cwd:s", vm->cwd, "user:s", vm->user,
+                                      "argv:v", derived->argv, NULL);
+    return call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
+}
+
+static char *
+secret_to_hex (const uint8_t secret[static GW_HOST_SECRET_BYTES])
+{
+    char *hex = g_malloc0 (2 * GW_HOST_SECRET_BYTES + 1);
+    for (guint i = 0; i < GW_HOST_SECRET_BYTES; i++)
+        g_snprintf (hex + 2 * i, 3, "%02x", secret[i]);
+    return hex;
+}
+
+gboolean
+gw_host_accept_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
+                        const char *const *addresses, GStrv *ret_addresses,
+                        GCancellable *cancellable, GError **error)
+{
+    g_autofree char *hex = secret_to_hex (secret);
+    JsonObject *params = gw_json_new ("secret:s", hex, "addresses:v", addresses, NULL);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_COURIER_START, params, cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    *ret_addresses = gw_json_peek_strv (result, "addresses");
+    return TRUE;
+}
+
+gboolean
+gw_host_connect_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
+                         const char *const *addresses, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *hex = secret_to_hex (secret);
+    JsonObject *params = gw_json_new ("secret:s", hex, "addresses:v", addresses, NULL);
+    return call_plain (host, GW_RPC_COURIER_START, params, cancellable, error);
+}
+
+JsonObject *
+gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_COURIER_STATUS, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_INCOMING, NULL, cancellable, error);
+}
+
+static JsonObject *
+migrate_params (const GwHostMigrate *params)
+{
+    return gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
+                        params->bandwidth_bps, NULL);
+}
+
+gboolean
+gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
+                 GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_MIGRATE, migrate_params (params), cancellable, error);
+}
+
+gboolean
+gw_host_set_migration (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
+                       GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_SET, migrate_params (params), cancellable, error);
+}
+
+GwMigration *
+gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_QEMU_PROGRESS, NULL, &gw_migration_type, cancellable, error);
+}
+
+gboolean
+gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_CONTINUE, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_RESUME, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_QEMU_QUIT, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_RECORD_PUT, NULL, cancellable, error);
+}
+
+GwHostPending *
+gw_host_begin_start (GwHost *host, gboolean is_running, guint timeout_ms)
+{
+    g_autoptr (JsonObject) params =
+        gw_json_new ("run:b", is_running, "timeout_ms:i", (gint64) timeout_ms, NULL);
+    GwHostPending *pending = g_new0 (GwHostPending, 1);
+    host->ops->begin (host, GW_RPC_HANDOVER_START, params, timeout_ms + 5000, pending);
+    return pending;
+}
+
+gboolean
+gw_host_pending_is_done (const GwHostPending *pending)
+{
+    return pending->rpc == NULL || gw_rpc_pending_is_done (pending->rpc);
+}
+
+static JsonObject *
+pending_take_result (GwHostPending *pending, GError **error)
+{
+    if (pending->rpc != NULL) {
+        g_autoptr (JsonNode) node =
+            gw_rpc_pending_finish (g_steal_pointer (&pending->rpc), error);
+        return node != NULL && JSON_NODE_HOLDS_OBJECT (node)
+                   ? json_object_ref (json_node_get_object (node))
+                   : NULL;
+    }
+    if (pending->error != NULL)
+        g_propagate_error (error, g_steal_pointer (&pending->error));
+    return g_steal_pointer (&pending->result);
+}
+
+gboolean
+gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error)
+{
+    GError *failure = NULL;
+    g_autoptr (JsonObject) result = pending_take_result (pending, &failure);
+    gw_host_pending_free (pending);
+    if (result == NULL) {
+        if (failure == NULL)
+            gw_fail (&failure, GW_CAUSE_RPC_INVALID, "the answer to the start is no object");
+        g_propagate_error (error, failure);
+        return FALSE;
+    }
+    *ret_start = (GwHostStart) { gw_json_peek_int (result, "loaded_us", 0),
+                                 gw_json_peek_int (result, "started_us", 0),
+                                 gw_json_peek_int (result, "running_us", 0) };
+    return TRUE;
+}
+
+void
+gw_host_pending_free (GwHostPending *pending)
+{
+    if (pending == NULL)
+        return;
+    gw_rpc_pending_free (pending->rpc);
+    g_clear_pointer (&pending->result, json_object_unref);
+    g_clear_error (&pending->error);
+    g_free (pending);
+}
+
+gboolean
+gw_host_settle_record (GwHost *host, const char *job, gboolean refuse, GwRecordKind *ret_kind,
+                       GCancellable *cancellable, GError **error)
+{
+    JsonObject *params = gw_json_new ("job:s", job, "refuse:b", refuse, NULL);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_RECORD_GET, params, cancellable, error);
+    const char *name = result != NULL ? gw_json_get_string (result, "record", error) : NULL;
+    if (name == NULL)
+        return FALSE;
+    return gw_record_kind_from_name (name, ret_kind, error);
+}
+
+char *
+gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_QEMU_VERIFY, NULL, cancellable, error);
+    return result != NULL ? g_strdup (gw_json_get_string (result, "run_state", error)) : NULL;
+}
+
+gboolean
+gw_host_close_job (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * host: everything that touches one host.
+ *
+ * Theory
+ * ------
+ * A job needs the same small set of operations on two hosts: adopt the VM, launch a QEMU, start a
+ * courier, let QEMU migrate, write an ownership record, clean up.  A GwHost is one host as a job
+ * sees it.  There are two kinds: the local one does the work in this process (host_local.c), the
+ * remote one asks the godwitd of another host to do it (host_remote.c), and that godwitd does it
+ * with a local GwHost.  Operation, parameters and result are the same in both cases: a method of
+ * rpc's message table with a JSON object each way.  The functions below give them types.
+ *
+ * One GwHost serves one job at a time.  It belongs to the thread that owns its GMainContext; calls
+ * block, iterating that context, and events are delivered meanwhile.
+ *
+ * Events.  What happens on the host without being asked is told through GwHostEventFn: QEMU's
+ * events, its end, a courier's end.  The names are a small vocabulary:
+ *   migration     detail: QEMU's status ("pre-switchover", "completed", ...)
+ *   pass          detail: number of the pass over RAM
+ *   stop, resume  the guest's processors
+ *   shutdown      the guest powered off (detail: QEMU's reason); reset: it rebooted; panic
+ *   qemu-exit     detail: how QEMU ended, and its last words
+ *   qmp-closed    detail: why the monitor connection ended
+ *   courier       detail: what the courier says of itself
+ *   courier-failed detail: "CAUSE: message"
+ *   courier-exit  detail: how it ended, and its last words, when nobody asked it to
+ *   block-error   detail: device and QEMU's words
+ * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
+ *
+ * Directories.  Below the state directory of a host: `jobs/JOB-SIDE/`, mode 0700, lives as long as
+ * the job and holds its sockets; `vms/JOB/` lives as long as the QEMU that the job launched and
+ * holds its log and godwit's own monitor socket; `records/` holds the ownership records for ever.
+ * When the path of the state directory is too long for a unix socket, jobs/ and vms/ move to a
+ * short directory below /run.
+ *
+ * Ownership.  See docs/handover.md.  The destination's right to start is decided by one durable
+ * record a job: gw_host_begin_start() writes STARTED before `cont`, and whatever refuses writes
+ * REFUSED; the record file is locked while it is decided, so that a second asker waits for the
+ * outcome.  The coordinator can only ask.
+ */
+#ifndef GW_HOST_H
+#define GW_HOST_H
+
+#include "base.h"
+#include "model.h"
+
+/* --- config.c ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    char *state_dir;
+    char *runtime_dir;     /* where jobs/ and vms/ are; the state directory unless its path is long */
+    GStrv data_addresses;  /* empty: all addresses of the host */
+    GStrv qemu_dirs;       /* directories from which a QEMU may be started */
+    char *courier;         /* path of godwit-courier */
+} GwHostConfig;
+
+/* The defaults: /var/lib/godwit for root, $XDG_STATE_HOME/godwit otherwise; GODWIT_STATE overrides. */
+GwHostConfig *gw_host_config_new (const char *state_dir);
+/* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
+gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
+GwHostConfig *gw_host_config_copy (const GwHostConfig *config);
+void gw_host_config_free (GwHostConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHostConfig, gw_host_config_free)
+
+/* --- host.c: the interface ------------------------------------------------------------------------- */
+
+typedef struct _GwHost GwHost;
+typedef void (*GwHostEventFn) (GwHost *host, gint64 at_us, const char *event, const char *detail,
+                               gpointer user_data);
+
+/* This host, in this process. */
+GwHost *gw_host_new_local (const GwHostConfig *config, GMainContext *context);
+/* The host behind an agent; connects and shakes hands.  NULL with a cause of exit status 8. */
+GwHost *gw_host_open_remote (const char *address, GMainContext *context, GCancellable *cancellable,
+                             GError **error);
+/* Ends what the job left running here that has no right to go on: couriers always, a launched QEMU
+ * unless it holds STARTED.  NULL is fine. */
+void gw_host_free (GwHost *host);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHost, gw_host_free)
+
+void gw_host_set_event_fn (GwHost *host, GwHostEventFn fn, gpointer user_data);
+/* False when the agent behind it is gone. */
+gboolean gw_host_is_open (const GwHost *host);
+const char *gw_host_get_name (const GwHost *host);
+
+/* This host's wall clock minus ours. */
+gboolean gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error);
+
+/* source: takes hold of the running VM `vm`: "qmp:PATH", or the name of one that godwit launched
+ * here.  (transfer full) */
+GwVm *gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GError **error);
+/* source: the destination's command line for the adopted VM.  (transfer full) */
+GwDerived *gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable,
+                           GError **error);
+/* Facts of the host, of a QEMU program there by its base name, and of paths.  (transfer full) */
+GwHostFacts *gw_host_get_facts (GwHost *host, const char *qemu, const char *const *paths,
+                                GCancellable *cancellable, GError **error);
+
+typedef struct {
+    const char *job;
+    GwSide side;
+    const char *vm, *uuid;
+    gint64 epoch; /* that the destination will own */
+} GwHostJob;
+
+/* Makes the job's directory. */
+gboolean gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
+                           GError **error);
+/* destination: starts QEMU, waiting for its state.  GW_CAUSE_LAUNCH_FAILED with QEMU's words. */
+gboolean gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
+                         GCancellable *cancellable, GError **error);
+
+#define GW_HOST_SECRET_BYTES 32
+
+/* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
+gboolean gw_host_accept_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
+                                 const char *const *addresses, GStrv *ret_addresses,
+                                 GCancellable *cancellable, GError **error);
+/* source: the courier that connects; returns when the link is up. */
+gboolean gw_host_connect_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
+                                  const char *const *addresses, GCancellable *cancellable,
+                                  GError **error);
+/* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
+JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* destination: capabilities, and QEMU listens for its state. */
+gboolean gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error);
+
+typedef struct {
+    gint64 downtime_ms, bandwidth_bps; /* bandwidth 0: unlimited */
+} GwHostMigrate;
+
+/* source: capabilities and parameters (their old values are kept for undo), and QEMU begins. */
+gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
+                          GError **error);
+/* source: changes parameters of the migration under way. */
+gboolean gw_host_set_migration (GwHost *host, const GwHostMigrate *params,
+                                GCancellable *cancellable, GError **error);
+GwMigration *gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: out of pre-switchover. */
+gboolean gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: ends the migration and everything it changed, and lets the guest run again if it ran
+ * before.  Succeeds when the guest is in the state it had.  Safe in any state before RELEASED, and
+ * after it only with the destination's REFUSED in hand. */
+gboolean gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: QEMU ends; its copy of the VM is no more. */
+gboolean gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* source: the durable statement that the destination may start `epoch`. */
+gboolean gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* destination: waits for the state to be loaded, then starts the VM (`is_running`: lets the guest
+ * run).  Writes STARTED, or REFUSED and then the error says why.  Runs while the coordinator does
+ * other things. */
+typedef struct _GwHostPending GwHostPending;
+GwHostPending *gw_host_begin_start (GwHost *host, gboolean is_running, guint timeout_ms);
+gboolean gw_host_pending_is_done (const GwHostPending *pending);
+typedef struct {
+    gint64 loaded_us, started_us, running_us; /* that host's clock */
+} GwHostStart;
+/* Frees `pending`. */
+gboolean gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error);
+void gw_host_pending_free (GwHostPending *pending);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHostPending, gw_host_pending_free)
+
+typedef enum { GW_RECORD_NONE, GW_RECORD_RELEASED, GW_RECORD_STARTED, GW_RECORD_REFUSED } GwRecordKind;
+const char *gw_record_kind_name (GwRecordKind kind);
+
+/* destination: what the record of `job` says.  With `refuse`, an undecided one becomes REFUSED
+ * first, for ever; so the answer is STARTED or REFUSED.  Needs no open job. */
+gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
+                                GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
+
+/* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
+char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* Ends the job here: couriers, sockets, directory; on the destination also the QEMU, unless it holds
+ * STARTED.  Safe to call twice. */
+gboolean gw_host_close_job (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* VMs that godwit launched on this host and that still run: a JSON array of objects with job, name,
+ * uuid, pid, epoch, qmp.  (transfer full) */
+JsonArray *gw_host_list_vms (const GwHostConfig *config);
+
+#endif

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* This host, in this process: the table of operations and what both sides share. */
+#include "host-internal.h"
+
+#include <string.h>
+
+/* --- QEMU's monitor ---------------------------------------------------------------------------------------- */
+
+/* QMP events that the job wants to know, and what it calls them. */
+static const struct {
+    const char *qmp, *event, *member; /* member of the data that becomes the detail */
+} event_names[] = {
+    { "MIGRATION", "migration", "status" },
+    { "MIGRATION_PASS", "pass", "pass" },
+    { "STOP", "stop", NULL },
+    { "RESUME", "resume", NULL },
+    { "SHUTDOWN", "shutdown", "reason" },
+    { "RESET", "reset", "reason" },
+    { "GUEST_PANICKED", "panic", "action" },
+    { "BLOCK_IO_ERROR", "block-error", "reason" },
+    { "BLOCK_JOB_ERROR", "block-error", "device" },
+    { "WATCHDOG", "watchdog", "action" },
+};
+
+static char *
+member_to_text (JsonObject *data, const char *member)
+{
+    JsonNode *node = member != NULL ? json_object_get_member (data, member) : NULL;
+    if (node == NULL || !JSON_NODE_HOLDS_VALUE (node))
+        return g_strdup ("");
+    if (json_node_get_value_type (node) == G_TYPE_STRING)
+        return g_strdup (json_node_get_string (node));
+    return g_strdup_printf ("%" G_GINT64_FORMAT, json_node_get_int (node));
+}
+
+static void
+note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
+{
+    if (strcmp (event, "migration") == 0) {
+        g_free (local->migration_status);
+        local->migration_status = g_strdup (detail);
+        if (strcmp (detail, "completed") == 0)
+            local->loaded_us = at_us;
+    } else if (strcmp (event, "resume") == 0) {
+        local->resumed_us = at_us;
+    }
+}
+
+static void
+on_qmp_event (const char *event, JsonObject *data, gint64 at_us, gpointer user_data)
+{
+    LocalHost *local = user_data;
+    for (guint i = 0; i < G_N_ELEMENTS (event_names); i++) {
+        if (strcmp (event_names[i].qmp, event) != 0)
+            continue;
+        g_autofree char *detail = member_to_text (data, event_names[i].member);
+        note_event (local, event_names[i].event, detail, at_us);
+        gw_host_emit (&local->host, at_us, event_names[i].event, detail);
+    }
+}
+
+static void
+on_qmp_closed (const GError *why, gpointer user_data)
+{
+    LocalHost *local = user_data;
+    if (!local->is_quitting)
+        gw_host_emit (&local->host, 0, "qmp-closed", why->message);
+}
+
+gboolean
+gw_local_connect_qmp (LocalHost *local, const char *path, guint timeout_ms,
+                      GCancellable *cancellable, GError **error)
+{
+    local->qmp = gw_qmp_connect (path, local->context, timeout_ms, cancellable, error);
+    if (local->qmp == NULL)
+        return FALSE;
+    gw_qmp_set_event_fn (local->qmp, on_qmp_event, local);
+    gw_qmp_set_closed_fn (local->qmp, on_qmp_closed, local);
+    return TRUE;
+}
+
+gboolean
+gw_local_qmp (LocalHost *local, GwQmpCommand command, JsonObject *arguments,
+              GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) owned = arguments;
+    if (local->qmp == NULL)
+        return gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
+    g_autoptr (JsonNode) reply = gw_qmp_call (local->qmp, command, owned, cancellable, error);
+    return reply != NULL;
+}
+
+GwMigration *
+gw_local_query_migrate (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    if (local->qmp == NULL) {
+        gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
+        return NULL;
+    }
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE, NULL, cancellable, error);
+    if (reply == NULL)
+        return NULL;
+    if (!JSON_NODE_HOLDS_OBJECT (reply)) {
+        gw_fail (error, GW_CAUSE_QMP_INVALID, "query-migrate: the reply is no object");
+        return NULL;
+    }
+    return gw_migration_from_qmp (json_node_get_object (reply));
+}
+
+static void
+add_capability (JsonArray *list, const char *name)
+{
+    json_array_add_object_element (list, gw_json_new ("capability:s", name, "state:b", TRUE, NULL));
+}
+
+gboolean
+gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    JsonArray *list = json_array_new ();
+    add_capability (list, "events");
+    add_capability (list, "return-path");
+    add_capability (list, "pause-before-switchover");
+    add_capability (list, "late-block-activate"); /* without effect from 10.0 on */
+    JsonNode *node = json_node_init_array (json_node_alloc (), list);
+    json_array_unref (list);
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
+                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
+}
+
+char *
+gw_local_describe_qemu (LocalHost *local)
+{
+    if (local->qemu != NULL)
+        return gw_process_describe_end (local->qemu);
+    if (local->qemu_watch != NULL && !gw_pid_watch_is_running (local->qemu_watch))
+        return g_strdup_printf ("process %" G_GINT64_FORMAT " has ended",
+                                local->vm != NULL ? local->vm->pid : 0);
+    return g_strdup ("still runs");
+}
+
+void
+gw_local_drop_qemu (LocalHost *local)
+{
+    g_clear_pointer (&local->qmp, gw_qmp_free);
+    g_clear_pointer (&local->qemu_watch, gw_pid_watch_free);
+}
+
+/* --- operations of both sides ------------------------------------------------------------------------------ */
+
+static JsonObject *
+read_facts (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    g_auto (GStrv) paths = gw_json_peek_strv (params, "paths");
+    g_autoptr (GwHostFacts) facts =
+        gw_read_host_facts (local->config, local->context, gw_json_peek_string (params, "qemu", NULL),
+                            (const char *const *) paths, cancellable);
+    return gw_struct_to_json (&gw_host_facts_type, facts);
+}
+
+static gboolean
+take_job (LocalHost *local, JsonObject *params, GError **error)
+{
+    const char *job = gw_json_get_string (params, "job", error);
+    const char *vm = job != NULL ? gw_json_get_string (params, "vm", error) : NULL;
+    const char *uuid = vm != NULL ? gw_json_get_string (params, "uuid", error) : NULL;
+    if (uuid == NULL || !gw_json_get_int (params, "epoch", 1, G_MAXINT32, &local->epoch, error))
+        return FALSE;
+    local->side = gw_side_from_name (gw_json_peek_string (params, "side", NULL));
+    if (!gw_job_id_is_valid (job) ||
+        (local->side != GW_SIDE_SOURCE && local->side != GW_SIDE_DESTINATION))
+        return gw_fail (error, GW_CAUSE_RPC_INVALID, "the job's name or side is not valid");
+    local->job = g_strdup (job);
+    local->vm_name = g_strdup (vm);
+    local->vm_uuid = g_strdup (uuid);
+    return TRUE;
+}
+
+static JsonObject *
+open_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (local->job != NULL) {
+        gw_fail (error, GW_CAUSE_VM_BUSY, "job %s is open on this connection", local->job);
+        return NULL;
+    }
+    if (!take_job (local, params, error))
+        return NULL;
+    local->job_dir = gw_directory_for_job (local->config, local->job, local->side);
+    const char *user = local->vm != NULL ? local->vm->user : NULL;
+    if (!gw_directory_make (local->job_dir, user, error)) {
+        g_clear_pointer (&local->job_dir, g_free);
+        g_clear_pointer (&local->job, g_free);
+        return NULL;
+    }
+    return json_object_new ();
+}
+
+static gboolean
+need_job (LocalHost *local, GwSide side, GError **error)
+{
+    if (local->job_dir == NULL || (side != GW_SIDE_NONE && local->side != side))
+        return gw_fail (error, GW_CAUSE_RPC_INVALID, "no job is open here for that");
+    return TRUE;
+}
+
+static JsonObject *
+start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (!need_job (local, GW_SIDE_NONE, error))
+        return NULL;
+    if (local->courier != NULL) {
+        gw_fail (error, GW_CAUSE_RPC_INVALID, "the job has a courier");
+        return NULL;
+    }
+    g_auto (GStrv) given = gw_json_peek_strv (params, "addresses");
+    g_auto (GStrv) candidates = NULL;
+    gboolean is_listening = local->side == GW_SIDE_DESTINATION;
+    GStrv addresses = is_listening && *given == NULL ? local->config->data_addresses : given;
+    GwCourierSpec spec = {
+        .host = &local->host,
+        .config = local->config,
+        .context = local->context,
+        .job = local->job,
+        .job_dir = local->job_dir,
+        .side = local->side,
+        .secret_hex = gw_json_peek_string (params, "secret", NULL),
+        .addresses = (const char *const *) addresses,
+    };
+    local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
+    if (local->courier == NULL)
+        return NULL;
+    return gw_json_new ("addresses:v", candidates, NULL);
+}
+
+static JsonObject *
+get_courier_stats (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (local->courier == NULL) {
+        gw_fail (error, GW_CAUSE_COURIER_DIED, "there is no courier");
+        return NULL;
+    }
+    return gw_courier_get_stats (local->courier, cancellable, error);
+}
+
+static JsonObject *
+stop_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    g_clear_pointer (&local->courier, gw_courier_free);
+    return json_object_new ();
+}
+
+static JsonObject *
+get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GwMigration) migration = gw_local_query_migrate (local, cancellable, error);
+    return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
+}
+
+static JsonObject *
+get_run_state (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (local->qmp == NULL) {
+        gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
+        return NULL;
+    }
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_STATUS, NULL, cancellable, error);
+    if (reply == NULL)
+        return NULL;
+    return gw_json_new ("run_state:s",
+                        JSON_NODE_HOLDS_OBJECT (reply)
+                            ? gw_json_peek_string (json_node_get_object (reply), "status", "unknown")
+                            : "unknown",
+                        NULL);
+}
+
+/* The launched QEMU has no right to be: it never ran the guest. */
+static void
+destroy_launched (LocalHost *local)
+{
+    local->is_quitting = TRUE;
+    g_clear_pointer (&local->qmp, gw_qmp_free);
+    if (local->qemu != NULL) {
+        gw_process_stop (local->qemu, 500);
+        g_clear_pointer (&local->qemu, gw_process_free);
+    }
+    if (local->vm_dir != NULL)
+        gw_directory_remove (local->vm_dir);
+}
+
+/* A destination that closes without having started says so for ever, if it had the right. */
+static void
+refuse_undecided (LocalHost *local)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_DESTINATION,
+                                                  local->context, 5000, &error);
+    if (record != NULL && gw_record_get_kind (record) == GW_RECORD_NONE)
+        (void) gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, &error);
+    if (error != NULL)
+        g_warning ("job %s: cannot record REFUSED: %s", local->job, error->message);
+}
+
+static JsonObject *
+close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    g_clear_pointer (&local->courier, gw_courier_free);
+    if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started) {
+        destroy_launched (local);
+        refuse_undecided (local);
+    }
+    if (local->job_dir != NULL)
+        gw_directory_remove (local->job_dir);
+    g_clear_pointer (&local->job_dir, g_free);
+    return json_object_new ();
+}
+
+/* --- the table ----------------------------------------------------------------------------------------------- */
+
+static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
+    [GW_RPC_HOST_FACTS] = read_facts,
+    [GW_RPC_VM_ADOPT] = gw_local_adopt,
+    [GW_RPC_VM_DERIVE] = gw_local_derive,
+    [GW_RPC_JOB_OPEN] = open_job,
+    [GW_RPC_QEMU_LAUNCH] = gw_local_launch,
+    [GW_RPC_QEMU_INCOMING] = gw_local_set_incoming,
+    [GW_RPC_QEMU_MIGRATE] = gw_local_migrate,
+    [GW_RPC_QEMU_PROGRESS] = get_migration,
+    [GW_RPC_QEMU_SET] = gw_local_set_migration,
+    [GW_RPC_QEMU_CONTINUE] = gw_local_continue,
+    [GW_RPC_QEMU_RESUME] = gw_local_undo_migration,
+    [GW_RPC_QEMU_QUIT] = gw_local_quit_source,
+    [GW_RPC_QEMU_VERIFY] = get_run_state,
+    [GW_RPC_COURIER_START] = start_courier,
+    [GW_RPC_COURIER_STOP] = stop_courier,
+    [GW_RPC_COURIER_STATUS] = get_courier_stats,
+    [GW_RPC_RECORD_PUT] = gw_local_put_released,
+    [GW_RPC_RECORD_GET] = gw_local_settle_record,
+    [GW_RPC_HANDOVER_START] = gw_local_start,
+    [GW_RPC_JOB_CLOSE] = close_job,
+};
+
+gboolean
+gw_host_has_method (GwRpcMethod method)
+{
+    return method < GW_N_RPC_METHODS && handlers[method] != NULL;
+}
+
+static JsonObject *
+local_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
+            GError **error)
+{
+    g_assert (gw_host_has_method (method));
+    return handlers[method]((LocalHost *) host, params, cancellable, error);
+}
+
+static void
+local_begin (GwHost *host, GwRpcMethod method, JsonObject *params, guint timeout_ms,
+             GwHostPending *pending)
+{
+    pending->result = local_call (host, method, params, NULL, &pending->error);
+}
+
+static gboolean
+local_is_open (const GwHost *host)
+{
+    return TRUE;
+}
+
+static gboolean
+local_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+{
+    *ret_offset_us = 0;
+    return TRUE;
+}
+
+static void
+local_free (GwHost *host)
+{
+    LocalHost *local = (LocalHost *) host;
+    host->event_fn = NULL;
+    json_object_unref (close_job (local, NULL, NULL, NULL));
+    gw_local_drop_qemu (local);
+    g_clear_pointer (&local->qemu, gw_process_free);
+    gw_vm_free (local->vm);
+    gw_host_config_free (local->config);
+    g_main_context_unref (local->context);
+    g_clear_pointer (&local->old_capabilities, json_array_unref);
+    g_clear_pointer (&local->old_parameters, json_object_unref);
+    g_free (local->migration_status);
+    g_free (local->vm_dir);
+    g_free (local->vm_name);
+    g_free (local->vm_uuid);
+    g_free (local->job);
+    g_free (host->name);
+    g_free (local);
+}
+
+static const GwHostOps local_ops = {
+    .call = local_call,
+    .begin = local_begin,
+    .is_open = local_is_open,
+    .get_clock_offset = local_get_clock_offset,
+    .free = local_free,
+};
+
+GwHost *
+gw_host_new_local (const GwHostConfig *config, GMainContext *context)
+{
+    LocalHost *local = g_new0 (LocalHost, 1);
+    local->host.ops = &local_ops;
+    local->host.name = g_strdup (g_get_host_name ());
+    local->context = g_main_context_ref (context);
+    local->config = gw_host_config_copy (config);
+    return &local->host;
+}

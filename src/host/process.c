@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LAST_WORDS_MAX 1500
+
+struct _GwProcess {
+    GSubprocess *child;
+    GMainContext *context;
+    pid_t pid;
+    char *log_path;
+    gboolean has_ended;
+    gboolean is_forgotten; /* freed by its owner; the callback frees the rest */
+    GwProcessExitFn exit_fn;
+    gpointer user_data;
+};
+
+/* What the child does before exec: only async-signal-safe calls. */
+typedef struct {
+    uid_t uid;
+    gid_t gid;
+    gboolean becomes_user;
+} ChildSetup;
+
+static void
+setup_child (gpointer user_data)
+{
+    const ChildSetup *setup = user_data;
+    (void) setsid (); /* fails only for a session leader, which a fresh child is not */
+    signal (SIGPIPE, SIG_DFL);
+    if (!setup->becomes_user)
+        return;
+    if (setgroups (0, NULL) != 0 || setgid (setup->gid) != 0 || setuid (setup->uid) != 0)
+        _exit (126);
+}
+
+static gboolean
+prepare_setup (const char *user, ChildSetup *setup, GError **error)
+{
+    char buffer[4096];
+    struct passwd entry, *found = NULL;
+    *setup = (ChildSetup) { 0 };
+    if (user == NULL || geteuid () != 0)
+        return TRUE;
+    if (getpwnam_r (user, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "user '%s' does not exist on this host", user);
+    *setup = (ChildSetup) { found->pw_uid, found->pw_gid, found->pw_uid != 0 };
+    return TRUE;
+}
+
+static void
+process_unref (GwProcess *process)
+{
+    g_clear_object (&process->child);
+    g_main_context_unref (process->context);
+    g_free (process->log_path);
+    g_free (process);
+}
+
+static void
+on_end (GObject *object, GAsyncResult *result, gpointer user_data)
+{
+    GwProcess *process = user_data;
+    (void) g_subprocess_wait_finish (G_SUBPROCESS (object), result, NULL);
+    process->has_ended = TRUE;
+    if (process->is_forgotten)
+        process_unref (process);
+    else if (process->exit_fn != NULL)
+        process->exit_fn (process, process->user_data);
+}
+
+static int
+open_log (const char *path, GError **error)
+{
+    int fd = open (path != NULL ? path : "/dev/null",
+                   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (path != NULL ? O_NOFOLLOW : 0),
+                   0600);
+    if (fd < 0)
+        gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", path, g_strerror (errno));
+    return fd;
+}
+
+static void
+close_fds (const GwProcessSpec *spec)
+{
+    for (guint i = 0; i < spec->n_fds; i++)
+        (void) close (spec->fds[i]);
+}
+
+static GSubprocess *
+spawn (const GwProcessSpec *spec, ChildSetup *setup, int log_fd, GError **error)
+{
+    g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+    if (spec->cwd != NULL)
+        g_subprocess_launcher_set_cwd (launcher, spec->cwd);
+    g_subprocess_launcher_set_child_setup (launcher, setup_child, setup, NULL);
+    g_subprocess_launcher_take_fd (launcher, fcntl (log_fd, F_DUPFD_CLOEXEC, 3), STDOUT_FILENO);
+    g_subprocess_launcher_take_fd (launcher, log_fd, STDERR_FILENO);
+    g_subprocess_launcher_take_fd (launcher, open ("/dev/null", O_RDONLY | O_CLOEXEC),
+                                   STDIN_FILENO);
+    for (guint i = 0; i < spec->n_fds; i++)
+        g_subprocess_launcher_take_fd (launcher, spec->fds[i], (int) i + 3);
+    GSubprocess *child = g_subprocess_launcher_spawnv (launcher, spec->argv, error);
+    if (child == NULL) {
+        gw_error_adopt (error, GW_CAUSE_HOST_IO);
+        g_prefix_error (error, "cannot start '%s': ", spec->argv[0]);
+    }
+    return child;
+}
+
+GwProcess *
+gw_process_spawn (const GwProcessSpec *spec, GMainContext *context, GwProcessExitFn exit_fn,
+                  gpointer user_data, GError **error)
+{
+    ChildSetup setup;
+    int log_fd = -1;
+    if (!prepare_setup (spec->user, &setup, error) ||
+        (log_fd = open_log (spec->log_path, error)) < 0) {
+        close_fds (spec);
+        return NULL;
+    }
+    /* the callback of the wait below must come in our context */
+    g_main_context_push_thread_default (context);
+    GSubprocess *child = spawn (spec, &setup, log_fd, error);
+    GwProcess *process = NULL;
+    if (child != NULL) {
+        process = g_new0 (GwProcess, 1);
+        process->child = child;
+        process->context = g_main_context_ref (context);
+        process->pid = (pid_t) g_ascii_strtoll (g_subprocess_get_identifier (child), NULL, 10);
+        process->log_path = g_strdup (spec->log_path);
+        process->exit_fn = exit_fn;
+        process->user_data = user_data;
+        g_subprocess_wait_async (child, NULL, on_end, process);
+    }
+    g_main_context_pop_thread_default (context);
+    return process;
+}
+
+gboolean
+gw_process_is_running (const GwProcess *process)
+{
+    return !process->has_ended;
+}
+
+pid_t
+gw_process_get_pid (const GwProcess *process)
+{
+    return process->pid;
+}
+
+char *
+gw_process_read_log (const char *log_path, gsize max)
+{
+    g_autofree char *text = NULL;
+    gsize len = 0;
+    if (log_path == NULL || !g_file_get_contents (log_path, &text, &len, NULL))
+        return g_strdup ("");
+    gsize from = len > max ? len - max : 0;
+    char *clean = gw_text_clean (text + from, (gssize) (len - from), 4 * max);
+    return g_strchomp (clean);
+}
+
+char *
+gw_process_describe_end (const GwProcess *process)
+{
+    g_autofree char *words = gw_process_read_log (process->log_path, LAST_WORDS_MAX);
+    g_autofree char *how = NULL;
+    if (!process->has_ended)
+        how = g_strdup ("still runs");
+    else if (g_subprocess_get_if_signaled (process->child))
+        how = g_strdup_printf ("was killed by signal %d (%s)",
+                               g_subprocess_get_term_sig (process->child),
+                               strsignal (g_subprocess_get_term_sig (process->child)));
+    else
+        how = g_strdup_printf ("exited with status %d",
+                               g_subprocess_get_exit_status (process->child));
+    return *words != '\0' ? g_strdup_printf ("%s; its last words: %s", how, words)
+                          : g_steal_pointer (&how);
+}
+
+static gboolean
+has_ended (gpointer user_data)
+{
+    return ((GwProcess *) user_data)->has_ended;
+}
+
+gboolean
+gw_process_wait (GwProcess *process, guint timeout_ms, GError **error)
+{
+    return gw_wait_until (process->context, has_ended, process, gw_deadline_ms (timeout_ms), NULL,
+                          error);
+}
+
+void
+gw_process_stop (GwProcess *process, guint grace_ms)
+{
+    if (process->has_ended)
+        return;
+    g_subprocess_send_signal (process->child, SIGTERM);
+    if (gw_process_wait (process, grace_ms, NULL))
+        return;
+    g_subprocess_force_exit (process->child);
+    (void) gw_process_wait (process, 10000, NULL); /* a process in an uninterruptible wait stays */
+}
+
+void
+gw_process_free (GwProcess *process)
+{
+    if (process == NULL)
+        return;
+    process->exit_fn = NULL;
+    if (process->has_ended)
+        process_unref (process);
+    else
+        process->is_forgotten = TRUE;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host-internal.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CMDLINE_MAX (1024 * 1024)
+
+static char *
+proc_path (pid_t pid, const char *name)
+{
+    return g_strdup_printf ("/proc/%d/%s", (int) pid, name);
+}
+
+gint64
+gw_procfs_get_start_time (pid_t pid)
+{
+    g_autofree char *path = proc_path (pid, "stat");
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents (path, &text, NULL, NULL))
+        return 0;
+    /* the second field is a name in brackets that may hold anything; field 22 counts after it */
+    const char *p = strrchr (text, ')');
+    for (int field = 2; p != NULL && field < 22; field++) {
+        p = strchr (p, ' ');
+        if (p != NULL)
+            p++;
+    }
+    return p != NULL ? g_ascii_strtoll (p, NULL, 10) : 0;
+}
+
+static gboolean
+read_link (pid_t pid, const char *name, char **ret_target, GError **error)
+{
+    g_autofree char *path = proc_path (pid, name);
+    *ret_target = g_file_read_link (path, error);
+    if (*ret_target == NULL)
+        return gw_error_adopt (error, GW_CAUSE_HOST_IO);
+    if (g_str_has_suffix (*ret_target, " (deleted)")) /* the package was upgraded meanwhile */
+        (*ret_target)[strlen (*ret_target) - strlen (" (deleted)")] = '\0';
+    return TRUE;
+}
+
+static gboolean
+read_argv (pid_t pid, GwVm *vm, GError **error)
+{
+    g_autofree char *path = proc_path (pid, "cmdline");
+    g_autofree char *text = NULL;
+    gsize len = 0;
+    if (!g_file_get_contents (path, &text, &len, error))
+        return gw_error_adopt (error, GW_CAUSE_HOST_IO);
+    if (len == 0 || len > CMDLINE_MAX)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "%s holds %" G_GSIZE_FORMAT " bytes", path, len);
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    for (gsize at = 0; at < len; at += strlen (text + at) + 1)
+        g_strv_builder_add (builder, text + at);
+    vm->argv = g_strv_builder_end (builder);
+    return TRUE;
+}
+
+/* The user that QEMU runs as now, which -runas may have changed. */
+static gboolean
+read_user (pid_t pid, GwVm *vm, GError **error)
+{
+    g_autofree char *path = g_strdup_printf ("/proc/%d", (int) pid);
+    struct stat st;
+    if (stat (path, &st) != 0)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "%s: %s", path, g_strerror (errno));
+    vm->uid = st.st_uid;
+    char buffer[4096];
+    struct passwd entry, *found = NULL;
+    if (getpwuid_r (st.st_uid, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL)
+        vm->user = g_strdup (found->pw_name);
+    return TRUE;
+}
+
+gboolean
+gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error)
+{
+    vm->pid = pid;
+    vm->start_time = gw_procfs_get_start_time (pid);
+    return read_link (pid, "exe", &vm->binary, error) && read_link (pid, "cwd", &vm->cwd, error) &&
+           read_argv (pid, vm, error) && read_user (pid, vm, error);
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Operations of the source: the running VM, its migration, and how it gets back to what it was. */
+#include "host-internal.h"
+
+#include <string.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CONNECT_MS 8000
+#define CANCEL_MS 25000
+#define QUIT_MS 10000
+
+/* --- adopting --------------------------------------------------------------------------------------------- */
+
+/* "qmp:PATH", or the name of a VM that godwit launched here. */
+static char *
+find_monitor (LocalHost *local, const char *vm, GError **error)
+{
+    if (g_str_has_prefix (vm, "qmp:"))
+        return g_strdup (vm + strlen ("qmp:"));
+    g_autofree char *vm_dir = gw_vm_file_find (local->config, vm);
+    if (vm_dir != NULL)
+        return g_build_filename (vm_dir, "qmp.sock", NULL);
+    gw_fail (error, GW_CAUSE_VM_NOT_FOUND, "no VM named '%s' was brought to this host by godwit", vm);
+    return NULL;
+}
+
+static gboolean
+on_source_exit (gpointer user_data)
+{
+    LocalHost *local = user_data;
+    if (!local->is_quitting)
+        gw_host_emit (&local->host, 0, "qemu-exit", "the source's QEMU process has ended");
+    return G_SOURCE_REMOVE;
+}
+
+JsonObject *
+gw_local_adopt (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    const char *vm = gw_json_get_string (params, "vm", error);
+    g_autofree char *path = vm != NULL ? find_monitor (local, vm, error) : NULL;
+    if (path == NULL)
+        return NULL;
+    gw_local_drop_qemu (local);
+    g_clear_pointer (&local->vm, gw_vm_free);
+    if (!gw_local_connect_qmp (local, path, CONNECT_MS, cancellable, error))
+        return NULL;
+    local->vm = gw_adopt_vm (local->qmp, local->context, cancellable, error);
+    if (local->vm == NULL)
+        return NULL;
+    g_free (local->vm_dir);
+    local->vm_dir = gw_vm_file_find_pid (local->config, (pid_t) local->vm->pid, &local->vm->epoch);
+    local->qemu_watch =
+        gw_pid_watch_new ((pid_t) local->vm->pid, local->context, on_source_exit, local);
+    return gw_struct_to_json (&gw_vm_type, local->vm);
+}
+
+static gboolean
+need_vm (LocalHost *local, GError **error)
+{
+    if (local->vm == NULL)
+        return gw_fail (error, GW_CAUSE_RPC_INVALID, "no VM is adopted here");
+    return TRUE;
+}
+
+JsonObject *
+gw_local_derive (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (!need_vm (local, error))
+        return NULL;
+    g_auto (GStrv) maps = gw_json_peek_strv (params, "maps");
+    g_autoptr (GwDerived) derived =
+        gw_derive_command_line (local->vm, (const char *const *) maps, error);
+    return derived != NULL ? gw_struct_to_json (&gw_derived_type, derived) : NULL;
+}
+
+/* --- the migration ------------------------------------------------------------------------------------------ */
+
+/* Those of QEMU's capabilities that we switch on and that were off. */
+static JsonArray *
+remember_capabilities (JsonArray *now)
+{
+    static const char *const ours[] = { "events", "return-path", "pause-before-switchover",
+                                        "late-block-activate", NULL };
+    JsonArray *old = json_array_new ();
+    for (guint i = 0; i < json_array_get_length (now); i++) {
+        JsonObject *item = json_array_get_object_element (now, i);
+        if (!gw_json_peek_bool (item, "state", FALSE) &&
+            g_strv_contains (ours, gw_json_peek_string (item, "capability", "")))
+            json_array_add_object_element (old, json_object_ref (item));
+    }
+    return old;
+}
+
+static gboolean
+remember (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonNode) capabilities =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
+    g_autoptr (JsonNode) parameters =
+        capabilities != NULL
+            ? gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, cancellable, error)
+            : NULL;
+    if (parameters == NULL)
+        return FALSE;
+    if (!JSON_NODE_HOLDS_ARRAY (capabilities) || !JSON_NODE_HOLDS_OBJECT (parameters))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID, "query-migrate-*: replies of unknown shape");
+    JsonObject *now = json_node_get_object (parameters);
+    local->old_capabilities = remember_capabilities (json_node_get_array (capabilities));
+    local->old_parameters =
+        gw_json_new ("downtime-limit:i", gw_json_peek_int (now, "downtime-limit", 300),
+                     "max-bandwidth:i", gw_json_peek_int (now, "max-bandwidth", 0), NULL);
+    return TRUE;
+}
+
+static gboolean
+set_parameters (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    gint64 downtime_ms, bandwidth;
+    if (!gw_json_get_int (params, "downtime_ms", 0, 2000000, &downtime_ms, error) ||
+        !gw_json_get_int (params, "bandwidth_bps", 0, G_MAXINT64, &bandwidth, error))
+        return FALSE;
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS,
+                         gw_json_new ("downtime-limit:i", downtime_ms, "max-bandwidth:i",
+                                      bandwidth, NULL),
+                         cancellable, error);
+}
+
+JsonObject *
+gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (!need_vm (local, error) || local->job_dir == NULL)
+        return NULL;
+    if (!remember (local, cancellable, error) ||
+        !gw_local_set_capabilities (local, cancellable, error) ||
+        !set_parameters (local, params, cancellable, error))
+        return NULL;
+    g_autofree char *uri = g_strdup_printf ("unix:%s/ram.sock", local->job_dir);
+    if (!gw_local_qmp (local, GW_QMP_MIGRATE, gw_json_new ("uri:s", uri, NULL), cancellable, error))
+        return NULL;
+    return json_object_new ();
+}
+
+JsonObject *
+gw_local_set_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                        GError **error)
+{
+    return need_vm (local, error) && set_parameters (local, params, cancellable, error)
+               ? json_object_new ()
+               : NULL;
+}
+
+JsonObject *
+gw_local_continue (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    return gw_local_qmp (local, GW_QMP_MIGRATE_CONTINUE,
+                         gw_json_new ("state:s", "pre-switchover", NULL), cancellable, error)
+               ? json_object_new ()
+               : NULL;
+}
+
+JsonObject *
+gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                       GError **error)
+{
+    if (!need_vm (local, error) || local->job == NULL)
+        return NULL;
+    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_SOURCE,
+                                                  local->context, 5000, error);
+    if (record == NULL)
+        return NULL;
+    if (gw_record_get_kind (record) != GW_RECORD_NONE) {
+        gw_fail (error, GW_CAUSE_HOST_IO, "job %s was released before", local->job);
+        return NULL;
+    }
+    return gw_record_append (record, GW_RECORD_RELEASED, local->epoch, local->vm_uuid, error)
+               ? json_object_new ()
+               : NULL;
+}
+
+/* --- undoing --------------------------------------------------------------------------------------------------- */
+
+/* Every status but these means that a migration is under way; newer QEMUs have more of them. */
+static gboolean
+is_over (const char *status)
+{
+    static const char *const over[] = { "none", "cancelled", "failed", "completed", NULL };
+    return status == NULL || g_strv_contains (over, status);
+}
+
+static gboolean
+cancel_migration (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    gint64 deadline = gw_deadline_ms (CANCEL_MS);
+    for (gboolean is_told = FALSE;; is_told = TRUE) {
+        g_autoptr (GwMigration) m = gw_local_query_migrate (local, cancellable, error);
+        if (m == NULL)
+            return FALSE;
+        if (is_over (m->status))
+            return TRUE;
+        if (!is_told && !gw_local_qmp (local, GW_QMP_MIGRATE_CANCEL, NULL, cancellable, error))
+            return FALSE;
+        if (g_get_monotonic_time () > deadline)
+            return gw_fail (error, GW_CAUSE_QMP_TIMEOUT,
+                            "QEMU was told to cancel the migration and is still '%s'", m->status);
+        (void) gw_wait_ms (local->context, 20, NULL, NULL);
+    }
+}
+
+static void
+restore_settings (LocalHost *local, GCancellable *cancellable)
+{
+    if (local->old_capabilities != NULL && json_array_get_length (local->old_capabilities) > 0) {
+        JsonNode *node = json_node_init_array (json_node_alloc (), local->old_capabilities);
+        (void) gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
+                             gw_json_new ("capabilities:n", node, NULL), cancellable, NULL);
+    }
+    if (local->old_parameters != NULL)
+        (void) gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS,
+                             json_object_ref (local->old_parameters), cancellable, NULL);
+    g_clear_pointer (&local->old_capabilities, json_array_unref);
+    g_clear_pointer (&local->old_parameters, json_object_unref);
+}
+
+static gboolean
+ask_running (LocalHost *local, gboolean *ret_running, char **ret_state, GCancellable *cancellable,
+             GError **error)
+{
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_STATUS, NULL, cancellable, error);
+    if (reply == NULL)
+        return FALSE;
+    if (!JSON_NODE_HOLDS_OBJECT (reply))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID, "query-status: the reply is no object");
+    *ret_running = gw_json_peek_bool (json_node_get_object (reply), "running", FALSE);
+    *ret_state = g_strdup (gw_json_peek_string (json_node_get_object (reply), "status", "unknown"));
+    return TRUE;
+}
+
+/* The guest goes on if it ran when it was adopted, unless it ended by itself meanwhile. */
+static gboolean
+let_run (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    gboolean is_running = FALSE;
+    g_autofree char *state = NULL;
+    if (!local->vm->is_running)
+        return TRUE;
+    if (!ask_running (local, &is_running, &state, cancellable, error))
+        return FALSE;
+    if (is_running || strcmp (state, "shutdown") == 0 || strcmp (state, "guest-panicked") == 0)
+        return TRUE;
+    return gw_local_qmp (local, GW_QMP_CONT, NULL, cancellable, error);
+}
+
+JsonObject *
+gw_local_undo_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                         GError **error)
+{
+    if (!need_vm (local, error) || !cancel_migration (local, cancellable, error))
+        return NULL;
+    restore_settings (local, cancellable);
+    return let_run (local, cancellable, error) ? json_object_new () : NULL;
+}
+
+/* --- the end of the source's copy -------------------------------------------------------------------------------- */
+
+static gboolean
+has_ended (gpointer user_data)
+{
+    LocalHost *local = user_data;
+    return gw_procfs_get_start_time ((pid_t) local->vm->pid) != local->vm->start_time;
+}
+
+/* Polls too, for kernels without pidfd. */
+static gboolean
+wait_for_end (LocalHost *local, guint timeout_ms)
+{
+    gint64 deadline = gw_deadline_ms (timeout_ms);
+    while (!has_ended (local)) {
+        if (g_get_monotonic_time () > deadline)
+            return FALSE;
+        (void) gw_wait_ms (local->context, 5, NULL, NULL);
+    }
+    return TRUE;
+}
+
+/* By pid and start time, so that it cannot be another process. */
+static void
+kill_source (LocalHost *local)
+{
+    g_auto (GwFd) fd = (int) syscall (SYS_pidfd_open, (pid_t) local->vm->pid, 0);
+    if (fd >= 0 && !has_ended (local))
+        (void) syscall (SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+}
+
+JsonObject *
+gw_local_quit_source (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                      GError **error)
+{
+    if (!need_vm (local, error))
+        return NULL;
+    local->is_quitting = TRUE;
+    /* a QEMU that is gone already or does not answer is seen below */
+    (void) gw_local_qmp (local, GW_QMP_QUIT, NULL, cancellable, NULL);
+    if (!wait_for_end (local, QUIT_MS)) {
+        kill_source (local);
+        if (!wait_for_end (local, QUIT_MS)) {
+            gw_fail (error, GW_CAUSE_QMP_TIMEOUT,
+                     "the source's QEMU (pid %" G_GINT64_FORMAT ") does not end", local->vm->pid);
+            return NULL;
+        }
+    }
+    if (local->vm_dir != NULL)
+        gw_directory_remove (local->vm_dir);
+    return json_object_new ();
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * model: plain structs of facts, and their JSON.
+ *
+ * Theory
+ * ------
+ * What godwit knows about a VM, a host, a plan or a finished job is a plain struct: strings, 64 bit
+ * integers, booleans, string vectors and arrays of further structs.  No struct here has behaviour.
+ * They are filled by src/host, judged by src/check, driven by src/flow, shown by src/cli, and they
+ * travel between hosts as JSON.
+ *
+ * Each struct is described once, by a table of fields (GwStructType).  One reader, one writer and
+ * one destructor walk that table, so a field that is added to a table is read, written, bounded and
+ * freed.  The reader trusts nothing: a member of the wrong type, an integer out of the field's
+ * range, a string or an array over its bound and a missing required member are errors that name
+ * the member; unknown members are ignored, so that a newer peer may say more.
+ *
+ * Everything in this folder is pure: no I/O, no clock, no thread.
+ */
+#ifndef GW_MODEL_H
+#define GW_MODEL_H
+
+#include <json-glib/json-glib.h>
+
+#include "base.h"
+
+/* --- struct.c: tables of fields ---------------------------------------------------------------- */
+
+#define GW_STRING_MAX (64 * 1024) /* bytes of one string in foreign JSON */
+#define GW_ARRAY_MAX 4096         /* elements of one array in foreign JSON */
+
+typedef enum {
+    GW_FIELD_STR,   /* char *, NULL is left out */
+    GW_FIELD_STRV,  /* GStrv, NULL is the empty array */
+    GW_FIELD_INT,   /* gint64 */
+    GW_FIELD_BOOL,  /* gboolean */
+    GW_FIELD_ARRAY, /* GPtrArray * of structs of `type`; never NULL after reading */
+    GW_FIELD_OBJECT /* pointer to a struct of `type`, NULL is null */
+} GwFieldKind;
+
+typedef struct _GwStructType GwStructType;
+
+typedef struct {
+    const char *name;
+    GwFieldKind kind;
+    gsize offset;
+    const GwStructType *type; /* of ARRAY and OBJECT */
+    gint64 min, max;          /* of INT */
+    gboolean is_required;
+} GwField;
+
+struct _GwStructType {
+    const char *name;
+    gsize size;
+    const GwField *fields;
+    guint n_fields;
+};
+
+/* A zeroed struct of `type` with empty arrays.  (transfer full, gw_struct_free()) */
+gpointer gw_struct_new (const GwStructType *type);
+void gw_struct_free (const GwStructType *type, gpointer data);
+/* The struct as JSON.  (transfer full) */
+JsonObject *gw_struct_to_json (const GwStructType *type, gconstpointer data);
+/* Reads `object`, which may come from a peer.  NULL with GW_CAUSE_RPC_INVALID naming the member. */
+gpointer gw_struct_from_json (const GwStructType *type, JsonObject *object, GError **error);
+
+/* --- json.c: single members ---------------------------------------------------------------------- */
+
+/* Members of foreign JSON: each returns the value, or sets GW_CAUSE_RPC_INVALID naming the member.
+ * Strings are borrowed from `object`. */
+const char *gw_json_get_string (JsonObject *object, const char *name, GError **error);
+gboolean gw_json_get_int (JsonObject *object, const char *name, gint64 min, gint64 max,
+                          gint64 *ret_value, GError **error);
+JsonObject *gw_json_get_object (JsonObject *object, const char *name, GError **error);
+
+/* Members that may be missing or of another type: then the fallback. */
+const char *gw_json_peek_string (JsonObject *object, const char *name, const char *fallback);
+gint64 gw_json_peek_int (JsonObject *object, const char *name, gint64 fallback);
+gboolean gw_json_peek_bool (JsonObject *object, const char *name, gboolean fallback);
+JsonObject *gw_json_peek_object (JsonObject *object, const char *name); /* NULL when missing */
+JsonArray *gw_json_peek_array (JsonObject *object, const char *name);   /* NULL when missing */
+GStrv gw_json_peek_strv (JsonObject *object, const char *name);         /* (transfer full), never NULL */
+
+/* gw_json_new ("job:s", job, "epoch:i", (gint64) 3, "run:b", TRUE, "vm:o", object, "list:v", strv,
+ * NULL): a JSON object.  s string (NULL is left out), i gint64, b gboolean, o JsonObject (transfer
+ * full, NULL is left out), v GStrv, n JsonNode (transfer full).  (transfer full) */
+JsonObject *gw_json_new (const char *first, ...) G_GNUC_NULL_TERMINATED;
+void gw_json_set_strv (JsonObject *object, const char *name, const char *const *strv);
+/* The text of `object`, on one line or indented.  (transfer full) */
+char *gw_json_to_text (JsonObject *object, gboolean is_pretty);
+/* Parses a text of our own or of a file; GW_CAUSE_RPC_INVALID.  (transfer full) */
+JsonObject *gw_json_parse (const char *text, gssize len, GError **error);
+
+/* --- vm.c: a VM ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *name;
+    gint64 used_bytes, max_bytes, page_bytes;
+} GwRamBlock;
+
+typedef struct {
+    char *path; /* QOM path */
+    char *id;   /* NULL when anonymous */
+    char *type; /* QOM type, "virtio-net-pci" */
+    char *bus;  /* name of the bus it sits on, "pcie.0"; NULL when none */
+    GStrv pins; /* "addr=03.0", "nr=1", "mac=...": where exactly it sits, as -device options */
+    gboolean is_hotplugged;
+} GwDevice;
+
+typedef struct {
+    char *device;  /* name of the block backend, "" when it has none */
+    char *node;    /* node name */
+    char *driver;  /* "qcow2", "raw" ... */
+    char *path;    /* file, as QEMU has it; NULL when it is not a local file */
+    char *url;     /* what QEMU calls it when it is not a local file */
+    gint64 bytes;  /* virtual size */
+    gint64 st_dev, st_ino; /* identity of `path` on its host, 0 when unknown */
+    gboolean is_read_only;
+} GwDisk;
+
+typedef struct {
+    char *label, *filename;
+} GwChardev;
+
+typedef struct {
+    char *name, *uuid; /* name may be NULL */
+    char *qmp_path;
+    gint64 pid, start_time; /* start_time: clock ticks since boot, field 22 of /proc/PID/stat */
+    gint64 uid;
+    char *user; /* name of uid, NULL when it has none */
+    char *binary, *cwd;
+    GStrv argv;
+    gint64 version_major, version_minor, version_micro;
+    char *version_package;
+    char *machine; /* resolved, "pc-q35-7.2" */
+    char *cpu_type;
+    char *accel; /* "kvm" or "tcg" */
+    gint64 n_cpus, ram_bytes;
+    GPtrArray *ram_blocks; /* GwRamBlock */
+    GPtrArray *devices;    /* GwDevice */
+    GPtrArray *disks;      /* GwDisk */
+    GPtrArray *chardevs;   /* GwChardev */
+    GStrv netdevs;         /* ids */
+    GStrv objects;         /* ids of user-creatable objects */
+    GStrv block_names;     /* names of block backends and of block nodes */
+    GStrv extras;          /* "-object", "...", "-netdev", "...": backends added at run time, as
+                              options, in the order in which they must be made */
+    char *run_state;       /* query-status */
+    gboolean is_running;
+    char *migration_status; /* NULL when there was none */
+    GStrv blocked_reasons;
+    gint64 epoch; /* how many times godwit has moved it */
+} GwVm;
+
+extern const GwStructType gw_vm_type;
+void gw_vm_free (GwVm *vm);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwVm, gw_vm_free)
+/* A name for people: name, else the uuid, else "pid N".  (transfer full) */
+char *gw_vm_get_label (const GwVm *vm);
+
+/* --- derived.c: the command line for the destination ----------------------------------------------- */
+
+typedef struct {
+    char *option; /* "-drive" */
+    char *from, *to;
+    char *why;
+} GwRewrite;
+
+typedef struct {
+    char *path;
+    char *kind; /* "socket" or "file" that QEMU will create, "image", "input" that it will read */
+    char *source_path;
+} GwNeed;
+
+typedef struct {
+    GStrv argv;          /* without the program */
+    GPtrArray *rewrites; /* GwRewrite: what was changed and why */
+    GPtrArray *needs;    /* GwNeed: paths that the destination's QEMU will touch */
+    GStrv warnings;
+} GwDerived;
+
+extern const GwStructType gw_derived_type;
+void gw_derived_free (GwDerived *derived);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwDerived, gw_derived_free)
+
+/* --- facts.c: a host -------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *path;
+    gboolean exists;
+    gboolean is_live; /* a socket on which somebody listens */
+    gint64 st_dev, st_ino, bytes;
+} GwPathFacts;
+
+typedef struct {
+    char *hostname, *boot_id, *kernel;
+    gint64 mem_total_bytes, mem_available_bytes;
+    char *qemu_binary;   /* NULL when the asked program is not there or not allowed */
+    char *qemu_error;    /* why not */
+    char *qemu_version;  /* "7.2.22 (Debian ...)" */
+    GStrv machines;      /* machine types on offer, aliases left out */
+    GStrv data_addresses;
+    GPtrArray *paths; /* GwPathFacts, in the order asked */
+    gint64 uid;
+} GwHostFacts;
+
+extern const GwStructType gw_host_facts_type;
+void gw_host_facts_free (GwHostFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHostFacts, gw_host_facts_free)
+
+/* --- plan.c: what the user asked for ------------------------------------------------------------------ */
+
+typedef struct {
+    char *vm;          /* qmp:PATH or NAME */
+    char *destination; /* unix:PATH, ssh://..., godwit://... */
+    gint64 max_downtime_ms;
+    gint64 timeout_s; /* 0: none */
+    char *on_timeout; /* postcopy throttle stop abort */
+    char *postcopy;   /* auto never now */
+    gint64 max_bandwidth_bps;
+    gint64 n_paths;
+    GStrv data_addresses;
+    GStrv maps; /* "SOURCE=DESTINATION" */
+    char *disks; /* auto copy shared */
+    char *codec; /* auto off */
+    gboolean is_rehearsed;
+    gboolean keeps_source;
+    gboolean is_check_only;
+} GwPlan;
+
+extern const GwStructType gw_plan_type;
+GwPlan *gw_plan_new (void); /* with the defaults of godwit(1) */
+void gw_plan_free (GwPlan *plan);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwPlan, gw_plan_free)
+
+/* --- migration.c: query-migrate ------------------------------------------------------------------------- */
+
+typedef struct {
+    char *status;     /* QEMU's, "active"; "none" before any */
+    char *error_desc; /* NULL when QEMU gave none */
+    gint64 total_bytes, remaining_bytes, transferred_bytes, normal_bytes;
+    gint64 dirty_bps; /* bytes a second that the guest dirties, as of the last pass */
+    gint64 rate_bps;  /* bytes a second that QEMU measures on its socket */
+    gint64 rounds, page_bytes;
+    gint64 expected_downtime_ms, downtime_ms, total_ms, setup_ms;
+    gint64 throttle_percent;
+} GwMigration;
+
+extern const GwStructType gw_migration_type;
+void gw_migration_free (GwMigration *migration);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwMigration, gw_migration_free)
+/* Reads QEMU's reply to query-migrate; missing members are 0. */
+GwMigration *gw_migration_from_qmp (JsonObject *reply);
+
+/* --- progress.c -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char *job, *vm, *phase;
+    gint64 at_us, elapsed_ms;
+    gint64 total_bytes, remaining_bytes, transferred_bytes, rate_bps, dirty_bps, rounds;
+    gint64 percent;       /* 0..100 of the RAM of this round's start, -1 unknown */
+    gint64 eta_ms;        /* -1 unknown */
+    gint64 downtime_ms;   /* estimate of the downtime if it switched now, -1 unknown */
+    char *note;           /* "link down for 3 s, guest unaffected"; may be NULL */
+    gboolean is_done;
+} GwProgress;
+
+extern const GwStructType gw_progress_type;
+void gw_progress_free (GwProgress *progress);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwProgress, gw_progress_free)
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The tables of fields of every struct, in the order of model.h. */
+#include "model.h"
+
+#define STR(s, m) { #m, GW_FIELD_STR, G_STRUCT_OFFSET (s, m), NULL, 0, 0, FALSE }
+#define REQ(s, m) { #m, GW_FIELD_STR, G_STRUCT_OFFSET (s, m), NULL, 0, 0, TRUE }
+#define STRV(s, m) { #m, GW_FIELD_STRV, G_STRUCT_OFFSET (s, m), NULL, 0, 0, FALSE }
+#define BOOL(s, m) { #m, GW_FIELD_BOOL, G_STRUCT_OFFSET (s, m), NULL, 0, 0, FALSE }
+#define INT(s, m, lo, hi) { #m, GW_FIELD_INT, G_STRUCT_OFFSET (s, m), NULL, lo, hi, FALSE }
+#define NUM(s, m) INT (s, m, 0, G_MAXINT64)
+#define ANY(s, m) INT (s, m, G_MININT64, G_MAXINT64)
+#define ARRAY(s, m, t) { #m, GW_FIELD_ARRAY, G_STRUCT_OFFSET (s, m), &t, 0, 0, FALSE }
+#define TYPE(var, s, fields)                                                                       \
+    const GwStructType var = { #s, sizeof (s), fields, G_N_ELEMENTS (fields) }
+#define FREE(name, s, type)                                                                        \
+    void name (s *data)                                                                            \
+    {                                                                                              \
+        gw_struct_free (&type, data);                                                              \
+    }
+
+static const GwField ram_block_fields[] = {
+    REQ (GwRamBlock, name),
+    NUM (GwRamBlock, used_bytes),
+    NUM (GwRamBlock, max_bytes),
+    NUM (GwRamBlock, page_bytes),
+};
+static TYPE (ram_block_type, GwRamBlock, ram_block_fields);
+
+static const GwField device_fields[] = {
+    REQ (GwDevice, path), STR (GwDevice, id),    REQ (GwDevice, type),
+    STR (GwDevice, bus),  STRV (GwDevice, pins), BOOL (GwDevice, is_hotplugged),
+};
+static TYPE (device_type, GwDevice, device_fields);
+
+static const GwField disk_fields[] = {
+    REQ (GwDisk, device), STR (GwDisk, node),   REQ (GwDisk, driver), STR (GwDisk, path),
+    STR (GwDisk, url),    NUM (GwDisk, bytes),  ANY (GwDisk, st_dev), ANY (GwDisk, st_ino),
+    BOOL (GwDisk, is_read_only),
+};
+static TYPE (disk_type, GwDisk, disk_fields);
+
+static const GwField chardev_fields[] = { REQ (GwChardev, label), STR (GwChardev, filename) };
+static TYPE (chardev_type, GwChardev, chardev_fields);
+
+static const GwField vm_fields[] = {
+    STR (GwVm, name),
+    REQ (GwVm, uuid),
+    STR (GwVm, qmp_path),
+    INT (GwVm, pid, 1, G_MAXINT32),
+    NUM (GwVm, start_time),
+    INT (GwVm, uid, 0, G_MAXUINT32),
+    STR (GwVm, user),
+    REQ (GwVm, binary),
+    REQ (GwVm, cwd),
+    STRV (GwVm, argv),
+    INT (GwVm, version_major, 0, 1000),
+    INT (GwVm, version_minor, 0, 1000),
+    INT (GwVm, version_micro, 0, 1000),
+    STR (GwVm, version_package),
+    REQ (GwVm, machine),
+    STR (GwVm, cpu_type),
+    STR (GwVm, accel),
+    INT (GwVm, n_cpus, 1, 65536),
+    NUM (GwVm, ram_bytes),
+    ARRAY (GwVm, ram_blocks, ram_block_type),
+    ARRAY (GwVm, devices, device_type),
+    ARRAY (GwVm, disks, disk_type),
+    ARRAY (GwVm, chardevs, chardev_type),
+    STRV (GwVm, netdevs),
+    STRV (GwVm, objects),
+    STRV (GwVm, block_names),
+    STRV (GwVm, extras),
+    REQ (GwVm, run_state),
+    BOOL (GwVm, is_running),
+    STR (GwVm, migration_status),
+    STRV (GwVm, blocked_reasons),
+    NUM (GwVm, epoch),
+};
+TYPE (gw_vm_type, GwVm, vm_fields);
+FREE (gw_vm_free, GwVm, gw_vm_type)
+
+char *
+gw_vm_get_label (const GwVm *vm)
+{
+    if (vm->name != NULL && *vm->name != '\0')
+        return g_strdup (vm->name);
+    if (vm->uuid != NULL && g_strcmp0 (vm->uuid, "00000000-0000-0000-0000-000000000000") != 0)
+        return g_strdup (vm->uuid);
+    return g_strdup_printf ("pid-%" G_GINT64_FORMAT, vm->pid);
+}
+
+static const GwField rewrite_fields[] = {
+    STR (GwRewrite, option),
+    STR (GwRewrite, from),
+    STR (GwRewrite, to),
+    STR (GwRewrite, why),
+};
+static TYPE (rewrite_type, GwRewrite, rewrite_fields);
+
+static const GwField need_fields[] = {
+    REQ (GwNeed, path),
+    REQ (GwNeed, kind),
+    STR (GwNeed, source_path),
+};
+static TYPE (need_type, GwNeed, need_fields);
+
+static const GwField derived_fields[] = {
+    STRV (GwDerived, argv),
+    ARRAY (GwDerived, rewrites, rewrite_type),
+    ARRAY (GwDerived, needs, need_type),
+    STRV (GwDerived, warnings),
+};
+TYPE (gw_derived_type, GwDerived, derived_fields);
+FREE (gw_derived_free, GwDerived, gw_derived_type)
+
+static const GwField path_facts_fields[] = {
+    REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
+    ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
+};
+static TYPE (path_facts_type, GwPathFacts, path_facts_fields);
+
+static const GwField host_facts_fields[] = {
+    REQ (GwHostFacts, hostname),
+    REQ (GwHostFacts, boot_id),
+    STR (GwHostFacts, kernel),
+    NUM (GwHostFacts, mem_total_bytes),
+    NUM (GwHostFacts, mem_available_bytes),
+    STR (GwHostFacts, qemu_binary),
+    STR (GwHostFacts, qemu_error),
+    STR (GwHostFacts, qemu_version),
+    STRV (GwHostFacts, machines),
+    STRV (GwHostFacts, data_addresses),
+    ARRAY (GwHostFacts, paths, path_facts_type),
+    INT (GwHostFacts, uid, 0, G_MAXUINT32),
+};
+TYPE (gw_host_facts_type, GwHostFacts, host_facts_fields);
+FREE (gw_host_facts_free, GwHostFacts, gw_host_facts_type)
+
+static const GwField plan_fields[] = {
+    REQ (GwPlan, vm),
+    REQ (GwPlan, destination),
+    INT (GwPlan, max_downtime_ms, 1, 2000000),
+    INT (GwPlan, timeout_s, 0, G_MAXINT32),
+    REQ (GwPlan, on_timeout),
+    REQ (GwPlan, postcopy),
+    NUM (GwPlan, max_bandwidth_bps),
+    INT (GwPlan, n_paths, 1, 64),
+    STRV (GwPlan, data_addresses),
+    STRV (GwPlan, maps),
+    REQ (GwPlan, disks),
+    REQ (GwPlan, codec),
+    BOOL (GwPlan, is_rehearsed),
+    BOOL (GwPlan, keeps_source),
+    BOOL (GwPlan, is_check_only),
+};
+TYPE (gw_plan_type, GwPlan, plan_fields);
+FREE (gw_plan_free, GwPlan, gw_plan_type)
+
+GwPlan *
+gw_plan_new (void)
+{
+    GwPlan *plan = gw_struct_new (&gw_plan_type);
+    plan->max_downtime_ms = 300;
+    plan->on_timeout = g_strdup ("postcopy");
+    plan->postcopy = g_strdup ("auto");
+    plan->n_paths = 1;
+    plan->disks = g_strdup ("auto");
+    plan->codec = g_strdup ("auto");
+    plan->is_rehearsed = TRUE;
+    return plan;
+}
+
+static const GwField migration_fields[] = {
+    REQ (GwMigration, status),
+    STR (GwMigration, error_desc),
+    NUM (GwMigration, total_bytes),
+    NUM (GwMigration, remaining_bytes),
+    NUM (GwMigration, transferred_bytes),
+    NUM (GwMigration, normal_bytes),
+    NUM (GwMigration, dirty_bps),
+    NUM (GwMigration, rate_bps),
+    NUM (GwMigration, rounds),
+    NUM (GwMigration, page_bytes),
+    NUM (GwMigration, expected_downtime_ms),
+    NUM (GwMigration, downtime_ms),
+    NUM (GwMigration, total_ms),
+    NUM (GwMigration, setup_ms),
+    NUM (GwMigration, throttle_percent),
+};
+TYPE (gw_migration_type, GwMigration, migration_fields);
+FREE (gw_migration_free, GwMigration, gw_migration_type)
+
+/* QEMU's megabits a second are a double (or an integer when they are whole). */
+static gint64
+bits_to_bps (JsonObject *ram)
+{
+    JsonNode *node = json_object_get_member (ram, "mbps");
+    double mbps = node != NULL && JSON_NODE_HOLDS_VALUE (node) ? json_node_get_double (node) : 0;
+    return mbps > 0 && mbps < 1e9 ? (gint64) (mbps * 1e6 / 8) : 0;
+}
+
+static gint64
+not_negative (JsonObject *object, const char *name)
+{
+    return MAX (gw_json_peek_int (object, name, 0), 0);
+}
+
+GwMigration *
+gw_migration_from_qmp (JsonObject *reply)
+{
+    GwMigration *m = gw_struct_new (&gw_migration_type);
+    JsonObject *ram = gw_json_peek_object (reply, "ram");
+    m->status = g_strdup (gw_json_peek_string (reply, "status", "none"));
+    m->error_desc = g_strdup (gw_json_peek_string (reply, "error-desc", NULL));
+    m->expected_downtime_ms = not_negative (reply, "expected-downtime");
+    m->downtime_ms = not_negative (reply, "downtime");
+    m->total_ms = not_negative (reply, "total-time");
+    m->setup_ms = not_negative (reply, "setup-time");
+    m->throttle_percent = not_negative (reply, "cpu-throttle-percentage");
+    if (ram == NULL)
+        return m;
+    m->total_bytes = not_negative (ram, "total");
+    m->remaining_bytes = not_negative (ram, "remaining");
+    m->transferred_bytes = not_negative (ram, "transferred");
+    m->normal_bytes = not_negative (ram, "normal-bytes");
+    m->page_bytes = not_negative (ram, "page-size");
+    m->rounds = not_negative (ram, "dirty-sync-count");
+    m->rate_bps = bits_to_bps (ram);
+    gint64 pages = not_negative (ram, "dirty-pages-rate");
+    m->dirty_bps = pages < G_MAXINT32 && m->page_bytes < G_MAXINT32 ? pages * m->page_bytes : 0;
+    return m;
+}
+
+static const GwField progress_fields[] = {
+    STR (GwProgress, job),
+    STR (GwProgress, vm),
+    STR (GwProgress, phase),
+    ANY (GwProgress, at_us),
+    ANY (GwProgress, elapsed_ms),
+    ANY (GwProgress, total_bytes),
+    ANY (GwProgress, remaining_bytes),
+    ANY (GwProgress, transferred_bytes),
+    ANY (GwProgress, rate_bps),
+    ANY (GwProgress, dirty_bps),
+    ANY (GwProgress, rounds),
+    ANY (GwProgress, percent),
+    ANY (GwProgress, eta_ms),
+    ANY (GwProgress, downtime_ms),
+    STR (GwProgress, note),
+    BOOL (GwProgress, is_done),
+};
+TYPE (gw_progress_type, GwProgress, progress_fields);
+FREE (gw_progress_free, GwProgress, gw_progress_type)
