@@ -193,6 +193,13 @@ heard_clear (Heard *heard)
     g_clear_pointer (&heard->root, json_node_unref);
 }
 
+void
+server_skip (Server *server)
+{
+    Heard heard = server_hear (server);
+    heard_clear (&heard);
+}
+
 gboolean
 server_hears_nothing (Server *server, int ms)
 {

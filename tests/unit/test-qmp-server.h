@@ -46,6 +46,8 @@ void server_drip (Server *server, const char *text);
 /* `format` with the id of `heard` for its %d. */
 void server_answer (Server *server, const Heard *heard, const char *format);
 Heard server_hear (Server *server);
+/* Hears one command, whatever it is. */
+void server_skip (Server *server);
 /* Whether the client stays silent for `ms`. */
 gboolean server_hears_nothing (Server *server, int ms);
 /* The client closed the connection. */

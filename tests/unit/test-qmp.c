@@ -237,7 +237,7 @@ static void
 leaving_script (Server *server)
 {
     server_say (server, server_greeting);
-    g_auto (Heard) heard = server_hear (server);
+    server_skip (server);
 }
 
 static void
@@ -655,6 +655,7 @@ test_window (void)
     assert_call_fails (qmp, GW_QMP_QUIT, 1, GW_CAUSE_QMP_TIMEOUT, "7 earlier commands");
     g_autoptr (JsonNode) reply = gw_qmp_call_oob (qmp, GW_QMP_QUERY_YANK, NULL, NULL, &error);
     g_assert_no_error (error);
+    g_assert_true (JSON_NODE_HOLDS_ARRAY (reply));
     wait_for_log (&log, "1 1 ");
     assert_call_works (qmp, GW_QMP_QUERY_STATUS);
 }
@@ -755,6 +756,7 @@ test_fd (void)
     g_assert_no_errno (pipe (ends));
     g_autoptr (JsonNode) reply = gw_qmp_call_fd (qmp, GW_QMP_GETFD, NULL, ends[1], NULL, &error);
     g_assert_no_error (error);
+    g_assert_nonnull (reply);
     (void) close (ends[1]);
     assert_call_works (qmp, GW_QMP_QUERY_STATUS);
     g_assert_cmpint (read (ends[0], &byte, 1), ==, 1);
@@ -770,7 +772,7 @@ static void
 gone_script (Server *server)
 {
     server_welcome (server);
-    g_auto (Heard) heard = server_hear (server);
+    server_skip (server);
     server_say (server, "{\"event\": \"SHUTDOWN\"}\r\n{\"ret");
 }
 
@@ -824,7 +826,7 @@ static void
 bad_script (Server *server)
 {
     server_welcome (server);
-    g_auto (Heard) heard = server_hear (server);
+    server_skip (server);
     server_say (server, bad_text);
     server_hear_end (server);
 }
