@@ -68,6 +68,7 @@ fail_with_excerpt (const GwRpcFrame *frame, const char *what, GError **error)
     g_autofree char *excerpt
         = gw_text_clean (first_byte (frame), (gssize) MIN (bytes_left (frame), EXCERPT_BYTES),
                          EXCERPT_BYTES);
+    g_strchomp (excerpt);
     return gw_fail (error, GW_CAUSE_RPC_INVALID, "%s: '%s'", what, excerpt);
 }
 

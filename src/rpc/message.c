@@ -264,7 +264,8 @@ new_envelope (void)
     return envelope;
 }
 
-/* Takes `envelope`.  What the peer would refuse is refused here, where it can be put right. */
+/* Takes `envelope`.  What the peer would refuse is refused here, where it can be put right: bytes
+ * that are not UTF-8, too many levels, and doubles like 1e22, which json-glib 1.6 writes "1e+22.0". */
 static char *
 generate (JsonObject *envelope, gsize *ret_len, GError **error)
 {

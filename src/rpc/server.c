@@ -76,8 +76,9 @@ answer_hello (GwRpc *rpc, const GwRpcMessage *message)
         (void) gw_rpc_server_send_error (rpc, message->id, GW_RPC_CODE_PARAMS, error);
         return;
     }
-    const char *program = g_get_prgname ();
-    reply_object (rpc, message->id, gw_rpc_hello_build (program != NULL ? program : "godwitd"));
+    const char *path = g_get_prgname (); /* argv[0], which may hold a directory */
+    g_autofree char *program = path != NULL ? g_path_get_basename (path) : g_strdup ("godwitd");
+    reply_object (rpc, message->id, gw_rpc_hello_build (program));
 }
 
 static void

@@ -28,7 +28,6 @@
 typedef struct {
     GwRpc *rpc;    /* (not owned) its owner */
     char *command; /* (owned) for messages */
-    char *remote;  /* (owned) the command for the far side */
     GPid pid;
     GwFd pidfd;
     GwFd stderr_fd;
@@ -144,12 +143,12 @@ on_stderr (gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* The last lines in one. */
+/* The last lines in one.  ssh ends its own with a carriage return. */
 static char *
 last_words (const Ssh *ssh)
 {
-    g_autofree char *clean
-        = g_strstrip (gw_text_clean (ssh->words->str, (gssize) ssh->words->len, GW_RPC_TEXT_MAX));
+    g_autofree char *text = g_strdelimit (g_strndup (ssh->words->str, ssh->words->len), "\r", ' ');
+    g_autofree char *clean = g_strstrip (gw_text_clean (text, -1, GW_RPC_TEXT_MAX));
     g_auto (GStrv) lines = g_strsplit (clean, "\n", -1);
     guint n = g_strv_length (lines);
     char **from = lines + (n > STDERR_KEEP_LINES ? n - STDERR_KEEP_LINES : 0);
@@ -222,7 +221,7 @@ hint_for (const Ssh *ssh, const GError *why)
     if (ssh->is_reaped && WIFEXITED (ssh->status) && WEXITSTATUS (ssh->status) == EXIT_NOT_FOUND)
         return "; godwit is not installed there, or not on the PATH of a non-interactive shell";
     if (gw_error_get_cause (why) == GW_CAUSE_RPC_INVALID)
-        return "; startup files of the remote shell must print nothing";
+        return "; the startup files of the remote shell must print nothing";
     return "";
 }
 
@@ -240,10 +239,12 @@ ssh_explain (gpointer transport, const GError *why, gboolean had_hello)
                             says);
     if (cause != GW_CAUSE_AGENT_LOST && cause != GW_CAUSE_RPC_INVALID)
         return NULL;
+    g_autofree char *what = cause == GW_CAUSE_RPC_INVALID
+                                ? g_strdup (why->message)
+                                : g_strconcat (gw_rpc_get_name (ssh->rpc), ": no agent answers", NULL);
     return g_error_new (GW_ERROR, GW_CAUSE_SSH_FAILED,
-                        "%s before '%s' answered; ssh %s and said: %s%s; the command was: %s",
-                        why->message, ssh->remote, status, says, hint_for (ssh, why),
-                        ssh->command);
+                        "%s; ssh %s and said: %s%s; the command was: %s", what, status, says,
+                        hint_for (ssh, why), ssh->command);
 }
 
 static void
@@ -261,7 +262,6 @@ ssh_free (gpointer transport)
     gw_fd_clear (&ssh->pidfd);
     g_string_free (ssh->words, TRUE);
     g_free (ssh->command);
-    g_free (ssh->remote);
     g_free (ssh);
 }
 
@@ -296,11 +296,10 @@ spawn (char **argv, int stdio_fd, GPid *ret_pid, GwFd *ret_stderr, GError **erro
 
 /* Takes the process.  NULL with an error when it cannot be watched. */
 static Ssh *
-new_ssh (GPid pid, int stderr_fd, const char *command, const char *remote, GError **error)
+new_ssh (GPid pid, int stderr_fd, const char *command, GError **error)
 {
     Ssh *ssh = g_new0 (Ssh, 1);
     ssh->command = g_strdup (command);
-    ssh->remote = g_strdup (remote);
     ssh->pid = pid;
     ssh->pidfd = (int) syscall (SYS_pidfd_open, pid, 0);
     ssh->stderr_fd = stderr_fd;
@@ -340,7 +339,7 @@ start_ssh (const GwRpcAddress *address, int stdio_fd, GError **error)
         g_prefix_error (error, "cannot run '%s': ", command);
         return NULL;
     }
-    return new_ssh (pid, gw_fd_steal (&stderr_fd), command, remote, error);
+    return new_ssh (pid, gw_fd_steal (&stderr_fd), command, error);
 }
 
 GwRpc *
