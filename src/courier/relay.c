@@ -128,6 +128,7 @@ turn_carrying (Courier *courier, const struct pollfd *polls, GError **error)
         gw_machine_move (&courier->machine, LIFE_WAITING);
         return TRUE;
     }
+    say_stats (courier); /* the final counters: nobody can ask any more */
     gw_control_say (courier->control, "done", NULL);
     end (courier, GW_COURIER_OK);
     return TRUE;
