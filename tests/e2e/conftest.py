@@ -30,3 +30,10 @@ def net():
     """Two hosts with an unshaped link; use rig.Net itself for a shaped one."""
     with rig.Net() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    """Commands that coordinate a job themselves keep their state with the test."""
+    monkeypatch.setenv("GODWIT_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("GODWIT_AGENT", raising=False)

@@ -301,9 +301,11 @@ def test_native_migration_is_measured_and_compared(tmp_path):
         assert left == []
 
 
-def test_a_qemu_that_listens_is_followed(tmp_path):
+@pytest.mark.parametrize("channels", ["listen", "serial"])
+def test_other_channels_move_as_well(tmp_path, channels):
+    """Listening: the rig follows a QEMU that makes the sockets itself. Serial: no virtio at all."""
     with rig.Net() as net:
-        vm = rig.Guest(net.a, tmp_path / "a", rig.Load(mem="8M"), channels="listen")
+        vm = rig.Guest(net.a, tmp_path / "a", rig.Load(mem="8M"), channels=channels)
         vm.start().wait_boot()
         twin = vm.twin(net.b, tmp_path / "b")
         mark = vm.ticks.mark()

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { T_SIZE, T_KIND, T_ORDER, T_TEXT } ParamType;
+typedef enum { T_SIZE, T_KIND, T_ORDER, T_CMD, T_TEXT } ParamType;
 
 /* The table of parameters: name on the kernel's command line, type, place and default. */
 static const struct {
@@ -25,6 +25,7 @@ static const struct {
     { "content",      T_KIND,  AT (content),        "random" },
     { "fill_content", T_KIND,  AT (fill_content),   "text"   },
     { "order",        T_ORDER, AT (is_random),      "random" },
+    { "cmd",          T_CMD,   AT (is_commanded),   "report" },
     { "tick",         T_TEXT,  AT (tick),           ""       },
     { "report",       T_TEXT,  AT (report),         ""       },
     { "disk",         T_TEXT,  AT (disk),           ""       },
@@ -72,6 +73,9 @@ parse_value (ParamType type, const char *text, void *at)
     case T_ORDER:
         *number = strcmp (text, "random") == 0;
         return *number == 1 || strcmp (text, "sequential") == 0;
+    case T_CMD:
+        *number = strcmp (text, "report") == 0;
+        return *number == 1 || strcmp (text, "none") == 0;
     case T_TEXT:
         if (strlen (text) >= sizeof ((GuestParams *) 0)->tick)
             return false;

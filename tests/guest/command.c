@@ -85,6 +85,12 @@ guest_command_set_channel (int fd)
 }
 
 void
+guest_command_refuse (char *line)
+{
+    guest_report ("? %s", line);
+}
+
+void
 guest_command (char *line)
 {
     size_t len = strcspn (line, " ");
@@ -100,5 +106,5 @@ guest_command (char *line)
             return;
         }
     }
-    guest_report ("? %s", line);
+    guest_command_refuse (line);
 }

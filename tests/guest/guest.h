@@ -88,6 +88,7 @@ typedef struct {
     uint64_t content;           /* GuestKind of the rewritten region */
     uint64_t fill_content;      /* GuestKind of the other */
     uint64_t is_random;         /* order of the writer: 1 random, 0 sequential */
+    uint64_t is_commanded;      /* commands of the host are carried out */
     char tick[64];              /* device names; empty means look for the channel by its name */
     char report[64];
     char disk[64];
@@ -153,8 +154,9 @@ void guest_tick_start (int fd);
 uint64_t guest_tick_dropped (void);
 uint64_t guest_tick_late (void);
 
-/* Carries out one command of the host. */
+/* Carries out one command of the host; guest_command_refuse() answers it only. */
 void guest_command (char *line);
+void guest_command_refuse (char *line);
 /* Remembers the report channel, so that the last words are sent before the end. */
 void guest_command_set_channel (int fd);
 

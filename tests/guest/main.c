@@ -85,5 +85,6 @@ main (void)
     guest_command_set_channel (report_fd);
     if (sched_setscheduler (0, SCHED_FIFO, &priority) < 0)
         guest_report ("E report: no real-time priority");
-    guest_report_serve (report_fd, guest_command, report_status);
+    guest_report_serve (report_fd, params.is_commanded ? guest_command : guest_command_refuse,
+                        report_status);
 }

@@ -7,6 +7,8 @@ other host; kernel and initrd are the same files on both, like a shared image st
 Channels "connect": QEMU connects to sockets in its directory on which the rig listens before any
 QEMU starts there, so no tick is lost for want of a reader, whoever starts the QEMU. Channels
 "listen": QEMU listens, as management tools configure it, and the rig connects as soon as it does.
+Channels "serial": like "connect", but over the two serial ports of a VM without virtio-serial; the
+kernel then has no console.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ from .tick import Ticks
 SOCKET_PATH_MAX = 107
 
 # quiet: the serial console costs most of the boot; the others save probing under emulation
-KERNEL_ARGS = ("console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable "
+KERNEL_ARGS = ("quiet mitigations=off nokaslr no_timer_check tsc=reliable "
                "random.trust_cpu=on audit=0 apparmor=0 i8042.noaux i8042.nokbd panic=0")
 
 
@@ -81,7 +83,7 @@ class Guest:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._make_disk()
         for channel, path in ((self.ticks, "tick.sock"), (self.report, "report.sock")):
-            open_channel = channel.listen if self.channels == "connect" else channel.follow
+            open_channel = channel.follow if self.channels == "listen" else channel.listen
             open_channel(self.side, self.directory / path)
 
     def _make_disk(self):
@@ -122,19 +124,36 @@ class Guest:
             argv += ["-cpu", config["cpu"]]
         argv += ["-qmp", f"unix:{at}/qmp.sock,server=on,wait=off",
                  "-qmp", f"unix:{at}/monitor.sock,server=on,wait=off",
-                 "-chardev", f"file,id=console,path={at}/console.log", "-serial", "chardev:console",
                  "-kernel", str(self.kernel), "-initrd", str(self.initrd),
-                 "-append", " ".join([KERNEL_ARGS, *self.load.words(), config["kernel_args"]]).strip(),
-                 "-device", "virtio-serial-pci,id=ports"]
-        listens = ",server=on,wait=off" if self.channels == "listen" else ""
-        for name in ("tick", "report"):
-            argv += ["-chardev", f"socket,id={name},path={at}/{name}.sock{listens}",
-                     "-device", f"virtserialport,bus=ports.0,chardev={name},name=godwit.{name}"]
+                 "-append", self._kernel_line(), *self._channel_argv()]
         if self.disk:
             argv += ["-blockdev", f"driver=file,node-name=disk0-file,filename={self.disk}",
                      "-blockdev", "driver=raw,node-name=disk0,file=disk0-file",
                      "-device", "virtio-blk-pci,drive=disk0,id=virtio-disk0"]
         return [*argv, *config["args"]]
+
+    def _kernel_line(self):
+        # without virtio-serial the names spare the guest from waiting for ports
+        where = (["gw.report=/dev/ttyS0", "gw.tick=/dev/ttyS1"] if self.channels == "serial"
+                 else ["console=ttyS0"])
+        words = [*where, KERNEL_ARGS, *self.load.words(), self.config["kernel_args"]]
+        return " ".join(words).strip()
+
+    def _channel_argv(self):
+        """The console and the two channels."""
+        at = self.directory
+        listens = ",server=on,wait=off" if self.channels == "listen" else ""
+        sockets = {name: ["-chardev", f"socket,id={name},path={at}/{name}.sock{listens}"]
+                   for name in ("report", "tick")}
+        if self.channels == "serial":
+            return [word for name, socket in sockets.items()
+                    for word in (*socket, "-serial", f"chardev:{name}")]
+        argv = ["-chardev", f"file,id=console,path={at}/console.log", "-serial", "chardev:console",
+                "-device", "virtio-serial-pci,id=ports"]
+        for name, socket in sockets.items():
+            argv += [*socket,
+                     "-device", f"virtserialport,bus=ports.0,chardev={name},name=godwit.{name}"]
+        return argv
 
     def start(self, incoming=False, paused=False):
         """Starts QEMU; `incoming` has it wait for a migration (defer), `paused` hold the guest."""

@@ -22,7 +22,6 @@ class Snapshot:
     files: set
     mounts: set
     namespaces: set
-    strays: set
 
 
 def _own_line():
@@ -95,20 +94,15 @@ def _namespaces():
     return {path.name for path in hosts.RUN_DIR.glob(f"{hosts.PREFIX}-{os.getpid()}-*")}
 
 
-def _strays():
-    """Names that say godwit in places where programs put things in passing."""
-    return {str(path) for base in ("/dev/shm", "/tmp", "/var/tmp", "/run")
-            for path in pathlib.Path(base).glob("*godwit*") if str(path) != hosts.LOCK}
-
-
 def snapshot(net=None, dirs=()):
-    """A Snapshot of the hosts of `net` (None: no hosts) and of what concerns `dirs`."""
+    """A Snapshot of the hosts of `net` (None: no hosts) and of what concerns `dirs`, which need not
+    exist: also give those where the programs under test put files of their own."""
     ends = net.hosts if net else []
     dirs = [pathlib.Path(d).absolute() for d in dirs]
     unix = _unix_sockets(pathlib.Path("/proc/net/unix").read_text("utf-8", "replace"), dirs)
     host_unix, tcp = _on_hosts(ends)
     return Snapshot(_processes(dirs, {host.inode for host in ends}), unix | host_unix, tcp,
-                    _files(dirs), _mounts(dirs), _namespaces(), _strays())
+                    _files(dirs), _mounts(dirs), _namespaces())
 
 
 def compare(before, after, allowed=()):

@@ -52,12 +52,15 @@ def native_migrate(vm, twin, capabilities=(), parameters=None, timeout=120, hold
             raise QmpError("migrate", {"desc": f"{info['status']}: {info.get('error-desc')}"})
         destination.wait_status("paused" if hold else "running", timeout=10)
         wall_ms = (time.monotonic() - began) * 1000
+        # QEMU says "completed" some instants before it has worked out how long it took
+        info = _wait_end(source, began + timeout, is_total_known=True)
     return Native(info["status"], info["total-time"], info["downtime"], wall_ms, info["ram"], info)
 
 
-def _wait_end(source, deadline):
+def _wait_end(source, deadline, is_total_known=False):
     """The answer of query-migrate when the migration has ended."""
-    while (info := source.execute("query-migrate")).get("status") not in ENDED:
+    while ((info := source.execute("query-migrate")).get("status") not in ENDED
+           or is_total_known and not info.get("total-time")):
         if time.monotonic() > deadline:
             source.execute("migrate_cancel")
             raise TimeoutError(f"migration still {info.get('status')}: {info.get('ram')}")

@@ -154,7 +154,7 @@ test_parameters (void)
     char bad[64];
 
     g_assert_true (guest_params_parse ("quiet gw.mem=256M gw.dirty=20M/s gw.content=small "
-                                       "gw.order=sequential gw.tick=/dev/ttyS1 gw.check=max\n",
+                                       "gw.order=sequential gw.tick=/dev/ttyS1 gw.check=max gw.cmd=none\n",
                                        &params, bad));
     g_assert_cmpuint (params.mem_bytes, ==, 256u << 20);
     g_assert_cmpuint (params.dirty_bps, ==, 20u << 20);
@@ -162,6 +162,7 @@ test_parameters (void)
     g_assert_cmpuint (params.content, ==, GUEST_SMALL);
     g_assert_cmpuint (params.fill_content, ==, GUEST_TEXT);
     g_assert_cmpuint (params.is_random, ==, 0);
+    g_assert_cmpuint (params.is_commanded, ==, 0);
     g_assert_cmpstr (params.tick, ==, "/dev/ttyS1");
     g_assert_cmpstr (params.report, ==, "");
 }
@@ -171,7 +172,8 @@ test_parameters_refused (void)
 {
     static const char *const lines[] = { "gw.mem=12X",       "gw.content=jpeg", "gw.order=up",
                                          "gw.unknown=1",     "gw.mem=",         "gw.mem=-1",
-                                         "gw.mem=99999999T", "gw.dirty=1M/h",   "gw.mem" };
+                                         "gw.mem=99999999T", "gw.dirty=1M/h",   "gw.mem",
+                                         "gw.cmd=all" };
 
     for (gsize i = 0; i < G_N_ELEMENTS (lines); i++) {
         g_autofree char *line = g_strdup_printf ("quiet %s panic=1", lines[i]);
