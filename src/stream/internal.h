@@ -130,6 +130,13 @@ gboolean gw_stream_is_printable (const uint8_t *p, gsize len);
 /* Whether `len` bytes of payload are possible for command or message `number` of the table. */
 gboolean gw_command_fits (unsigned number, gsize len);
 
+/* --- vmdesc.c: members of an object, checked for presence, type and range ------------------------- */
+
+gboolean gw_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t *ret);
+const char *gw_json_get_string (JsonObject *object, const char *name); /* or NULL */
+JsonArray *gw_json_get_array (JsonObject *object, const char *name);   /* or NULL */
+JsonObject *gw_json_get_object (JsonObject *object, const char *name); /* or NULL */
+
 /* --- decode.c and its parts ---------------------------------------------------------------------- */
 
 GwField *gw_field_new (const char *name, const char *type, GwFieldKind kind, gsize offset,
@@ -138,12 +145,16 @@ GwField *gw_field_add (GwField *parent, GwField *child);
 /* Adds a child of kind TEXT. */
 void gw_field_add_text (GwField *parent, const char *name, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
+/* Adds the big-endian number, or the bytes, that stand at `offset` of `body`. */
 GwField *gw_field_add_number (GwField *parent, const char *name, const uint8_t *body, gsize offset,
                               gsize size);
 GwField *gw_field_add_buffer (GwField *parent, const char *name, const uint8_t *body, gsize offset,
                               gsize size);
+uint64_t gw_stream_load (const uint8_t *p, gsize size); /* big-endian, 1 to 8 bytes */
 /* decode_pci.c: children of `field` that put its `size` bytes of config space in words. */
 void gw_decode_pci_config (GwField *field);
+/* The place of capability `id` in `size` bytes of config space, or 0. */
+gsize gw_pci_find_capability (const uint8_t *config, gsize size, unsigned id);
 /* decode_virtio.c: children of `field`, which holds what virtio writes by hand. */
 void gw_decode_virtio (GwField *field, const uint8_t *body);
 
