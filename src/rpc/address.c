@@ -120,7 +120,8 @@ gw_rpc_address_parse (const char *text, GError **error)
         return NULL;
     }
     (void) fail_address ("an address is unix:PATH, ssh://[USER@]HOST[:PORT] or "
-                         "godwit://HOST[:PORT], not", text, error);
+                         "godwit://HOST[:PORT], not",
+                         text, error);
     return NULL;
 }
 

@@ -2,7 +2,7 @@
 #include "rpc-private.h"
 
 #define N_PINGS 5
-#define WAIT_SLACK_MS 1000 /* a call ends by its own timer; the wait around it is the second net */
+#define WAIT_SLACK_MS 1000 /* a call ends by its own timer; the wait around it is a second net */
 
 /* In the connection's table from begin until it is done; `rpc` is NULL afterwards. */
 struct _GwRpcPending {
@@ -60,12 +60,12 @@ lost_error (const GwRpcPending *pending, const GError *why)
 {
     GError *error = g_error_copy (why);
     if (pending->method != GW_RPC_HELLO)
-        g_prefix_error (&error, "'%s' got no answer: ",
-                        gw_rpc_method_get_info (pending->method)->name);
+        g_prefix_error (&error,
+                        "'%s' got no answer: ", gw_rpc_method_get_info (pending->method)->name);
     return error;
 }
 
-/* While the connection is ENDING the call is not sent, but waits for the reason as the others do. */
+/* While the connection is ENDING the call is not sent, but waits for the reason like the others. */
 static void
 send_request (GwRpcPending *pending, JsonObject *params)
 {
@@ -76,7 +76,7 @@ send_request (GwRpcPending *pending, JsonObject *params)
     if (text == NULL)
         set_done (pending, NULL, error);
     else
-        (void) gw_rpc_conn_send (rpc, text, len, NULL); /* ends `pending`, at once or soon */
+        (void) gw_rpc_output_send (rpc, text, len, NULL); /* ends `pending`, at once or soon */
 }
 
 GwRpcPending *
@@ -180,17 +180,45 @@ gw_rpc_call (GwRpc *rpc, GwRpcMethod method, JsonObject *params, GCancellable *c
     return gw_rpc_call_timeout (rpc, method, params, 0, cancellable, error);
 }
 
+/* Before hello was answered nothing was lost: nobody was reached.  Takes `error`. */
+static GError *
+as_unreachable (GwRpc *rpc, GError *error)
+{
+    GwCause cause = gw_error_get_cause (error);
+    GError *better = NULL;
+    if (cause == GW_CAUSE_RPC_TIMEOUT && rpc->transport_ops != NULL)
+        better = rpc->transport_ops->explain (rpc->transport, error, FALSE);
+    if (better != NULL) {
+        g_error_free (error);
+        return better;
+    }
+    if (cause == GW_CAUSE_RPC_TIMEOUT || cause == GW_CAUSE_AGENT_LOST)
+        error->code = GW_CAUSE_DESTINATION_UNREACHABLE;
+    return error;
+}
+
+gboolean
+gw_rpc_hello_within (GwRpc *rpc, const char *program, guint timeout_ms, JsonObject **ret_peer,
+                     GCancellable *cancellable, GError **error)
+{
+    GError *why = NULL;
+    g_autoptr (JsonObject) params = gw_rpc_hello_build (program);
+    g_autoptr (JsonNode) result
+        = gw_rpc_call_timeout (rpc, GW_RPC_HELLO, params, timeout_ms, cancellable, &why);
+    if (result == NULL) {
+        g_propagate_error (error, as_unreachable (rpc, why));
+        return FALSE;
+    }
+    if (ret_peer != NULL)
+        *ret_peer = json_object_ref (json_node_get_object (result));
+    return TRUE;
+}
+
 gboolean
 gw_rpc_hello (GwRpc *rpc, const char *program, JsonObject **ret_peer, GCancellable *cancellable,
               GError **error)
 {
-    g_autoptr (JsonObject) params = gw_rpc_hello_build (program);
-    g_autoptr (JsonNode) result = gw_rpc_call (rpc, GW_RPC_HELLO, params, cancellable, error);
-    if (result == NULL)
-        return FALSE;
-    if (ret_peer != NULL)
-        *ret_peer = json_object_ref (json_node_get_object (result));
-    return TRUE;
+    return gw_rpc_hello_within (rpc, program, 0, ret_peer, cancellable, error);
 }
 
 /* One exchange.  The peer read its clock somewhere between our two readings; the middle is off by

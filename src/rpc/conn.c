@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "rpc-private.h"
 
-#include <gio/gunixoutputstream.h>
-#include <limits.h>
-#include <signal.h>
-
 /* Reading and writing are done without blocking from sources on the context.  The end has two
  * steps, since a peer's last words may still lie in a buffer, and ssh tells its reason only when it
  * exits: FRESH or READY -> ENDING -> CLOSED (rpc-private.h). */
@@ -13,16 +9,16 @@
 #define NAME_MAX_BYTES 300 /* of the peer's name in messages */
 
 static const GwState states[] = {
-    [GW_RPC_FRESH] = { "fresh", 1u << GW_RPC_READY | 1u << GW_RPC_ENDING | 1u << GW_RPC_CLOSED,
-                       GW_STATE_INITIAL },
+    [GW_RPC_FRESH]
+    = { "fresh", 1u << GW_RPC_READY | 1u << GW_RPC_ENDING | 1u << GW_RPC_CLOSED, GW_STATE_INITIAL },
     [GW_RPC_READY] = { "ready", 1u << GW_RPC_ENDING | 1u << GW_RPC_CLOSED, 0 },
     [GW_RPC_ENDING] = { "ending", 1u << GW_RPC_CLOSED, 0 },
     [GW_RPC_CLOSED] = { "closed", 0, GW_STATE_FINAL },
 };
 static const GwMachineTable conn_table = { "rpc", states, G_N_ELEMENTS (states) };
 
-static void
-drop_source (GSource **source)
+void
+gw_rpc_drop_source (GSource **source)
 {
     if (*source == NULL)
         return;
@@ -30,8 +26,8 @@ drop_source (GSource **source)
     g_clear_pointer (source, g_source_unref);
 }
 
-static GSource *
-attach (GwRpc *rpc, GSource *source, GSourceFunc fn)
+GSource *
+gw_rpc_conn_attach (GwRpc *rpc, GSource *source, GSourceFunc fn)
 {
     g_source_set_callback (source, fn, rpc, NULL);
     g_source_attach (source, rpc->context);
@@ -50,7 +46,7 @@ static gboolean
 on_tell_closed (gpointer user_data)
 {
     GwRpc *rpc = user_data;
-    drop_source (&rpc->told_source);
+    gw_rpc_drop_source (&rpc->told_source);
     if (rpc->closed_fn == NULL)
         return G_SOURCE_REMOVE;
     rpc->dispatching++;
@@ -60,18 +56,10 @@ on_tell_closed (gpointer user_data)
 }
 
 static void
-drop_output (GwRpc *rpc)
-{
-    drop_source (&rpc->write_source);
-    g_queue_clear_full (&rpc->out, (GDestroyNotify) g_bytes_unref);
-    rpc->out_first_offset = rpc->out_bytes = 0;
-}
-
-static void
 close_stream (GwRpc *rpc)
 {
-    drop_source (&rpc->read_source);
-    drop_output (rpc);
+    gw_rpc_drop_source (&rpc->read_source);
+    gw_rpc_output_drop (rpc);
     if (rpc->stream != NULL)
         (void) g_io_stream_close (rpc->stream, NULL, NULL); /* it is of no use any more */
     g_clear_object (&rpc->stream);
@@ -81,7 +69,7 @@ static void
 enter_closed (GwRpc *rpc)
 {
     g_assert (rpc->why != NULL);
-    drop_source (&rpc->end_source);
+    gw_rpc_drop_source (&rpc->end_source);
     close_stream (rpc);
     gw_machine_move (&rpc->state, GW_RPC_CLOSED);
     gw_rpc_call_fail_all (rpc);
@@ -100,14 +88,14 @@ finish (GwRpc *rpc)
         rpc->why = better;
     }
     enter_closed (rpc);
-    rpc->told_source = attach (rpc, g_idle_source_new (), on_tell_closed);
+    rpc->told_source = gw_rpc_conn_attach (rpc, g_idle_source_new (), on_tell_closed);
 }
 
 static void
 finish_when_complete (GwRpc *rpc)
 {
-    gboolean is_settled = rpc->transport_ops == NULL
-                          || rpc->transport_ops->is_settled (rpc->transport);
+    gboolean is_settled
+        = rpc->transport_ops == NULL || rpc->transport_ops->is_settled (rpc->transport);
     if (rpc->state.state == GW_RPC_ENDING && rpc->read_source == NULL && is_settled)
         finish (rpc);
 }
@@ -119,9 +107,8 @@ on_ending_limit (gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* Nothing can be sent any more; what the peer said before is still read.  Takes `why`. */
-static void
-begin_ending (GwRpc *rpc, GError *why)
+void
+gw_rpc_conn_begin_ending (GwRpc *rpc, GError *why)
 {
     if (!gw_rpc_is_open (rpc)) {
         g_error_free (why);
@@ -129,14 +116,15 @@ begin_ending (GwRpc *rpc, GError *why)
     }
     rpc->why = why;
     gw_machine_move (&rpc->state, GW_RPC_ENDING);
-    drop_output (rpc);
-    rpc->end_source = attach (rpc, g_timeout_source_new (GW_RPC_ENDING_MS), on_ending_limit);
+    gw_rpc_output_drop (rpc);
+    rpc->end_source
+        = gw_rpc_conn_attach (rpc, g_timeout_source_new (GW_RPC_ENDING_MS), on_ending_limit);
 }
 
 void
 gw_rpc_conn_fail (GwRpc *rpc, GError *why)
 {
-    begin_ending (rpc, why);
+    gw_rpc_conn_begin_ending (rpc, why);
     close_stream (rpc);
     finish_when_complete (rpc);
 }
@@ -151,8 +139,8 @@ gw_rpc_conn_set_transport (GwRpc *rpc, const GwRpcTransportOps *ops, gpointer tr
 void
 gw_rpc_conn_transport_settled (GwRpc *rpc)
 {
-    begin_ending (rpc, g_error_new (GW_ERROR, GW_CAUSE_AGENT_LOST, "the connection to %s ended",
-                                    rpc->name));
+    gw_rpc_conn_begin_ending (rpc, g_error_new (GW_ERROR, GW_CAUSE_AGENT_LOST,
+                                                "the connection to %s ended", rpc->name));
     finish_when_complete (rpc);
 }
 
@@ -165,122 +153,6 @@ gw_rpc_close (GwRpc *rpc)
     rpc->why = g_error_new (GW_ERROR, GW_CAUSE_AGENT_LOST, "the connection to %s was closed here",
                             rpc->name);
     enter_closed (rpc);
-}
-
-/* --- writing --- */
-
-static gboolean on_writable (GObject *stream, gpointer user_data);
-
-static void
-want_to_write (GwRpc *rpc)
-{
-    if (rpc->write_source != NULL)
-        return;
-    GPollableOutputStream *out
-        = G_POLLABLE_OUTPUT_STREAM (g_io_stream_get_output_stream (rpc->stream));
-    rpc->write_source = attach (rpc, g_pollable_output_stream_create_source (out, NULL),
-                                G_SOURCE_FUNC (on_writable));
-}
-
-/* Bytes of the first in the queue that were written. */
-static void
-advance (GwRpc *rpc, gsize n)
-{
-    GBytes *first = g_queue_peek_head (&rpc->out);
-    rpc->out_bytes -= n;
-    rpc->out_first_offset += n;
-    if (rpc->out_first_offset < g_bytes_get_size (first))
-        return;
-    g_bytes_unref (g_queue_pop_head (&rpc->out));
-    rpc->out_first_offset = 0;
-}
-
-static gssize
-write_once (GwRpc *rpc, GError **error)
-{
-    gsize size;
-    const guint8 *data = g_bytes_get_data (g_queue_peek_head (&rpc->out), &size);
-    size = MIN (size - rpc->out_first_offset, rpc->out_chunk_max);
-    GPollableOutputStream *out
-        = G_POLLABLE_OUTPUT_STREAM (g_io_stream_get_output_stream (rpc->stream));
-    return g_pollable_output_stream_write_nonblocking (out, data + rpc->out_first_offset, size,
-                                                       NULL, error);
-}
-
-static void
-write_some (GwRpc *rpc)
-{
-    g_autoptr (GError) error = NULL;
-    while (rpc->out_bytes > 0) {
-        gssize n = write_once (rpc, &error);
-        if (n < 0)
-            break;
-        advance (rpc, (gsize) n);
-    }
-    if (error == NULL)
-        drop_source (&rpc->write_source);
-    else if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
-        want_to_write (rpc);
-    else
-        begin_ending (rpc, g_error_new (GW_ERROR, GW_CAUSE_AGENT_LOST,
-                                        "the connection to %s broke: %s", rpc->name,
-                                        error->message));
-}
-
-static gboolean
-on_writable (GObject *stream, gpointer user_data)
-{
-    write_some (user_data);
-    return G_SOURCE_CONTINUE;
-}
-
-static gboolean
-fail_not_open (GwRpc *rpc, GError **error)
-{
-    g_propagate_error (error, g_error_copy (rpc->why));
-    return FALSE;
-}
-
-gboolean
-gw_rpc_conn_send (GwRpc *rpc, char *text, gsize len, GError **error)
-{
-    g_autofree char *owned = text;
-    if (!gw_rpc_is_open (rpc))
-        return fail_not_open (rpc, error);
-    GBytes *bytes = gw_rpc_frame_wrap (rpc->frame.framing, owned, len);
-    g_queue_push_tail (&rpc->out, bytes);
-    rpc->out_bytes += g_bytes_get_size (bytes);
-    write_some (rpc);
-    if (rpc->out_bytes > GW_RPC_QUEUE_MAX)
-        gw_rpc_conn_fail (rpc, g_error_new (GW_ERROR, GW_CAUSE_AGENT_LOST,
-                                            "%s does not read: %zu bytes wait for it", rpc->name,
-                                            rpc->out_bytes));
-    return gw_rpc_is_open (rpc) ? TRUE : fail_not_open (rpc, error);
-}
-
-gboolean
-gw_rpc_notify (GwRpc *rpc, GwRpcMethod method, JsonObject *params, GError **error)
-{
-    gsize len;
-    char *text = gw_rpc_message_build_request (method, -1, params, &len, error);
-    return text != NULL && gw_rpc_conn_send (rpc, text, len, error);
-}
-
-static gboolean
-is_flushed (gpointer user_data)
-{
-    const GwRpc *rpc = user_data;
-    return rpc->out_bytes == 0 || !gw_rpc_is_open (rpc);
-}
-
-gboolean
-gw_rpc_flush (GwRpc *rpc, guint timeout_ms, GError **error)
-{
-    if (!gw_wait_until (rpc->context, is_flushed, rpc, gw_deadline_ms (timeout_ms), NULL, NULL))
-        return gw_fail (error, GW_CAUSE_RPC_TIMEOUT,
-                        "%s did not read %zu bytes that wait for it within %u ms", rpc->name,
-                        rpc->out_bytes, timeout_ms);
-    return gw_rpc_is_open (rpc) ? TRUE : fail_not_open (rpc, error);
 }
 
 /* --- reading --- */
@@ -371,9 +243,9 @@ on_readable (GObject *stream, gpointer user_data)
 {
     GwRpc *rpc = user_data;
     g_autoptr (GError) error = NULL;
-    gssize n = g_pollable_input_stream_read_nonblocking (G_POLLABLE_INPUT_STREAM (stream),
-                                                         rpc->read_buffer, READ_BYTES, NULL,
-                                                         &error);
+    gssize n
+        = g_pollable_input_stream_read_nonblocking (G_POLLABLE_INPUT_STREAM (stream),
+                                                    rpc->read_buffer, READ_BYTES, NULL, &error);
     if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
         return G_SOURCE_CONTINUE;
     if (n <= 0) {
@@ -401,15 +273,12 @@ static void
 start_io (GwRpc *rpc)
 {
     GInputStream *in = g_io_stream_get_input_stream (rpc->stream);
-    GOutputStream *out = g_io_stream_get_output_stream (rpc->stream);
     rpc->read_source
-        = attach (rpc, g_pollable_input_stream_create_source (G_POLLABLE_INPUT_STREAM (in), NULL),
-                  G_SOURCE_FUNC (on_readable));
-    /* A pipe that is not O_NONBLOCK (and whose flags others share) takes PIPE_BUF bytes without
-     * blocking once poll(2) calls it writable, and no byte more for certain. */
-    rpc->out_chunk_max = G_IS_UNIX_OUTPUT_STREAM (out) ? PIPE_BUF : G_MAXSSIZE;
-    if (G_IS_UNIX_OUTPUT_STREAM (out))
-        (void) signal (SIGPIPE, SIG_IGN); /* cannot fail for this signal */
+        = gw_rpc_conn_attach (rpc,
+                              g_pollable_input_stream_create_source (G_POLLABLE_INPUT_STREAM (in),
+                                                                     NULL),
+                              G_SOURCE_FUNC (on_readable));
+    gw_rpc_output_init (rpc);
 }
 
 GwRpc *
@@ -438,7 +307,7 @@ gw_rpc_free (GwRpc *rpc)
         return;
     g_assert (rpc->dispatching == 0);
     gw_rpc_close (rpc);
-    drop_source (&rpc->told_source);
+    gw_rpc_drop_source (&rpc->told_source);
     if (rpc->transport_ops != NULL)
         rpc->transport_ops->free (rpc->transport);
     g_queue_clear_full (&rpc->requests, (GDestroyNotify) gw_rpc_request_free);

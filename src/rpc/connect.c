@@ -25,8 +25,9 @@ check_socket_file (const char *path, GError **error)
     if (!gw_rpc_check_unix_path (path, GW_CAUSE_DESTINATION_UNREACHABLE, error))
         return FALSE;
     if (stat (path, &info) < 0)
-        return fail_unreachable (path, errno == ENOENT ? "the path does not exist"
-                                                       : g_strerror (errno), error);
+        return fail_unreachable (path,
+                                 errno == ENOENT ? "the path does not exist" : g_strerror (errno),
+                                 error);
     if (!S_ISSOCK (info.st_mode))
         return fail_unreachable (path, "the path is not a socket", error);
     return TRUE;
@@ -73,7 +74,8 @@ gw_rpc_connect_unix (const char *path, GMainContext *context, GCancellable *canc
         return NULL;
     }
     (void) gw_fd_steal (&fd); /* the GSocket's now */
-    g_autoptr (GSocketConnection) connection = g_socket_connection_factory_create_connection (socket);
+    g_autoptr (GSocketConnection) connection
+        = g_socket_connection_factory_create_connection (socket);
     GwRpc *rpc = gw_rpc_new (G_IO_STREAM (connection), context);
     g_autofree char *name = g_strconcat ("unix:", path, NULL);
     gw_rpc_set_name (rpc, name);
@@ -93,7 +95,8 @@ gw_rpc_connect (const GwRpcAddress *address, GMainContext *context, GCancellable
         break;
     }
     (void) gw_fail (error, GW_CAUSE_UNSUPPORTED,
-                    "godwit " GW_VERSION " cannot connect to '%s': give ssh://[USER@]HOST[:PORT] or "
+                    "godwit " GW_VERSION
+                    " cannot connect to '%s': give ssh://[USER@]HOST[:PORT] or "
                     "unix:PATH",
                     address->text);
     return NULL;

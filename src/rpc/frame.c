@@ -107,10 +107,10 @@ static gboolean
 next_line (GwRpcFrame *frame, const char **ret_text, gsize *ret_len, GError **error)
 {
     skip_white_space (frame);
-    const char *end = bytes_left (frame) == 0
-                          ? NULL
-                          : memchr (frame->buffer->data + frame->scanned, '\n',
-                                    frame->buffer->len - frame->scanned);
+    if (bytes_left (frame) == 0)
+        return TRUE;
+    const char *end = memchr (frame->buffer->data + frame->scanned, '\n',
+                              frame->buffer->len - frame->scanned);
     gsize len = end != NULL ? (gsize) (end - first_byte (frame)) : bytes_left (frame);
     if (len > GW_RPC_MESSAGE_MAX)
         return fail_too_big (len, error);
@@ -155,8 +155,8 @@ take_header (GwRpcFrame *frame, GError **error)
 {
     static const char blank[] = { '\r', '\n', '\r', '\n' };
     gsize from = MAX (frame->begin, frame->scanned >= 3 ? frame->scanned - 3 : 0);
-    const char *end = memmem (frame->buffer->data + from, frame->buffer->len - from, blank,
-                              sizeof blank);
+    const char *end
+        = memmem (frame->buffer->data + from, frame->buffer->len - from, blank, sizeof blank);
     frame->scanned = frame->buffer->len;
     gsize len = end != NULL ? (gsize) (end - first_byte (frame)) : bytes_left (frame);
     if (len > GW_RPC_HEADER_MAX - sizeof blank)

@@ -103,8 +103,7 @@ gw_rpc_check_peer (GSocketConnection *connection, GError **error)
         return TRUE;
     return gw_fail (error, GW_CAUSE_PEER_REFUSED,
                     "user %u (process %d) is refused: this agent serves user %u and root only",
-                    (guint) uid, (int) g_credentials_get_unix_pid (peer, NULL),
-                    (guint) geteuid ());
+                    (guint) uid, (int) g_credentials_get_unix_pid (peer, NULL), (guint) geteuid ());
 }
 
 /* One line that says why, as far as the socket takes it at once. */
@@ -112,8 +111,7 @@ static void
 tell_refused (GSocket *client, const GError *why)
 {
     gsize len;
-    g_autofree char *text
-        = gw_rpc_message_build_error (-1, GW_RPC_CODE_CAUSE, why, &len);
+    g_autofree char *text = gw_rpc_message_build_error (-1, GW_RPC_CODE_CAUSE, why, &len);
     g_autoptr (GBytes) line = gw_rpc_frame_wrap (GW_RPC_FRAMING_LINES, text, len);
     gsize size;
     const char *data = g_bytes_get_data (line, &size);
@@ -140,8 +138,7 @@ wait_for_client (GSocket *listener, GMainContext *context, gint64 deadline_us,
     GSource *source = g_socket_create_source (listener, G_IO_IN, NULL);
     g_source_set_callback (source, G_SOURCE_FUNC (on_acceptable), NULL, NULL);
     g_source_attach (source, context);
-    gboolean ok
-        = gw_wait_until (context, is_acceptable, listener, deadline_us, cancellable, error);
+    gboolean ok = gw_wait_until (context, is_acceptable, listener, deadline_us, cancellable, error);
     g_source_destroy (source);
     g_source_unref (source);
     if (!ok)
@@ -161,7 +158,8 @@ gw_rpc_accept (GSocket *listener, GMainContext *context, gint64 deadline_us,
         g_prefix_error (error, "cannot accept a client: ");
         return NULL;
     }
-    g_autoptr (GSocketConnection) connection = g_socket_connection_factory_create_connection (client);
+    g_autoptr (GSocketConnection) connection
+        = g_socket_connection_factory_create_connection (client);
     g_autoptr (GError) why = NULL;
     if (gw_rpc_check_peer (connection, &why))
         return g_steal_pointer (&connection);

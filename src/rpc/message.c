@@ -59,9 +59,8 @@ gw_rpc_object_get_string (JsonObject *object, const char *name, GError **error)
 
 /* Makes `message` INVALID.  A request is answered, and so is what nobody can tell from one; a
  * notification never is. */
-static void
-set_invalid (GwRpcMessage *message, int code, gboolean is_answerable, const char *format, ...)
-    G_GNUC_PRINTF (4, 5);
+static void set_invalid (GwRpcMessage *message, int code, gboolean is_answerable,
+                         const char *format, ...) G_GNUC_PRINTF (4, 5);
 
 static void
 set_invalid (GwRpcMessage *message, int code, gboolean is_answerable, const char *format, ...)
@@ -146,8 +145,8 @@ read_params (JsonObject *root, GwRpcMessage *message, gboolean is_request)
                      method_table[message->method].name);
         return FALSE;
     }
-    message->params = node != NULL ? json_object_ref (json_node_get_object (node))
-                                   : json_object_new ();
+    message->params
+        = node != NULL ? json_object_ref (json_node_get_object (node)) : json_object_new ();
     return TRUE;
 }
 
@@ -265,7 +264,8 @@ new_envelope (void)
 }
 
 /* Takes `envelope`.  What the peer would refuse is refused here, where it can be put right: bytes
- * that are not UTF-8, too many levels, and doubles like 1e22, which json-glib 1.6 writes "1e+22.0". */
+ * that are not UTF-8, too many levels, and doubles like 1e22, which json-glib 1.6 writes so that
+ * they are no JSON ("1e+22.0"). */
 static char *
 generate (JsonObject *envelope, gsize *ret_len, GError **error)
 {

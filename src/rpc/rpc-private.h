@@ -13,14 +13,14 @@
 #define GW_RPC_TEXT_MAX 4000          /* bytes kept of what a peer says for people */
 #define GW_RPC_ENDING_MS 2000         /* for last words after the stream broke */
 
-/* --- scan.c ------------------------------------------------------------------------------------ */
+/* --- scan.c ----------------------------------------------------------------------------------- */
 
 /* Whether `text` is exactly one JSON object or array as RFC 8259 has it, in UTF-8, no deeper than
  * GW_RPC_DEPTH_MAX, without \u0000, with integers that fit gint64 and numbers that are finite.
  * FALSE with GW_CAUSE_RPC_INVALID.  Linear in `len`, constant memory. */
 gboolean gw_rpc_scan_json (const char *text, gsize len, GError **error);
 
-/* --- frame.c ----------------------------------------------------------------------------------- */
+/* --- frame.c ---------------------------------------------------------------------------------- */
 
 typedef enum {
     GW_RPC_FRAMING_UNKNOWN, /* nothing but white space has come yet */
@@ -51,7 +51,7 @@ gboolean gw_rpc_frame_is_empty (const GwRpcFrame *frame);
 /* `text` as it goes over the wire.  (transfer full) */
 GBytes *gw_rpc_frame_wrap (GwRpcFraming framing, const char *text, gsize len);
 
-/* --- message.c --------------------------------------------------------------------------------- */
+/* --- message.c -------------------------------------------------------------------------------- */
 
 enum {
     GW_RPC_CODE_PARSE = -32700,
@@ -100,7 +100,7 @@ gboolean gw_rpc_object_get_int (JsonObject *object, const char *name, gint64 *re
                                 GError **error);
 const char *gw_rpc_object_get_string (JsonObject *object, const char *name, GError **error);
 
-/* --- conn.c ------------------------------------------------------------------------------------ */
+/* --- conn.c ----------------------------------------------------------------------------------- */
 
 enum {
     GW_RPC_FRESH,  /* hello was not shaken: all but hello is refused.  Ends by hello */
@@ -156,19 +156,34 @@ struct _GwRpc {
 void gw_rpc_conn_set_transport (GwRpc *rpc, const GwRpcTransportOps *ops, gpointer transport);
 /* The transport has ended by itself; nothing can be sent any more. */
 void gw_rpc_conn_transport_settled (GwRpc *rpc);
-/* Queues a message (takes `text`) and writes what can be written at once. */
-gboolean gw_rpc_conn_send (GwRpc *rpc, char *text, gsize len, GError **error);
+/* Nothing can be sent any more because of `why` (taken); what the peer said before is read. */
+void gw_rpc_conn_begin_ending (GwRpc *rpc, GError *why);
 /* Ends the connection with `why` (taken): nothing more is read. */
 void gw_rpc_conn_fail (GwRpc *rpc, GError *why);
+/* Takes `source` and calls `fn` with the connection.  Returns it. */
+GSource *gw_rpc_conn_attach (GwRpc *rpc, GSource *source, GSourceFunc fn);
+/* Destroys `*source` if there is one. */
+void gw_rpc_drop_source (GSource **source);
 
-/* --- call.c ------------------------------------------------------------------------------------ */
+/* --- output.c --------------------------------------------------------------------------------- */
 
+void gw_rpc_output_init (GwRpc *rpc);
+/* Forgets what waits. */
+void gw_rpc_output_drop (GwRpc *rpc);
+/* Queues a message (takes `text`) and writes what can be written at once. */
+gboolean gw_rpc_output_send (GwRpc *rpc, char *text, gsize len, GError **error);
+
+/* --- call.c ----------------------------------------------------------------------------------- */
+
+/* gw_rpc_hello() with a time limit. */
+gboolean gw_rpc_hello_within (GwRpc *rpc, const char *program, guint timeout_ms,
+                              JsonObject **ret_peer, GCancellable *cancellable, GError **error);
 /* A reply came: RESULT or ERROR with an id.  Steals from `message`. */
 void gw_rpc_call_take_reply (GwRpc *rpc, GwRpcMessage *message);
 /* The connection is closed: every call under way ends with `rpc->why`. */
 void gw_rpc_call_fail_all (GwRpc *rpc);
 
-/* --- hello.c ----------------------------------------------------------------------------------- */
+/* --- hello.c ---------------------------------------------------------------------------------- */
 
 /* What this program says of itself.  (transfer full) */
 JsonObject *gw_rpc_hello_build (const char *program);
@@ -178,7 +193,7 @@ gboolean gw_rpc_hello_take_answer (GwRpc *rpc, JsonNode *result, GError **error)
  * Another protocol number is no error here, but leaves the connection FRESH. */
 gboolean gw_rpc_hello_take_request (GwRpc *rpc, JsonObject *params, GError **error);
 
-/* --- server.c ---------------------------------------------------------------------------------- */
+/* --- server.c --------------------------------------------------------------------------------- */
 
 /* A request or a notification came.  Steals from `message`. */
 void gw_rpc_server_take_request (GwRpc *rpc, GwRpcMessage *message);
@@ -188,7 +203,7 @@ gboolean gw_rpc_server_send_error (GwRpc *rpc, gint64 id, int code, const GError
 /* The connection is closed: nobody waits for answers. */
 void gw_rpc_server_drop_requests (GwRpc *rpc);
 
-/* --- listen.c ---------------------------------------------------------------------------------- */
+/* --- listen.c --------------------------------------------------------------------------------- */
 
 /* Whether `path` fits into a unix socket's address; FALSE with `cause`. */
 gboolean gw_rpc_check_unix_path (const char *path, GwCause cause, GError **error);

@@ -20,18 +20,19 @@
  *
  * Framing.  One message a line, or LSP's "Content-Length: N\r\n\r\n" before each; the first byte
  * that the peer sends shows which, and we answer in kind.  We begin with lines.  A message is at
- * most GW_RPC_MESSAGE_MAX bytes and GW_RPC_DEPTH_MAX levels deep; both are checked before the text
- * reaches json-glib, along with everything else that JSON forbids and json-glib tolerates
- * (comments, single quotes, several values, control characters, lone surrogates).
+ * most GW_RPC_MESSAGE_MAX bytes, GW_RPC_DEPTH_MAX levels and GW_RPC_VALUES_MAX values; that is
+ * checked before the text reaches json-glib, along with everything else that JSON forbids and
+ * json-glib tolerates (comments, single quotes, several values, control characters, lone
+ * surrogates).
  *
  * Hello.  The first request must be "hello"; until then a server refuses all others.  Both sides
  * send {"protocol":1,"program":"godwit","version":"0.1.0","host":"hosta","pid":4711}.  A server
  * answers "hello" and "ping" by itself whenever its context is iterated.
  *
  * Errors.  A handler's GError goes over the wire as code -32000 with {"cause": CODE} in `data` and
- * comes out of the caller's function as the same GW_ERROR code and message.  The specification's own
- * codes are used for what they name: -32700 text that is no JSON (which also ends the connection),
- * -32600 not a request, -32601 unknown method, -32602 bad params.
+ * comes out of the caller's function as the same GW_ERROR code and message.  The codes of the
+ * specification are used for what they name: -32700 text that is no JSON (which also ends the
+ * connection), -32600 not a request, -32601 unknown method, -32602 bad params.
  *
  * Bounds.  At most GW_RPC_REQUESTS_MAX requests wait for gw_rpc_next_request(), later ones are
  * answered with an error.  At most GW_RPC_QUEUE_MAX bytes wait for a peer that does not read; one
@@ -39,8 +40,9 @@
  *
  * End.  A connection ends once, with a reason: every call under way fails with it, and
  * GwRpcClosedFn is told.  A connection that ends in use gives GW_CAUSE_AGENT_LOST; a peer that
- * breaks the rules gives GW_CAUSE_RPC_INVALID; an ssh that ends before hello was answered gives
- * GW_CAUSE_SSH_FAILED with its last words.
+ * breaks the rules gives GW_CAUSE_RPC_INVALID.  Before hello was answered nothing is in use: a peer
+ * that ends or stays silent gives GW_CAUSE_DESTINATION_UNREACHABLE, or GW_CAUSE_SSH_FAILED with the
+ * last words of ssh.
  *
  * Environment.  GODWIT_SSH is the ssh command line, split like a shell does (default "ssh"): for
  * instance "ssh -F /etc/godwit/ssh_config -i /etc/godwit/key".  Options of ours follow it.
@@ -56,6 +58,7 @@
 #define GW_RPC_PROTOCOL 1
 #define GW_RPC_MESSAGE_MAX (8 * 1024 * 1024) /* bytes of one message */
 #define GW_RPC_DEPTH_MAX 32                  /* objects and arrays inside each other */
+#define GW_RPC_VALUES_MAX (256 * 1024)       /* values and keys of one message */
 #define GW_RPC_QUEUE_MAX (16 * 1024 * 1024)  /* bytes that wait for the peer to read */
 #define GW_RPC_REQUESTS_MAX 64               /* requests that wait to be handled */
 #define GW_RPC_UNIX_PATH_MAX 107             /* bytes of a unix socket's path */
@@ -87,7 +90,7 @@ const GwRpcMethodInfo *gw_rpc_method_get_info (GwRpcMethod method);
 /* The method with that name, or GW_N_RPC_METHODS. */
 GwRpcMethod gw_rpc_method_from_name (const char *name);
 
-/* --- conn.c: one connection -------------------------------------------------------------------- */
+/* --- conn.c: one connection ------------------------------------------------------------------- */
 
 typedef struct _GwRpc GwRpc;
 
@@ -135,7 +138,7 @@ void gw_rpc_set_name (GwRpc *rpc, const char *name);
  * before it.  (borrowed) */
 JsonObject *gw_rpc_get_peer (const GwRpc *rpc);
 
-/* --- connect.c, ssh.c, address.c: where to --------------------------------------------------- */
+/* --- connect.c, ssh.c, address.c: where to ---------------------------------------------------- */
 
 typedef enum { GW_DEST_UNIX, GW_DEST_SSH, GW_DEST_GODWIT } GwDestKind;
 
@@ -169,11 +172,12 @@ GwRpc *gw_rpc_connect_unix (const char *path, GMainContext *context, GCancellabl
 GwRpc *gw_rpc_connect_ssh (const GwRpcAddress *address, GMainContext *context,
                            GCancellable *cancellable, GError **error);
 
-/* --- call.c: the client ------------------------------------------------------------------------ */
+/* --- call.c: the client ----------------------------------------------------------------------- */
 
 /* Shakes hands as client under the name `program`.  `*ret_peer` (may be NULL) gets what the server
  * says of itself (transfer full).  FALSE with GW_CAUSE_PROTOCOL_MISMATCH, GW_CAUSE_PEER_REFUSED,
- * GW_CAUSE_SSH_FAILED or what gw_rpc_call() gives.  Blocks. */
+ * GW_CAUSE_DESTINATION_UNREACHABLE (no answer), GW_CAUSE_SSH_FAILED, or GW_CAUSE_RPC_INVALID when
+ * something else answers.  Blocks. */
 gboolean gw_rpc_hello (GwRpc *rpc, const char *program, JsonObject **ret_peer,
                        GCancellable *cancellable, GError **error);
 
@@ -209,7 +213,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRpcPending, gw_rpc_pending_free)
 gboolean gw_rpc_get_clock_offset (GwRpc *rpc, gint64 *ret_offset_us, gint64 *ret_rtt_us,
                                   GError **error);
 
-/* --- server.c ---------------------------------------------------------------------------------- */
+/* --- server.c --------------------------------------------------------------------------------- */
 
 typedef struct {
     GwRpcMethod method;
@@ -235,11 +239,11 @@ gboolean gw_rpc_reply (GwRpc *rpc, gint64 id, JsonNode *result, GError **error);
  * no error: the caller learns of it elsewhere.  Returns whether it was sent. */
 gboolean gw_rpc_reply_error (GwRpc *rpc, gint64 id, const GError *why);
 
-/* --- listen.c ---------------------------------------------------------------------------------- */
+/* --- listen.c --------------------------------------------------------------------------------- */
 
-/* A listening unix socket at `path` with permission bits `mode`.  A socket that nobody listens on is
- * removed first; NULL with GW_CAUSE_HOST_IO when a live server answers there, something else has
- * that name, or the path is too long.  (transfer full); unlink(2) the path when done. */
+/* A listening unix socket at `path` with permission bits `mode`.  A socket that nobody listens on
+ * is removed first; NULL with GW_CAUSE_HOST_IO when a live server answers there, something else
+ * has that name, or the path is too long.  (transfer full); unlink(2) the path when done. */
 GSocket *gw_rpc_listen_unix (const char *path, guint mode, GError **error);
 
 /* Waits for a client, checks it with gw_rpc_check_peer() and returns its connection.  A client that

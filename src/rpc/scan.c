@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* A pushdown automaton: what may come next, and for each open container one bit that says whether
- * it is an object.  json-glib reads the text again afterwards, but never a text that is not JSON. */
+ * it is an object.  json-glib reads the text again afterwards, but only what is JSON, and never
+ * more values than it has memory for: it takes some 150 bytes for each. */
 enum {
     EXPECT_ROOT,
     EXPECT_VALUE,
@@ -47,6 +48,7 @@ typedef struct {
     int expect;
     guint depth;
     guint64 objects; /* bit n: the container at depth n + 1 is an object */
+    guint n_values;
 } Scan;
 
 G_STATIC_ASSERT (GW_RPC_DEPTH_MAX <= 64);
@@ -238,8 +240,9 @@ scan_open (Scan *scan, GError **error)
 {
     gboolean is_object = *scan->p == '{';
     if (scan->depth == GW_RPC_DEPTH_MAX)
-        return gw_fail (error, GW_CAUSE_RPC_INVALID, "JSON nested deeper than %d levels at byte %zu",
-                        GW_RPC_DEPTH_MAX, (gsize) (scan->p - scan->begin));
+        return gw_fail (error, GW_CAUSE_RPC_INVALID,
+                        "JSON nested deeper than %d levels at byte %zu", GW_RPC_DEPTH_MAX,
+                        (gsize) (scan->p - scan->begin));
     guint64 bit = (guint64) 1 << scan->depth++;
     scan->objects = is_object ? scan->objects | bit : scan->objects & ~bit;
     scan->expect = is_object ? EXPECT_KEY_OR_END : EXPECT_VALUE_OR_END;
@@ -304,6 +307,9 @@ gw_rpc_scan_json (const char *text, gsize len, GError **error)
         guint token = token_of (*scan.p);
         if ((allowed_tokens[scan.expect] & token) == 0)
             return scan_fail (&scan, "unexpected character", error);
+        if ((token & TOKEN_ANY_VALUE) != 0 && ++scan.n_values > GW_RPC_VALUES_MAX)
+            return gw_fail (error, GW_CAUSE_RPC_INVALID, "JSON of more than %d values",
+                            GW_RPC_VALUES_MAX);
         if (!scan_token (&scan, token, error))
             return FALSE;
     }

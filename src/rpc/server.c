@@ -17,7 +17,7 @@ gw_rpc_server_send_error (GwRpc *rpc, gint64 id, int code, const GError *why)
 {
     gsize len;
     char *text = gw_rpc_message_build_error (id, code, why, &len);
-    return gw_rpc_conn_send (rpc, text, len, NULL);
+    return gw_rpc_output_send (rpc, text, len, NULL);
 }
 
 gboolean
@@ -38,7 +38,7 @@ gw_rpc_reply (GwRpc *rpc, gint64 id, JsonNode *result, GError **error)
     g_autoptr (GError) why = NULL;
     char *text = gw_rpc_message_build_result (id, result, &len, &why);
     if (text != NULL)
-        return gw_rpc_conn_send (rpc, text, len, error);
+        return gw_rpc_output_send (rpc, text, len, error);
     (void) gw_rpc_server_send_error (rpc, id, GW_RPC_CODE_CAUSE, why); /* `why` is what counts */
     g_propagate_error (error, g_steal_pointer (&why));
     return FALSE;
@@ -52,8 +52,7 @@ reply_object (GwRpc *rpc, gint64 id, JsonObject *result)
     (void) gw_rpc_reply (rpc, id, node, NULL); /* an end of the connection is noticed elsewhere */
 }
 
-static void
-refuse (GwRpc *rpc, gint64 id, int code, const char *format, ...) G_GNUC_PRINTF (4, 5);
+static void refuse (GwRpc *rpc, gint64 id, int code, const char *format, ...) G_GNUC_PRINTF (4, 5);
 
 static void
 refuse (GwRpc *rpc, gint64 id, int code, const char *format, ...)
@@ -114,8 +113,8 @@ gw_rpc_server_take_request (GwRpc *rpc, GwRpcMessage *message)
     if (message->method == GW_RPC_HELLO)
         answer_hello (rpc, message);
     else if (rpc->state.state == GW_RPC_FRESH)
-        refuse (rpc, message->id, GW_RPC_CODE_REQUEST,
-                "'%s' came before a hello of protocol %d", name, GW_RPC_PROTOCOL);
+        refuse (rpc, message->id, GW_RPC_CODE_REQUEST, "'%s' came before a hello of protocol %d",
+                name, GW_RPC_PROTOCOL);
     else if (message->method == GW_RPC_PING)
         answer_ping (rpc, message);
     else if (is_queue_full (rpc))

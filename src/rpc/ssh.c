@@ -47,8 +47,7 @@ add_options (GPtrArray *argv, const GwRpcAddress *address)
         "-oBatchMode=yes",         /* never ask: nobody is there to answer */
         "-oConnectTimeout=10",     /* seconds */
         "-oServerAliveInterval=5", /* with the next: a dead path is noticed within 30 s */
-        "-oServerAliveCountMax=6",
-        "-T",
+        "-oServerAliveCountMax=6", "-T",
     };
     for (guint i = 0; i < G_N_ELEMENTS (options); i++)
         g_ptr_array_add (argv, g_strdup (options[i]));
@@ -107,15 +106,6 @@ show_argv (char *const *argv)
 
 /* --- its last words --- */
 
-static void
-drop_source (GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy (*source);
-    g_clear_pointer (source, g_source_unref);
-}
-
 /* Reads what is there.  FALSE at the end. */
 static gboolean
 read_words (Ssh *ssh)
@@ -139,7 +129,7 @@ on_stderr (gint fd, GIOCondition condition, gpointer user_data)
     Ssh *ssh = user_data;
     if (read_words (ssh))
         return G_SOURCE_CONTINUE;
-    drop_source (&ssh->stderr_source);
+    gw_rpc_drop_source (&ssh->stderr_source);
     return G_SOURCE_REMOVE;
 }
 
@@ -201,9 +191,10 @@ on_exit_of_ssh (gint fd, GIOCondition condition, gpointer user_data)
     reap (ssh, 0);
     if (!ssh->is_reaped)
         return G_SOURCE_CONTINUE;
-    drop_source (&ssh->exit_source);
-    (void) read_words (ssh); /* a helper of ssh may hold the pipe open, so do not wait for its end */
-    drop_source (&ssh->stderr_source);
+    gw_rpc_drop_source (&ssh->exit_source);
+    (void) read_words (
+        ssh); /* a helper of ssh may hold the pipe open, so do not wait for its end */
+    gw_rpc_drop_source (&ssh->stderr_source);
     gw_rpc_conn_transport_settled (ssh->rpc);
     return G_SOURCE_REMOVE;
 }
@@ -237,11 +228,11 @@ ssh_explain (gpointer transport, const GError *why, gboolean had_hello)
     if (had_hello)
         return g_error_new (GW_ERROR, (int) cause, "%s; ssh %s and said: %s", why->message, status,
                             says);
-    if (cause != GW_CAUSE_AGENT_LOST && cause != GW_CAUSE_RPC_INVALID)
+    if (cause != GW_CAUSE_AGENT_LOST && cause != GW_CAUSE_RPC_INVALID
+        && cause != GW_CAUSE_RPC_TIMEOUT)
         return NULL;
-    g_autofree char *what = cause == GW_CAUSE_RPC_INVALID
-                                ? g_strdup (why->message)
-                                : g_strconcat (gw_rpc_get_name (ssh->rpc), ": no agent answers", NULL);
+    g_autofree char *silence = g_strdup_printf ("no agent answers at %s", ssh->rpc->name);
+    const char *what = cause == GW_CAUSE_AGENT_LOST ? silence : why->message;
     return g_error_new (GW_ERROR, GW_CAUSE_SSH_FAILED,
                         "%s; ssh %s and said: %s%s; the command was: %s", what, status, says,
                         hint_for (ssh, why), ssh->command);
@@ -251,8 +242,8 @@ static void
 ssh_free (gpointer transport)
 {
     Ssh *ssh = transport;
-    drop_source (&ssh->exit_source);
-    drop_source (&ssh->stderr_source);
+    gw_rpc_drop_source (&ssh->exit_source);
+    gw_rpc_drop_source (&ssh->stderr_source);
     gw_fd_clear (&ssh->stderr_fd);
     reap (ssh, END_BY_ITSELF_MS);
     signal_group (ssh, SIGTERM);

@@ -52,8 +52,8 @@ test_large_messages (void)
     json_object_set_string_member (params, "a", filler);
     g_autoptr (JsonNode) echo = gw_rpc_call (served.rpc, GW_RPC_HOST_FACTS, params, NULL, &error);
     g_assert_no_error (error);
-    g_assert_cmpuint (strlen (json_object_get_string_member (json_node_get_object (echo), "a")),
-                      ==, 1000 * 1000);
+    g_assert_cmpuint (strlen (json_object_get_string_member (json_node_get_object (echo), "a")), ==,
+                      1000 * 1000);
     g_autoptr (JsonObject) ask = object_int ("bytes", 8 * 1000 * 1000);
     g_autoptr (JsonNode) large = gw_rpc_call (served.rpc, GW_RPC_REPORT_GET, ask, NULL, &error);
     g_assert_no_error (error);
@@ -360,6 +360,21 @@ test_bad_answers (void)
         check_bad_answer (cases[i].answer, cases[i].cause, cases[i].in_message);
 }
 
+/* Silence and hanging up before hello are all the same: there is no agent. */
+static void
+test_hello_unreachable (void)
+{
+    g_auto (Bare) bare = { 0 };
+    g_autoptr (GError) error = NULL;
+    bare_init (&bare);
+    g_assert_false (gw_rpc_hello_within (bare.rpc, "test", CALL_MS, NULL, NULL, &error));
+    assert_cause (error, GW_CAUSE_DESTINATION_UNREACHABLE, "did not answer 'hello' within 200 ms");
+    bare_close (&bare);
+    g_clear_error (&error);
+    g_assert_false (gw_rpc_hello (bare.rpc, "test", NULL, NULL, &error));
+    assert_cause (error, GW_CAUSE_DESTINATION_UNREACHABLE, "the connection to the peer broke");
+}
+
 /* An answer that makes no sense is dropped; the call then ends by its time limit. */
 static void
 test_nonsense_is_dropped (void)
@@ -369,8 +384,8 @@ test_nonsense_is_dropped (void)
     bare_init (&bare);
     g_autoptr (GwRpcPending) call = gw_rpc_call_begin (bare.rpc, GW_RPC_VM_LIST, NULL, CALL_MS);
     bare_write (&bare, ANSWER "\"result\":1,\"error\":{}}\n"
-                       "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":1}\n"
-                       "{\"jsonrpc\":\"2.0\",\"method\":\"no.such\"}\n");
+                              "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":1}\n"
+                              "{\"jsonrpc\":\"2.0\",\"method\":\"no.such\"}\n");
     g_assert_true (gw_rpc_is_open (bare.rpc));
     while (!gw_rpc_pending_is_done (call))
         g_main_context_iteration (bare.context, TRUE);
@@ -421,9 +436,9 @@ answer_pings (gpointer user_data)
         gint64 now_us = g_get_real_time () + HOUR_US;
         if (i < 4)
             g_usleep (50 * 1000);
-        g_autofree char *answer
-            = g_strdup_printf ("{\"jsonrpc\":\"2.0\",\"id\":%u,\"result\":{\"now_us\":%"
-                               G_GINT64_FORMAT "}}\n", i, now_us);
+        g_autofree char *answer = g_strdup_printf (
+            "{\"jsonrpc\":\"2.0\",\"id\":%u,\"result\":{\"now_us\":%" G_GINT64_FORMAT "}}\n", i,
+            now_us);
         g_assert_cmpint (write (bare->fd, answer, strlen (answer)), >, 0);
     }
     return NULL;
@@ -464,6 +479,7 @@ main (int argc, char **argv)
     g_test_add_func ("/rpc/client/own-close", test_own_close);
     g_test_add_func ("/rpc/client/call-outlives-connection", test_call_outlives_connection);
     g_test_add_func ("/rpc/client/bad-answers", test_bad_answers);
+    g_test_add_func ("/rpc/client/hello-unreachable", test_hello_unreachable);
     g_test_add_func ("/rpc/client/nonsense", test_nonsense_is_dropped);
     g_test_add_func ("/rpc/client/params-too-big", test_params_too_big);
     g_test_add_func ("/rpc/client/clock-offset", test_clock_offset);

@@ -186,7 +186,8 @@ test_accept_ends (void)
     g_autoptr (GCancellable) cancellable = g_cancellable_new ();
     place_init (&place);
     place_listen (&place);
-    g_assert_null (gw_rpc_accept (place.listener, place.context, gw_deadline_ms (10), NULL, &error));
+    g_assert_null (
+        gw_rpc_accept (place.listener, place.context, gw_deadline_ms (10), NULL, &error));
     assert_cause (error, GW_CAUSE_TIMED_OUT, "waiting for a client");
     g_clear_error (&error);
     g_cancellable_cancel (cancellable);
@@ -247,8 +248,11 @@ test_peer_of_own_user (void)
     static const struct {
         uid_t server, client;
         gboolean is_served;
-    } cases[] = { { NOBODY, NOBODY, TRUE }, { NOBODY, 0, TRUE }, { NOBODY, 1, FALSE },
-                  { 0, 0, TRUE }, { 0, 1, FALSE } };
+    } cases[] = { { NOBODY, NOBODY, TRUE },
+                  { NOBODY, 0, TRUE },
+                  { NOBODY, 1, FALSE },
+                  { 0, 0, TRUE },
+                  { 0, 1, FALSE } };
     g_auto (Place) place = { 0 };
     place_init (&place);
     place_listen (&place);

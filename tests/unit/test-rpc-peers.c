@@ -120,8 +120,9 @@ bare_wait_closed (Bare *bare)
 void
 bare_hello (Bare *bare)
 {
-    bare_write (bare, "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":1,"
-                      "\"program\":\"test\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}\n");
+    bare_write (bare,
+                "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":1,"
+                "\"program\":\"test\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}\n");
     g_autofree char *answer = bare_read_line (bare);
     g_assert_nonnull (strstr (answer, "\"protocol\":1"));
 }

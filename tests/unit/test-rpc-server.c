@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define REQUEST(method, id) "{\"jsonrpc\":\"2.0\",\"method\":\"" method "\",\"id\":" id "}\n"
+#define EVENT "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n"
 #define SHORT_MS 20 /* for what must not come */
 
 static GwRpcRequest *
@@ -33,7 +34,8 @@ test_request_and_reply (void)
     bare_hello (&bare);
     g_assert_cmpstr (json_object_get_string_member (gw_rpc_get_peer (bare.rpc), "program"), ==,
                      "test");
-    bare_write (&bare, "{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":5,\"params\":{\"a\":1}}\n");
+    bare_write (&bare,
+                "{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":5,\"params\":{\"a\":1}}\n");
     g_autoptr (GwRpcRequest) request = next_request (&bare, &error);
     g_assert_no_error (error);
     g_assert_cmpint (request->method, ==, GW_RPC_VM_LIST);
@@ -87,15 +89,17 @@ test_header_framing (void)
 {
     g_auto (Bare) bare = { 0 };
     bare_init (&bare);
-    const char *hello = "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":1,"
-                        "\"program\":\"editor\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}";
+    const char *hello
+        = "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":1,"
+          "\"program\":\"editor\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}";
     g_autofree char *text
         = g_strdup_printf ("Content-Length: %zu\r\n\r\n%s", strlen (hello), hello);
     bare_write (&bare, text);
     g_autofree char *header = bare_read_line (&bare);
     g_autofree char *blank = bare_read_line (&bare);
     guint64 length;
-    g_assert_true (g_str_has_prefix (header, "Content-Length: ") && g_str_has_suffix (header, "\r"));
+    g_assert_true (g_str_has_prefix (header, "Content-Length: ")
+                   && g_str_has_suffix (header, "\r"));
     g_assert_cmpstr (blank, ==, "\r");
     header[strlen (header) - 1] = '\0';
     g_assert_true (g_ascii_string_to_unsigned (header + 16, 10, 1, 4096, &length, NULL));
@@ -109,8 +113,7 @@ test_before_hello (void)
 {
     g_auto (Bare) bare = { 0 };
     bare_init (&bare);
-    bare_write (&bare, REQUEST ("vm.list", "1") REQUEST ("ping", "2")
-                       "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n");
+    bare_write (&bare, REQUEST ("vm.list", "1") REQUEST ("ping", "2") EVENT);
     expect_line (&bare, "'vm.list' came before a hello");
     expect_line (&bare, "'ping' came before a hello");
     g_autoptr (GError) error = NULL;
@@ -127,8 +130,9 @@ test_hello_of_other_protocol (void)
 {
     g_auto (Bare) bare = { 0 };
     bare_init (&bare);
-    bare_write (&bare, "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":2,"
-                       "\"program\":\"test\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}\n");
+    bare_write (&bare,
+                "{\"jsonrpc\":\"2.0\",\"method\":\"hello\",\"id\":0,\"params\":{\"protocol\":2,"
+                "\"program\":\"test\",\"version\":\"9\",\"host\":\"h\",\"pid\":1}}\n");
     expect_line (&bare, "\"protocol\":1");
     bare_write (&bare, REQUEST ("vm.list", "1"));
     expect_line (&bare, "-32600");
@@ -143,9 +147,11 @@ test_specified_errors (void)
     g_auto (Bare) bare = { 0 };
     bare_init (&bare);
     bare_hello (&bare);
-    bare_write (&bare, REQUEST ("no.such", "1") REQUEST ("event", "2") REQUEST ("ping", "\"x\"")
-                       "[" "{\"a\":1}]\n"
-                       "{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":5,\"params\":[]}\n");
+    bare_write (&bare, REQUEST ("no.such", "1") REQUEST ("event", "2"));
+    bare_write (&bare, REQUEST ("ping", "\"x\""));
+    bare_write (&bare, "[{\"a\":1}]\n");
+    bare_write (&bare,
+                "{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":5,\"params\":[]}\n");
     expect_line (&bare, "\"id\":1,\"error\":{\"code\":-32601");
     expect_line (&bare, "\"id\":2,\"error\":{\"code\":-32600");
     expect_line (&bare, "\"id\":null,\"error\":{\"code\":-32600");
@@ -183,7 +189,8 @@ check_malformed (const char *text, const char *in_message)
 static void
 test_malformed_closes (void)
 {
-    GString *deep = g_string_new ("{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":1,\"params\":");
+    GString *deep
+        = g_string_new ("{\"jsonrpc\":\"2.0\",\"method\":\"vm.list\",\"id\":1,\"params\":");
     for (guint i = 0; i < GW_RPC_DEPTH_MAX; i++)
         g_string_append (deep, "[");
     g_string_append (deep, "\n");
@@ -226,7 +233,7 @@ test_queue_is_bounded (void)
         g_autofree char *text = g_strdup_printf (REQUEST ("vm.list", "%u"), i);
         bare_write (&bare, text);
     }
-    bare_write (&bare, "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n");
+    bare_write (&bare, EVENT);
     expect_line (&bare, "\"id\":65,");
     expect_line (&bare, "\"id\":66,");
     for (gint64 id = 1; id <= GW_RPC_REQUESTS_MAX; id++) {
@@ -256,7 +263,7 @@ test_notifications_to_the_server (void)
     g_assert_cmpint (request->method, ==, GW_RPC_PROGRESS);
     g_assert_cmpint (request->id, ==, -1);
     gw_rpc_set_notify_fn (bare.rpc, count_events, &n);
-    bare_write (&bare, "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n");
+    bare_write (&bare, EVENT);
     g_assert_cmpuint (n, ==, 1);
 }
 
@@ -268,8 +275,7 @@ test_client_leaves (void)
     g_autoptr (GError) error = NULL;
     bare_init (&bare);
     bare_hello (&bare);
-    bare_write (&bare, REQUEST ("vm.list", "1") "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n"
-                       REQUEST ("job.list", "2"));
+    bare_write (&bare, REQUEST ("vm.list", "1") EVENT REQUEST ("job.list", "2"));
     bare_settle (&bare);
     bare_close (&bare);
     bare_wait_closed (&bare);
@@ -298,7 +304,7 @@ test_close_from_callback (void)
     bare_init (&bare);
     bare_hello (&bare);
     gw_rpc_set_notify_fn (bare.rpc, close_from_callback, bare.rpc);
-    bare_write (&bare, "{\"jsonrpc\":\"2.0\",\"method\":\"event\"}\n" REQUEST ("ping", "1"));
+    bare_write (&bare, EVENT REQUEST ("ping", "1"));
     g_assert_false (gw_rpc_is_open (bare.rpc));
     g_assert_null (bare_read_line (&bare));
 }

@@ -32,7 +32,8 @@ far_init (Far *far, const char *body)
     g_assert_no_error (error);
     far->script = g_build_filename (far->dir, "fake ssh", NULL);
     far->pid_path = g_build_filename (far->dir, "pid", NULL);
-    g_autofree char *text = g_strdup_printf ("#!/bin/sh\necho $$ > '%s'\n%s\n", far->pid_path, body);
+    g_autofree char *text
+        = g_strdup_printf ("#!/bin/sh\necho $$ > '%s'\n%s\n", far->pid_path, body);
     g_assert_true (g_file_set_contents (far->script, text, -1, NULL));
     g_assert_cmpint (chmod (far->script, 0700), ==, 0);
     g_autofree char *quoted = g_shell_quote (far->script);
@@ -161,6 +162,23 @@ test_noise (void)
     g_autoptr (GError) error = fail_hello (&far);
     assert_cause (error, GW_CAUSE_SSH_FAILED, "it says: 'Welcome to hostb'");
     assert_cause (error, GW_CAUSE_SSH_FAILED, "must print nothing");
+}
+
+/* An ssh that hangs is not waited for longer than hello, and what it said is told. */
+static void
+test_hangs (void)
+{
+    g_auto (Far) far = { 0 };
+    g_autoptr (GError) error = NULL;
+    far_init (&far, "echo 'Connecting through the bastion' >&2\nexec sleep 60");
+    far_connect (&far);
+    pid_t pid = far_pid (&far);
+    g_assert_false (gw_rpc_hello_within (far.rpc, "test", 300, NULL, NULL, &error));
+    assert_cause (error, GW_CAUSE_SSH_FAILED, "did not answer 'hello' within 300 ms; ssh has not "
+                                              "ended");
+    assert_cause (error, GW_CAUSE_SSH_FAILED, "through the bastion");
+    g_clear_pointer (&far.rpc, gw_rpc_free);
+    expect_group_gone (pid);
 }
 
 /* The end of the process counts, even when a child of it keeps our socket open. */
@@ -426,6 +444,7 @@ main (int argc, char **argv)
     g_test_add_func ("/rpc/ssh/not-installed", test_not_installed);
     g_test_add_func ("/rpc/ssh/killed", test_killed);
     g_test_add_func ("/rpc/ssh/noise", test_noise);
+    g_test_add_func ("/rpc/ssh/hangs", test_hangs);
     g_test_add_func ("/rpc/ssh/child-holds-the-socket", test_child_holds_the_socket);
     g_test_add_func ("/rpc/ssh/last-words", test_only_the_last_words);
     g_test_add_func ("/rpc/ssh/no-such-program", test_no_such_program);

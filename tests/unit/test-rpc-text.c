@@ -77,6 +77,23 @@ test_scan_depth (void)
     g_assert_nonnull (strstr (error->message, "deeper than 32"));
 }
 
+/* [0,0,...]: a value costs two bytes here and a hundred times that in memory. */
+static void
+test_scan_values (void)
+{
+    gsize len = 2 * (gsize) GW_RPC_VALUES_MAX + 1;
+    g_autofree char *text = g_malloc (len);
+    for (gsize i = 0; i < len; i += 2)
+        memcpy (text + i, ",0", MIN (2, len - i));
+    text[0] = '[';
+    text[len - 1] = ']';
+    g_autoptr (GError) error = NULL;
+    g_assert_false (gw_rpc_scan_json (text, len, &error));
+    g_assert_nonnull (strstr (error->message, "more than 262144 values"));
+    text[len - 3] = ']';
+    g_assert_true (gw_rpc_scan_json (text, len - 2, NULL));
+}
+
 /* --- frame --- */
 
 /* Feeds `text` in pieces of `step` bytes and joins the messages with '|', errors as "!". */
@@ -234,7 +251,8 @@ test_message_table (void)
     };
     for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
         g_auto (GwRpcMessage) message = { 0 };
-        g_assert_true (gw_rpc_message_parse (cases[i].text, strlen (cases[i].text), &message, NULL));
+        gsize len = strlen (cases[i].text);
+        g_assert_true (gw_rpc_message_parse (cases[i].text, len, &message, NULL));
         g_test_message ("%s", cases[i].text);
         g_assert_cmpint (message.kind, ==, cases[i].kind);
         g_assert_cmpint (message.code, ==, cases[i].code);
@@ -389,8 +407,8 @@ static void
 test_address_bad (void)
 {
     static const char *const bad[] = {
-        "", "hostb", "/run/x", "unix:", "unix", "http://hostb", "SSH://hostb", "ssh:hostb", "ssh://",
-        "ssh://-oProxyCommand=id", "ssh://-lroot@hostb", "ssh://@hostb", "ssh://root@",
+        "", "hostb", "/run/x", "unix:", "unix", "http://hostb", "SSH://hostb", "ssh:hostb",
+        "ssh://", "ssh://-oProxyCommand=id", "ssh://-lroot@hostb", "ssh://@hostb", "ssh://root@",
         "ssh://root@-hostb", "ssh://ro ot@hostb", "ssh://root;id@hostb", "ssh://a@b@hostb",
         "ssh://host b", "ssh://host$(id)", "ssh://host`id`", "ssh://host;id", "ssh://host/",
         "ssh://host\n", "ssh://h\xc3\xb6st", "ssh://hostb:", "ssh://hostb:0", "ssh://hostb:65536",
@@ -423,6 +441,7 @@ main (int argc, char **argv)
     g_test_add_func ("/rpc/scan/accepts", test_scan_accepts);
     g_test_add_func ("/rpc/scan/refuses", test_scan_refuses);
     g_test_add_func ("/rpc/scan/depth", test_scan_depth);
+    g_test_add_func ("/rpc/scan/values", test_scan_values);
     g_test_add_func ("/rpc/frame/table", test_frame_table);
     g_test_add_func ("/rpc/frame/bounds", test_frame_bounds);
     g_test_add_func ("/rpc/frame/is-linear", test_frame_is_linear);
