@@ -21,7 +21,6 @@ from . import faults
 from .stamp import HEAD
 
 PIPE_BYTES = 1 << 20
-F_SETPIPE_SZ = 1031
 
 
 class Tick(NamedTuple):
@@ -119,7 +118,7 @@ class Ticks:
         self._process = subprocess.Popen([sys.executable, "-B", script], stdin=theirs,
                                          stdout=subprocess.PIPE)
         theirs.close()
-        fcntl.fcntl(self._process.stdout, F_SETPIPE_SZ, PIPE_BYTES)
+        fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
