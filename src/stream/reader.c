@@ -212,7 +212,7 @@ static gssize
 step_done (GwStreamReader *r, const uint8_t *p, gsize avail, GError **error)
 {
     return gw_reader_bad (r, error, GW_CAUSE_STREAM_TRAILING, 0,
-                          "expected the end, found 0x%02x and %zu bytes more", p[0], avail - 1);
+                          "expected the end, found 0x%02x", p[0]);
 }
 
 /* --- the step ---------------------------------------------------------------------------------- */

@@ -6,7 +6,6 @@
 
 /* One of these is what a chunk is about; EOS stands alone. */
 #define KINDS (GW_BITMAP_START | GW_BITMAP_COMPLETE | GW_BITMAP_BITS)
-#define NAMES (GW_BITMAP_DEVICE_NAME | GW_BITMAP_BITMAP_NAME)
 
 static gboolean
 flags_are_valid (unsigned flags)
@@ -84,16 +83,29 @@ take_body (GwStreamReader *r, const uint8_t *p, gsize avail, gsize *pos, GwStrea
     return 1;
 }
 
+/* A name's length byte is at `p + *pos`.  Names are UTF-8, so that only NUL is impossible. */
+static gboolean
+keep_name (GwStreamReader *r, const uint8_t *p, gsize *pos, char out[static 256], GError **error)
+{
+    gsize n = p[*pos];
+    if (n == 0 || memchr (p + *pos + 1, '\0', n) != NULL) {
+        gw_reader_bad (r, error, GW_CAUSE_STREAM_BITMAP, *pos,
+                       "expected the name of a node or bitmap, found %zu bytes that are none", n);
+        return FALSE;
+    }
+    gw_stream_copy_name (out, p + *pos + 1, n);
+    *pos += 1 + n;
+    return TRUE;
+}
+
 static gboolean
 keep_names (GwStreamReader *r, const uint8_t *p, unsigned flags, GError **error)
 {
     gsize pos = 1;
-    if (flags & GW_BITMAP_DEVICE_NAME) {
-        gw_stream_copy_name (r->bitmap_node, p + pos + 1, p[pos]);
-        pos += 1 + (gsize) p[pos];
-    }
-    if (flags & GW_BITMAP_BITMAP_NAME)
-        gw_stream_copy_name (r->bitmap_name, p + pos + 1, p[pos]);
+    if ((flags & GW_BITMAP_DEVICE_NAME) && !keep_name (r, p, &pos, r->bitmap_node, error))
+        return FALSE;
+    if ((flags & GW_BITMAP_BITMAP_NAME) && !keep_name (r, p, &pos, r->bitmap_name, error))
+        return FALSE;
     if (flags == GW_BITMAP_EOS || (r->bitmap_node[0] != '\0' && r->bitmap_name[0] != '\0'))
         return TRUE;
     gw_reader_bad (r, error, GW_CAUSE_STREAM_BITMAP, 0,

@@ -119,7 +119,7 @@ take_discard (GwStreamReader *r, GwStreamRecord *record, CommandParts *parts, GE
 {
     const uint8_t *p = record->data;
     gsize len = record->data_length, n = p[1];
-    if (p[0] != 0 || n == 0 || len < 3 + n + RANGE_BYTES || (len - 3 - n) % RANGE_BYTES != 0
+    if (p[0] != 0 || n == 0 || len < 3 + n + RANGE_BYTES || !gw_stream_is_printable (p + 2, n) || (len - 3 - n) % RANGE_BYTES != 0
         || p[2 + n] != 0 || (len - 3 - n) / RANGE_BYTES > GW_STREAM_DISCARDS_MAX)
         return bad_form (r, record->command.number, len, error);
     gw_stream_copy_name (parts->block, p + 2, n);
@@ -153,7 +153,7 @@ take_payload (GwStreamReader *r, GwStreamRecord *record, CommandParts *parts, GE
     case GW_COMMAND_POSTCOPY_RAM_DISCARD:
         return take_discard (r, record, parts, error);
     case GW_COMMAND_RECV_BITMAP:
-        if (record->data_length != 1 + (gsize) p[0])
+        if (record->data_length != 1 + (gsize) p[0] || !gw_stream_is_printable (p + 1, p[0]))
             return bad_form (r, record->command.number, record->data_length, error);
         gw_stream_copy_name (parts->block, p + 1, p[0]);
         record->command.block = parts->block;

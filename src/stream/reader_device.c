@@ -48,7 +48,7 @@ is_described (GwStreamReader *r, gsize *ret_len)
 static gssize
 too_long (GwStreamReader *r, GError **error)
 {
-    return gw_reader_bad (r, error, GW_CAUSE_STREAM_LIMIT, r->scan,
+    return gw_reader_bad (r, error, GW_CAUSE_STREAM_LIMIT, r->params.max_section_bytes,
                           "expected the section's footer within %zu bytes, found none",
                           r->params.max_section_bytes);
 }
@@ -59,7 +59,7 @@ search_footer (GwStreamReader *r, const uint8_t *p, gsize avail, GError **error)
     while (avail >= r->scan + 5) {
         const uint8_t *q = memchr (p + r->scan, GW_STREAM_BYTE_FOOTER, avail - 4 - r->scan);
         r->scan = q != NULL ? (gsize) (q - p) : avail - 4;
-        if (q == NULL)
+        if (q == NULL || r->scan > r->params.max_section_bytes)
             break;
         int verdict = footer_is_at (r, q) ? gw_reader_can_follow (r, q + 5, avail - r->scan - 5)
                                           : 0;

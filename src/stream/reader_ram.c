@@ -18,6 +18,7 @@ gw_reader_add_block (GwStreamReader *r, const char *name, gsize len)
     GwStreamBlock *block = g_new0 (GwStreamBlock, 1);
     block->index = r->blocks->len;
     block->name = g_strndup (name, len);
+    block->name_length = len;
     g_ptr_array_add (r->blocks, block);
     g_hash_table_insert (r->block_names, block->name, block);
     return block;
@@ -40,9 +41,10 @@ static const GwStreamBlock *
 find_block (GwStreamReader *r, const uint8_t *p, gsize len)
 {
     char name[256];
-    if (r->block != NULL && strncmp (r->block->name, (const char *) p, len) == 0
-        && r->block->name[len] == '\0')
+    if (r->block != NULL && r->block->name_length == len && memcmp (r->block->name, p, len) == 0)
         return r->block;
+    if (memchr (p, '\0', len) != NULL)
+        return NULL;
     gw_stream_copy_name (name, p, len);
     const GwStreamBlock *block = g_hash_table_lookup (r->block_names, name);
     if (block == NULL && r->params.kind != GW_STREAM_MAIN && len > 0
@@ -343,6 +345,7 @@ emit_block (GwStreamReader *r, const uint8_t *name, gsize n, const GwStreamBlock
     unsigned index = block->index;
     *block = *found;
     block->name = own_name;
+    block->name_length = n;
     block->index = index;
     record.block = block;
     r->left_bytes -= block->used_length;

@@ -182,6 +182,7 @@ typedef struct {
     uint64_t address;      /* guest-physical, with ignore-shared */
     uint64_t bitmap_offset, pages_offset; /* with mapped-ram */
     gboolean has_page_size, has_address, has_mapped;
+    gsize name_length;
     char *name;
 } GwStreamBlock;
 
