@@ -417,7 +417,9 @@ fill_lane (const GwCarry *carry, const GwLane *lane)
         entry.events |= POLLIN;
     if (lane->n_queued > 0)
         entry.events |= POLLOUT;
-    if (entry.events != 0 || !lane->has_hung_up)
+    gboolean is_deaf = lane->has_hung_up && lane->in.state == GW_LANE_OPEN &&
+                       gw_machine_is_final (&lane->out);
+    if (entry.events != 0 || !lane->has_hung_up || is_deaf)
         entry.fd = lane->fd;
     return entry;
 }
@@ -452,10 +454,11 @@ turn_lane (GwCarry *carry, GwLane *lane, short revents, GError **error)
     if (lane->out.state == GW_LANE_OPEN && (revents & (POLLIN | POLLHUP | POLLERR)) != 0 &&
         !read_lane (carry, lane, error))
         return FALSE;
-    if ((revents & (POLLHUP | POLLERR)) != 0 && lane->fd >= 0) {
+    if ((revents & (POLLHUP | POLLERR)) != 0)
         lane->has_hung_up = TRUE;
+    /* first what it wrote to the end, which also tells a reset; a write meanwhile would say EPIPE */
+    if (lane->has_hung_up && gw_machine_is_final (&lane->out))
         return deafen (carry, lane, error);
-    }
     return TRUE;
 }
 

@@ -57,7 +57,7 @@ raw_parse (Raw *raw, int argc, char **argv, GError **error)
           "NAME=accept|connect:PATH" },
         { "memory", 0, 0, G_OPTION_ARG_STRING, &raw->memory, "Bound of the memory for data",
           "BYTES" },
-        { NULL }
+        G_OPTION_ENTRY_NULL
     };
     g_autoptr (GOptionContext) context = g_option_context_new (NULL);
     g_option_context_set_summary (context, "Carries the data of one godwit job; started by godwitd.");
