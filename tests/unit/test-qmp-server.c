@@ -14,7 +14,8 @@
 struct _Server {
     char *directory, *path;
     int listener, client;
-    int fd; /* received */
+    int fd; /* received last */
+    guint n_fds;
     GString *input;
     ServerScript script;
     GThread *thread;
@@ -149,7 +150,7 @@ server_answer (Server *server, const Heard *heard, const char *format)
 static gsize
 receive (Server *server)
 {
-    char bytes[4096];
+    char bytes[65536];
     char control[CMSG_SPACE (sizeof (int))];
     struct iovec vector = { bytes, sizeof bytes };
     struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
@@ -158,8 +159,11 @@ receive (Server *server)
     if (n <= 0)
         return 0;
     struct cmsghdr *with = CMSG_FIRSTHDR (&message);
-    if (with != NULL && with->cmsg_type == SCM_RIGHTS)
+    if (with != NULL && with->cmsg_type == SCM_RIGHTS) {
+        close_fd (&server->fd);
         memcpy (&server->fd, CMSG_DATA (with), sizeof (int));
+        server->n_fds++;
+    }
     g_string_append_len (server->input, bytes, n);
     return (gsize) n;
 }
@@ -168,7 +172,9 @@ Heard
 server_hear (Server *server)
 {
     char *end;
-    while ((end = strchr (server->input->str, '\n')) == NULL) {
+    gsize seen = 0;
+    while ((end = strchr (server->input->str + seen, '\n')) == NULL) {
+        seen = server->input->len;
         g_assert_true (is_ready (server->client, POLLIN, LIMIT_MS));
         g_assert_cmpint (receive (server), >, 0);
     }
@@ -221,6 +227,12 @@ server_take_fd (Server *server)
     int fd = server->fd;
     server->fd = -1;
     return fd;
+}
+
+guint
+server_count_fds (const Server *server)
+{
+    return server->n_fds;
 }
 
 void

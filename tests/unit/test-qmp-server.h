@@ -54,6 +54,8 @@ gboolean server_hears_nothing (Server *server, int ms);
 void server_hear_end (Server *server);
 /* The file descriptor that came with what was heard last, or -1. */
 int server_take_fd (Server *server);
+/* How many came since the start. */
+guint server_count_fds (const Server *server);
 /* Greets and negotiates. */
 void server_welcome (Server *server);
 
