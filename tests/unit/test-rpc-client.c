@@ -2,7 +2,11 @@
 /* src/rpc as client: against a server in another thread, and against peers that break the rules. */
 #include "test-rpc-peers.h"
 
+#include <fcntl.h>
+#include <gio/gunixinputstream.h>
+#include <gio/gunixoutputstream.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CALL_MS 200 /* for calls that are not answered */
 #define HOUR_US (3600 * (gint64) G_USEC_PER_SEC)
@@ -232,6 +236,22 @@ test_last_words_are_read (void)
     g_assert_cmpstr (json_node_get_string (result), ==, "last");
 }
 
+/* So does why we are refused, even if we learn first that nobody reads us. */
+static void
+test_last_verdict_is_read (void)
+{
+    g_auto (Bare) bare = { 0 };
+    g_autoptr (GError) error = NULL;
+    const char verdict[]
+        = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":\"not you\","
+          "\"data\":{\"cause\":\"peer-refused\"}}}\n";
+    bare_init (&bare);
+    g_assert_cmpint (write (bare.fd, verdict, strlen (verdict)), ==, strlen (verdict));
+    bare_close (&bare);
+    g_assert_false (gw_rpc_hello (bare.rpc, "test", NULL, NULL, &error));
+    assert_cause (error, GW_CAUSE_PEER_REFUSED, "not you");
+}
+
 static void
 test_peer_that_does_not_read (void)
 {
@@ -251,6 +271,62 @@ test_peer_that_does_not_read (void)
     g_assert_cmpuint (sent, <, GW_RPC_QUEUE_MAX + 1000 * 1000);
     bare_wait_closed (&bare);
     g_assert_cmpuint (n_closed, ==, 1);
+}
+
+/* --- pipes, whose flags are shared with others and stay as they are --- */
+
+static GwRpc *
+rpc_over_pipes (int in_fd, int out_fd, GMainContext *context)
+{
+    g_autoptr (GInputStream) in = g_unix_input_stream_new (in_fd, TRUE);
+    g_autoptr (GOutputStream) out = g_unix_output_stream_new (out_fd, TRUE);
+    g_autoptr (GIOStream) stream = g_simple_io_stream_new (in, out);
+    return gw_rpc_new (stream, context);
+}
+
+/* A pipe that blocks and that nobody reads must not stop us. */
+static void
+test_full_pipe (void)
+{
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    g_autoptr (GError) error = NULL;
+    int to[2], from[2];
+    g_assert_cmpint (pipe2 (to, O_CLOEXEC), ==, 0);
+    g_assert_cmpint (pipe2 (from, O_CLOEXEC), ==, 0);
+    g_autoptr (GwRpc) rpc = rpc_over_pipes (from[0], to[1], context);
+    g_autofree char *filler = g_strnfill (60 * 1000, 'x');
+    g_autoptr (JsonObject) params = json_object_new ();
+    json_object_set_string_member (params, "a", filler);
+    gint64 from_us = g_get_monotonic_time ();
+    for (guint i = 0; i < 10; i++)
+        g_assert_true (gw_rpc_notify (rpc, GW_RPC_EVENT, params, NULL));
+    g_assert_false (gw_rpc_flush (rpc, 50, &error));
+    assert_cause (error, GW_CAUSE_RPC_TIMEOUT, "did not read");
+    g_assert_cmpint (g_get_monotonic_time () - from_us, <, 5 * G_USEC_PER_SEC);
+    g_assert_cmpint (fcntl (to[1], F_GETFL) & O_NONBLOCK, ==, 0);
+    close (to[0]);
+    close (from[1]);
+}
+
+/* In a process of its own, in which no socket has turned SIGPIPE off before. */
+static void
+test_broken_pipe (void)
+{
+    if (!g_test_subprocess ()) {
+        g_test_trap_subprocess (NULL, 0, 0);
+        g_test_trap_assert_passed ();
+        return;
+    }
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    g_autoptr (GError) error = NULL;
+    int to[2], from[2];
+    g_assert_cmpint (pipe2 (to, O_CLOEXEC), ==, 0);
+    g_assert_cmpint (pipe2 (from, O_CLOEXEC), ==, 0);
+    g_autoptr (GwRpc) rpc = rpc_over_pipes (from[0], to[1], context);
+    close (to[0]);
+    g_assert_false (gw_rpc_notify (rpc, GW_RPC_EVENT, NULL, &error));
+    assert_cause (error, GW_CAUSE_AGENT_LOST, "Broken pipe");
+    close (from[1]);
 }
 
 static void
@@ -425,7 +501,7 @@ test_clock_offset (void)
     g_assert_true (gw_rpc_get_clock_offset (served.rpc, NULL, NULL, NULL));
 }
 
-/* A peer whose clock is an hour ahead, and whose first answers are slow. */
+/* A peer whose clock is an hour ahead, and whose answers are slow but for one. */
 static gpointer
 answer_pings (gpointer user_data)
 {
@@ -434,7 +510,7 @@ answer_pings (gpointer user_data)
         char request[200];
         g_assert_cmpint (read (bare->fd, request, sizeof request), >, 0);
         gint64 now_us = g_get_real_time () + HOUR_US;
-        if (i < 4)
+        if (i != 2)
             g_usleep (50 * 1000);
         g_autofree char *answer = g_strdup_printf (
             "{\"jsonrpc\":\"2.0\",\"id\":%u,\"result\":{\"now_us\":%" G_GINT64_FORMAT "}}\n", i,
@@ -474,6 +550,9 @@ main (int argc, char **argv)
     g_test_add_func ("/rpc/client/cancel", test_cancel);
     g_test_add_func ("/rpc/client/peer-closes", test_peer_closes_in_mid_call);
     g_test_add_func ("/rpc/client/last-words", test_last_words_are_read);
+    g_test_add_func ("/rpc/client/last-verdict", test_last_verdict_is_read);
+    g_test_add_func ("/rpc/client/full-pipe", test_full_pipe);
+    g_test_add_func ("/rpc/client/broken-pipe", test_broken_pipe);
     g_test_add_func ("/rpc/client/peer-does-not-read", test_peer_that_does_not_read);
     g_test_add_func ("/rpc/client/flush", test_flush);
     g_test_add_func ("/rpc/client/own-close", test_own_close);

@@ -186,7 +186,8 @@ static void
 test_child_holds_the_socket (void)
 {
     g_auto (Far) far = { 0 };
-    far_init (&far, "exec 3<&0\nsetsid cat <&3 3<&- > /dev/null 2>&1 &\nexit 3");
+    far_init (&far, "exec 3<&0\nsetsid cat <&3 3<&- > /dev/null 2>&1 &\n"
+                    "sleep 0.2\nexit 3"); /* not before setsid ran */
     gint64 from_us = g_get_monotonic_time ();
     g_autoptr (GError) error = fail_hello (&far);
     assert_cause (error, GW_CAUSE_SSH_FAILED, "ended with exit status 3");
