@@ -10,8 +10,8 @@
  *   what the device itself writes
  *   subsections virtio/...
  *
- * The size of the config space is not said: both are tried, and the one whose queues make sense is
- * right.  What does not make sense either way stays a buffer.
+ * The size of the config space is not said, but a device has the large one when it has the PCI
+ * Express capability.  What does not make sense (MMIO, another bus) stays a buffer.
  */
 #include "internal.h"
 
@@ -45,8 +45,11 @@ queues_make_sense (const uint8_t *p, const Layout *layout)
 }
 
 static gboolean
-try_layout (const uint8_t *p, gsize len, gsize config, Layout *layout)
+find_layout (const uint8_t *p, gsize len, Layout *layout)
 {
+    if (len < 4 + 256)
+        return FALSE;
+    gsize config = gw_pci_find_capability (p + 4, 256, 0x10) > 0 ? 4096 : 256;
     *layout = (Layout){ .config = config };
     gsize pos = 4 + config + 16;
     if (len < pos)
@@ -204,7 +207,7 @@ gw_decode_virtio (GwField *field, const uint8_t *body)
 {
     const uint8_t *p = body + field->offset;
     Layout layout;
-    if (!try_layout (p, field->size, 4096, &layout) && !try_layout (p, field->size, 256, &layout))
+    if (!find_layout (p, field->size, &layout))
         return;
     gsize status = field->offset + layout.status;
     add_pci (field, body, &layout);

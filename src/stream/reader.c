@@ -262,7 +262,7 @@ step_in_package (GwStreamReader *r, const uint8_t *p, gsize avail, GError **erro
     r->is_bounded = avail >= left;
     gsize seen = r->is_bounded ? (gsize) left : avail;
     gssize n = steps[r->machine.state](r, p, seen, error);
-    if (n == GW_STEP_MORE && r->is_bounded)
+    if (n == GW_STEP_MORE && r->push.need > left)
         return gw_reader_bad (r, error, GW_CAUSE_STREAM_TRUNCATED, 0,
                               "expected %zu bytes more, but the package has only %" G_GUINT64_FORMAT,
                               r->push.need, left);

@@ -90,7 +90,8 @@ def qemu100():
             if reason:
                 return None, reason
     libraries = "usr/lib/x86_64-linux-gnu"
-    return [str(tree / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path",
+    return ["env", f"QEMU_MODULE_DIR={tree}/{libraries}/qemu",
+            str(tree / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path",
             f"{tree}/{libraries}:{tree}/lib/x86_64-linux-gnu:{tree}/{libraries}/pulseaudio",
             str(tree / "usr/bin/qemu-system-x86_64"), "-L", str(tree / "usr/share/qemu"),
             "-L", str(tree / "usr/share/seabios"), "-L", str(tree / "usr/lib/ipxe/qemu")], None
@@ -197,7 +198,7 @@ class Machine:
             "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off",
             *devices, *extra]
         if incoming:
-            argv += ["-S", "-incoming", incoming]
+            argv += ["-incoming", incoming]
         self.log = open(self.directory / "log", "wb")
         self.process = subprocess.Popen(argv, stdout=self.log, stderr=self.log,
                                         stdin=subprocess.DEVNULL)
