@@ -141,10 +141,11 @@ send_staged (GwCarry *carry, GwLane *lane, gsize len, GError **error)
     return TRUE;
 }
 
+/* Ends the direction, `to` ENDED or BROKEN, here and there. */
 static gboolean
-end_out (GwCarry *carry, GwLane *lane, GError **error)
+end_out (GwCarry *carry, GwLane *lane, guint to, GError **error)
 {
-    end_direction (carry, lane, &lane->out, GW_LANE_ENDED);
+    end_direction (carry, lane, &lane->out, to);
     close_if_ended (lane);
     return send_small (carry,
                        (GwLinkFrame){ .type = GW_LINK_EOF,
@@ -163,7 +164,7 @@ read_lane (GwCarry *carry, GwLane *lane, GError **error)
     if (n > 0)
         return send_staged (carry, lane, (gsize) n, error);
     if (n == 0)
-        return end_out (carry, lane, error);
+        return end_out (carry, lane, GW_LANE_ENDED, error);
     return errno == EAGAIN || reset_lane (carry, lane, g_strerror (errno), error);
 }
 
@@ -288,6 +289,17 @@ take_eof (GwCarry *carry, GwLane *lane, const GwLinkFrame *frame, GError **error
     return TRUE;
 }
 
+/* Throws away what the program wrote and nobody will read; left in the socket it would turn the end
+ * of the other direction into a reset.  Returns whether there was any. */
+static gboolean
+discard_unread (GwCarry *carry, GwLane *lane)
+{
+    gboolean is_lossy = FALSE;
+    while (gw_lane_read (lane, carry->staging, GW_LINK_BATCH) > 0)
+        is_lossy = TRUE;
+    return is_lossy;
+}
+
 /* The far program reads no more: ours shall get EPIPE.  What it wrote before and nobody read is
  * lost, which makes the end unclean. */
 static gboolean
@@ -296,15 +308,8 @@ take_stop (GwCarry *carry, GwLane *lane, GError **error)
     if (lane->out.state != GW_LANE_OPEN)
         return TRUE;
     (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
-    if (gw_lane_read (lane, carry->staging, 1) <= 0)
-        return end_out (carry, lane, error);
-    end_direction (carry, lane, &lane->out, GW_LANE_BROKEN);
-    close_if_ended (lane);
-    return send_small (carry,
-                       (GwLinkFrame){ .type = GW_LINK_EOF,
-                                      .lane = lane->id,
-                                      .sequence = lane->out_bytes },
-                       NULL, error);
+    gboolean is_lossy = discard_unread (carry, lane);
+    return end_out (carry, lane, is_lossy ? GW_LANE_BROKEN : GW_LANE_ENDED, error);
 }
 
 /* --- the link -------------------------------------------------------------------------------------------- */

@@ -187,6 +187,64 @@ test_slow_reader (void)
     rig_clear (&rig);
 }
 
+static gpointer
+write_zeros (gpointer data)
+{
+    g_autofree char *zeros = g_malloc0 (MIB);
+    for (gsize done = 0; done < 256; done++)
+        for (gsize part = 0; part < MIB;) {
+            gssize n = send (GPOINTER_TO_INT (data), zeros, MIB - part, MSG_NOSIGNAL);
+            if (n <= 0)
+                return NULL;
+            part += (gsize) n;
+        }
+    return data;
+}
+
+/* Full queues that empty at once, again and again: the courier never waits for an event that does
+ * not come. */
+static void
+test_full_speed (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    g_autofree char *bytes = g_malloc (MIB);
+    GThread *writer = g_thread_new ("zeros", write_zeros, GINT_TO_POINTER (a));
+    for (gsize left = 256 * MIB; left > 0;) {
+        gssize n = recv (b, bytes, MIN (left, MIB), 0);
+        g_assert_cmpint (n, >, 0);
+        left -= (gsize) n;
+    }
+    g_assert_nonnull (g_thread_join (writer));
+    close (a);
+    close (b);
+    expect_done (&rig);
+    rig_clear (&rig);
+}
+
+/* A program that stops to read, but goes on to write: the far one cannot write any more. */
+static void
+test_stopped_reader (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    g_assert_cmpint (shutdown (b, SHUT_RD), ==, 0);
+    GThread *writer = rig_write (a, 1, 500 * MIB, FALSE);
+    g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (writer)), <, 20 * MIB);
+    expect (&rig.destination, "\"event\":\"lane-closed\",\"lane\":\"ram\",\"direction\":\"in\"");
+    g_thread_join (rig_write (b, 2, 3000, TRUE));
+    g_assert_cmpuint (rig_read (a, 2, G_MAXSIZE), ==, 3000);
+    close (a);
+    close (b);
+    rig_clear (&rig);
+}
+
 /* Writes of one byte arrive one by one, in order, without waiting for more. */
 static void
 test_single_bytes (void)
@@ -494,6 +552,8 @@ main (int argc, char **argv)
     g_test_add_data_func ("/courier/reset/source", GINT_TO_POINTER (1), test_reset);
     g_test_add_data_func ("/courier/reset/destination", GINT_TO_POINTER (0), test_reset);
     g_test_add_func ("/courier/slow-reader", test_slow_reader);
+    g_test_add_func ("/courier/full-speed", test_full_speed);
+    g_test_add_func ("/courier/stopped-reader", test_stopped_reader);
     g_test_add_func ("/courier/single-bytes", test_single_bytes);
     g_test_add_func ("/courier/two-lanes", test_two_lanes);
     g_test_add_func ("/courier/nobody-listens", test_nobody_listens);
