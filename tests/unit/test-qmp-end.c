@@ -285,6 +285,7 @@ test_no_call_in_callback (void)
         g_autoptr (Server) server = server_new ();
         server_start (server, free_script);
         g_autoptr (GwQmp) qmp = connect_to (server);
+        server_hide (server);
         gw_qmp_set_event_fn (qmp, call_again, qmp);
         gw_qmp_send (qmp, GW_QMP_CONT, NULL, NULL, NULL);
         gw_wait_ms (NULL, 5000, NULL, NULL);

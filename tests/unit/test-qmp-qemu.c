@@ -6,6 +6,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -25,6 +26,13 @@ monitor (const Qemu *qemu, const char *name)
     return g_build_filename (qemu->directory, name, NULL);
 }
 
+/* A test that fails leaves no QEMU behind. */
+static void
+die_with_parent (gpointer user_data)
+{
+    (void) prctl (PR_SET_PDEATHSIG, SIGKILL); /* cannot fail with this argument */
+}
+
 static void
 spawn (Qemu *qemu)
 {
@@ -39,7 +47,7 @@ spawn (Qemu *qemu)
         "-monitor", hmp, NULL,
     };
     g_spawn_async (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
-                   NULL, NULL, &qemu->pid, &error);
+                   die_with_parent, NULL, &qemu->pid, &error);
     g_assert_no_error (error);
     /* The monitors are made in the order of the command line, and listen soon after they exist. */
     gint64 deadline_us = gw_deadline_ms (LIMIT_MS);

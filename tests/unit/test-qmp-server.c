@@ -58,14 +58,20 @@ close_fd (int *fd)
 }
 
 void
+server_hide (Server *server)
+{
+    (void) g_unlink (server->path); /* either may be gone already */
+    (void) g_rmdir (server->directory);
+}
+
+void
 server_free (Server *server)
 {
     server_join (server);
     close_fd (&server->client);
     close_fd (&server->listener);
     close_fd (&server->fd);
-    (void) g_unlink (server->path);
-    (void) g_rmdir (server->directory);
+    server_hide (server);
     g_string_free (server->input, TRUE);
     g_free (server->directory);
     g_free (server->path);

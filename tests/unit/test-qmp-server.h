@@ -34,6 +34,8 @@ const char *server_path (const Server *server);
 void server_start (Server *server, ServerScript script);
 /* Listens with room for `backlog` clients and takes none. */
 void server_listen (Server *server, int backlog);
+/* Removes socket and directory while the connection goes on: for a test that will abort. */
+void server_hide (Server *server);
 /* Waits for the end of the script. */
 void server_join (Server *server);
 
