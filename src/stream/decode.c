@@ -205,14 +205,17 @@ decode_one (Decoder *d, GwField *parent, JsonObject *object, gsize size, GError 
                     field->offset, size, d->pos - field->offset);
 }
 
-/* Elements of an array come as one field with array_len, or as fields with an index, or mixed. */
+/* Elements of an array come as one field with array_len, or as fields with an index, or mixed; QEMU
+ * 10.0 leaves the index out where only one element is left.  NULL: the field is not of an array. */
 static GwField *
-get_array_node (GwField *parent, const char *name, gsize offset)
+get_array_node (GwField *parent, JsonObject *object, const char *name, gsize offset)
 {
     guint n = parent->children != NULL ? parent->children->len : 0;
     GwField *last = n > 0 ? g_ptr_array_index (parent->children, n - 1) : NULL;
     if (last != NULL && last->kind == GW_FIELD_ARRAY && strcmp (last->name, name) == 0)
         return last;
+    if (!json_object_has_member (object, "array_len") && !json_object_has_member (object, "index"))
+        return NULL;
     return gw_field_add (parent, gw_field_new (name, "array", GW_FIELD_ARRAY, offset, 0));
 }
 
@@ -227,9 +230,9 @@ decode_field (Decoder *d, GwField *parent, JsonNode *node, GError **error)
             && !gw_json_get_uint (object, "array_len", FIELDS_MAX, &n)))
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "byte %zu: expected a field with a size",
                         d->pos);
-    if (!json_object_has_member (object, "array_len") && !json_object_has_member (object, "index"))
+    GwField *array = get_array_node (parent, object, name, d->pos);
+    if (array == NULL)
         return decode_one (d, parent, object, (gsize) size, error);
-    GwField *array = get_array_node (parent, name, d->pos);
     for (uint64_t i = 0; i < n; i++)
         if (!decode_one (d, array, object, (gsize) size, error))
             return FALSE;
