@@ -43,6 +43,8 @@
  *   qmp-command   QEMU's own error: "command: Class: words of QEMU"
  *   qemu-too-old  refused here: the version of this QEMU is below that of the row
  *   aborted       the GCancellable fired, or the GwQmp was freed
+ *   unsupported   an argument is not UTF-8; QEMU's answers to such a text cannot be matched
+ *   host-io       the file descriptor to send is not open
  */
 #ifndef GW_QMP_H
 #define GW_QMP_H
