@@ -59,7 +59,8 @@ runs_on (const GwJob *job)
     return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
 }
 
-/* A refusal after something was touched is a failure. */
+/* A refusal after something was touched is a failure; what QEMU refuses by itself before it does
+ * anything touched nothing. */
 static int
 exit_status (const GwJob *job)
 {
@@ -70,7 +71,9 @@ exit_status (const GwJob *job)
     if (job->verdict == NULL)
         return 0; /* a check that found nothing against it */
     int status = gw_cause_get_info (job->verdict->cause)->exit_status;
-    return job->step > GW_STEP_prepare && (status == 2 || status == 8) ? 3 : status;
+    gboolean is_late = job->step > GW_STEP_prepare &&
+                       job->verdict->cause != GW_CAUSE_MIGRATION_BLOCKED;
+    return is_late && (status == 2 || status == 8) ? 3 : status;
 }
 
 /* --- parts ---------------------------------------------------------------------------------------------------- */

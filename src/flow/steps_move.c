@@ -6,6 +6,7 @@
 
 #define PROGRESS_MS 250
 #define START_MS 60000     /* for the destination to load and start */
+#define SETTLE_DOWN_MS 150
 #define FORCED_DOWNTIME_MS 2000000 /* QEMU's own maximum: switch over now */
 
 /* --- precopy ---------------------------------------------------------------------------------------------- */
@@ -205,6 +206,9 @@ gboolean
 gw_step_verify (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
+    /* The guest's first instructions want the processors and the disks for themselves: on a small or
+     * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
+    (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
     job->final_state = gw_host_get_run_state (job->destination.host, NULL, &failure);
     if (job->final_state == NULL)
         gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);

@@ -22,7 +22,7 @@ struct _GwCourierControl {
     GwFd control;
     GSource *source;
     GString *input;
-    gboolean is_ready, is_ended, is_stopping;
+    gboolean is_ready, is_done, is_ended, is_stopping; /* is_done: every lane ended cleanly */
     GError *failure;   /* what it said before it ended */
     JsonObject *stats; /* the last answer */
 };
@@ -53,6 +53,9 @@ on_message (GwCourierControl *courier, const char *line)
         courier->stats = json_object_ref (message);
     } else if (strcmp (event, "ready") == 0) {
         courier->is_ready = TRUE;
+    } else if (strcmp (event, "done") == 0) {
+        courier->is_done = TRUE;
+        gw_host_emit (courier->host, 0, "courier", line);
     } else if (strcmp (event, "failed") == 0) {
         on_failed (courier, message);
     } else if (*event != '\0') {
@@ -94,7 +97,7 @@ on_courier_exit (GwProcess *process, gpointer user_data)
 {
     GwCourierControl *courier = user_data;
     courier->is_ended = TRUE;
-    if (courier->is_stopping || courier->failure != NULL)
+    if (courier->is_stopping || courier->is_done || courier->failure != NULL)
         return;
     g_autofree char *how = gw_process_describe_end (process);
     gw_host_emit (courier->host, 0, "courier-exit", how);
@@ -286,6 +289,7 @@ send_command (GwCourierControl *courier, const char *command)
     (void) !send (courier->control, line, strlen (line), MSG_NOSIGNAL);
 }
 
+/* A courier that ends sends its final counters first. */
 static gboolean
 has_stats (gpointer user_data)
 {
@@ -296,6 +300,8 @@ has_stats (gpointer user_data)
 JsonObject *
 gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable, GError **error)
 {
+    if (courier->is_done && courier->stats != NULL)
+        return json_object_ref (courier->stats); /* the final ones */
     g_clear_pointer (&courier->stats, json_object_unref);
     send_command (courier, "stats");
     if (!gw_wait_until (courier->context, has_stats, courier, gw_deadline_ms (2000), cancellable,

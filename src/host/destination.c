@@ -50,6 +50,7 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
     if (program == NULL)
         return FALSE;
     g_auto (GStrv) given = gw_json_peek_strv (params, "argv");
+    g_auto (GStrv) creates = gw_json_peek_strv (params, "creates");
     g_auto (GStrv) argv = complete_argv (local, program, (const char *const *) given);
     g_autofree char *log = g_build_filename (local->vm_dir, "qemu.log", NULL);
     const char *cwd = gw_json_peek_string (params, "cwd", "/");
@@ -59,6 +60,7 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
         .log_path = log,
         .user = gw_json_peek_string (params, "user", NULL),
     };
+    local->created = gw_created_new ((const char *const *) creates);
     local->qemu = gw_process_spawn (&spec, local->context, on_qemu_exit, local, error);
     return local->qemu != NULL;
 }
@@ -116,7 +118,10 @@ gw_local_launch (LocalHost *local, JsonObject *params, GCancellable *cancellable
         gw_fail (error, GW_CAUSE_RPC_INVALID, "the job has a QEMU");
         return NULL;
     }
-    if (!launch (local, params, cancellable, error))
+    gboolean ok = launch (local, params, cancellable, error);
+    if (local->created != NULL)
+        gw_created_note (local->created); /* a launch that failed may have made some of it */
+    if (!ok)
         return NULL;
     return gw_json_new ("pid:i", (gint64) gw_process_get_pid (local->qemu), NULL);
 }
@@ -170,21 +175,12 @@ wait_loaded (LocalHost *local, guint timeout_ms, GCancellable *cancellable, GErr
     return load_failed (local, error);
 }
 
-/* After this no copy of the guest is here that could ever run. */
-static void
-destroy (LocalHost *local)
-{
-    local->is_quitting = TRUE;
-    g_clear_pointer (&local->qmp, gw_qmp_free);
-    gw_process_stop (local->qemu, 500);
-}
-
 /* The guest never ran here and never will: REFUSED, after its QEMU is gone. */
 static void
 refuse (LocalHost *local, GwRecord *record)
 {
     g_autoptr (GError) error = NULL;
-    destroy (local);
+    gw_local_destroy_launched (local);
     if (gw_record_get_kind (record) != GW_RECORD_REFUSED &&
         !gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, &error))
         g_warning ("job %s: cannot record REFUSED: %s", local->job, error->message);
@@ -194,9 +190,12 @@ static gboolean
 run_guest (LocalHost *local, GError **error)
 {
     g_autoptr (GError) failure = NULL;
-    local->resumed_us = 0;
-    if (gw_local_qmp (local, GW_QMP_CONT, NULL, NULL, &failure))
+    if (gw_local_qmp (local, GW_QMP_CONT, NULL, NULL, &failure)) {
+        /* the RESUME event comes before the devices are told and the processors run (vm_start() of
+         * QEMU 7.2); the answer comes after */
+        local->running_us = g_get_real_time ();
         return TRUE;
+    }
     return gw_fail (error, GW_CAUSE_START_REFUSED,
                     "the destination's QEMU loaded the state but does not run it: %s",
                     failure->message);
@@ -209,7 +208,7 @@ start_locked (LocalHost *local, GwRecord *record, gboolean is_running, gint64 *r
               GError **error)
 {
     if (gw_record_get_kind (record) != GW_RECORD_NONE) {
-        destroy (local);
+        gw_local_destroy_launched (local);
         return gw_fail (error, GW_CAUSE_START_REFUSED, "job %s was %s before", local->job,
                         gw_record_kind_name (gw_record_get_kind (record)));
     }
@@ -238,7 +237,7 @@ gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_DESTINATION,
                                                   local->context, RECORD_MS, error);
     if (record == NULL) {
-        destroy (local);
+        gw_local_destroy_launched (local);
         return NULL;
     }
     if (!is_loaded) {
@@ -249,7 +248,7 @@ gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     if (!start_locked (local, record, gw_json_peek_bool (params, "run", TRUE), &started_us, error))
         return NULL;
     return gw_json_new ("loaded_us:i", local->loaded_us, "started_us:i", started_us, "running_us:i",
-                        local->resumed_us != 0 ? local->resumed_us : g_get_real_time (), NULL);
+                        local->running_us, NULL);
 }
 
 /* --- the record, for whoever asks ------------------------------------------------------------------------------------ */

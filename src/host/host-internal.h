@@ -85,7 +85,7 @@ GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GErr
 
 /* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
 gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
-/* Clock ticks since boot at which `pid` started, 0 when there is no such process. */
+/* Clock ticks since boot at which `pid` started, 0 when there is no such process or it is a zombie. */
 gint64 gw_procfs_get_start_time (pid_t pid);
 
 /* --- qmpset.c: many questions at once ------------------------------------------------------------------------ */
@@ -210,13 +210,26 @@ gboolean gw_directory_make (const char *path, const char *user, GError **error);
 /* Removes `path` and the files in it; it is flat.  A missing one is fine. */
 void gw_directory_remove (const char *path);
 
+/* --- created.c: what a launched QEMU makes in the file system -------------------------------------------------------------- */
+
+/* Paths of sockets and files that a QEMU will make; only those that were not there before it started
+ * and are still the same files are removed again. */
+typedef struct _GwCreated GwCreated;
+/* To be called before the launch. */
+GwCreated *gw_created_new (const char *const *paths);
+/* To be called when QEMU has made them. */
+void gw_created_note (GwCreated *created);
+/* Removes what is still there of them. */
+void gw_created_remove (const GwCreated *created);
+void gw_created_free (GwCreated *created);
+
 /* --- vmfile.c: what is known of a VM that godwit launched ------------------------------------------------------------------------- */
 
 gboolean gw_vm_file_write (const char *vm_dir, const GwHostJob *job, pid_t pid, GError **error);
 /* Directory of the VM that `name` (name, uuid or job) is, NULL when there is none.  (transfer full) */
 char *gw_vm_file_find (const GwHostConfig *config, const char *name);
-/* Directory and epoch of the launched VM with that process; NULL when godwit did not launch it. */
-char *gw_vm_file_find_pid (const GwHostConfig *config, pid_t pid, gint64 *ret_epoch);
+/* Directory and epoch of `vm`, proven by process and start time; NULL when godwit did not launch it. */
+char *gw_vm_file_find_launched (const GwVm *vm, gint64 *ret_epoch);
 
 /* --- courierctl.c: the courier of this side ----------------------------------------------------------------------------------------- */
 
@@ -265,13 +278,14 @@ typedef struct {
     GwVm *vm;       /* source: the adopted VM */
     GwQmp *qmp;     /* to this side's QEMU */
     char *vm_dir;   /* destination: of the launched VM; source: when godwit launched it earlier */
+    GwCreated *created;    /* destination: what the launched QEMU made outside of vm_dir */
     GwProcess *qemu;       /* destination: our child */
     GwPidWatch *qemu_watch; /* source */
     GwCourierControl *courier;
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
-    gint64 resumed_us;      /* of the last RESUME event */
+    gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
     JsonArray *old_capabilities; /* source: to be put back */
     JsonObject *old_parameters;
     gboolean is_started;  /* destination: the VM is ours */
@@ -282,6 +296,9 @@ typedef struct {
 gboolean gw_local_connect_qmp (LocalHost *local, const char *path, guint timeout_ms,
                                GCancellable *cancellable, GError **error);
 void gw_local_drop_qemu (LocalHost *local);
+/* Ends the QEMU that was launched here and removes what it made.  The guest never ran in it; after
+ * this no copy of it is here that could ever run.  May be called again. */
+void gw_local_destroy_launched (LocalHost *local);
 /* A QMP call whose result is of no interest. */
 gboolean gw_local_qmp (LocalHost *local, GwQmpCommand command, JsonObject *arguments,
                        GCancellable *cancellable, GError **error);

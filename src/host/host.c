@@ -99,13 +99,26 @@ gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
     return call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
 }
 
+static GStrv
+list_created (const GwDerived *derived)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    for (guint i = 0; i < derived->needs->len; i++) {
+        const GwNeed *need = derived->needs->pdata[i];
+        if (g_strcmp0 (need->kind, "socket") == 0 || g_strcmp0 (need->kind, "file") == 0)
+            g_strv_builder_add (builder, need->path);
+    }
+    return g_strv_builder_end (builder);
+}
+
 gboolean
 gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived, GCancellable *cancellable,
                 GError **error)
 {
     g_autofree char *program = g_path_get_basename (vm->binary);
+    g_auto (GStrv) creates = list_created (derived);
     JsonObject *params = gw_json_new ("qemu:s", program, "cwd:s", vm->cwd, "user:s", vm->user,
-                                      "argv:v", derived->argv, NULL);
+                                      "argv:v", derived->argv, "creates:v", creates, NULL);
     return call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
 }
 

@@ -36,14 +36,12 @@ member_to_text (JsonObject *data, const char *member)
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
-    if (strcmp (event, "migration") == 0) {
-        g_free (local->migration_status);
-        local->migration_status = g_strdup (detail);
-        if (strcmp (detail, "completed") == 0)
-            local->loaded_us = at_us;
-    } else if (strcmp (event, "resume") == 0) {
-        local->resumed_us = at_us;
-    }
+    if (strcmp (event, "migration") != 0)
+        return;
+    g_free (local->migration_status);
+    local->migration_status = g_strdup (detail);
+    if (strcmp (detail, "completed") == 0)
+        local->loaded_us = at_us;
 }
 
 static void
@@ -274,16 +272,15 @@ get_run_state (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
                         NULL);
 }
 
-/* The launched QEMU has no right to be: it never ran the guest. */
-static void
-destroy_launched (LocalHost *local)
+void
+gw_local_destroy_launched (LocalHost *local)
 {
     local->is_quitting = TRUE;
     g_clear_pointer (&local->qmp, gw_qmp_free);
-    if (local->qemu != NULL) {
+    if (local->qemu != NULL)
         gw_process_stop (local->qemu, 500);
-        g_clear_pointer (&local->qemu, gw_process_free);
-    }
+    if (local->created != NULL)
+        gw_created_remove (local->created);
     if (local->vm_dir != NULL)
         gw_directory_remove (local->vm_dir);
 }
@@ -306,7 +303,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
 {
     g_clear_pointer (&local->courier, gw_courier_free);
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started) {
-        destroy_launched (local);
+        gw_local_destroy_launched (local);
         refuse_undecided (local);
     }
     if (local->job_dir != NULL)
@@ -382,6 +379,7 @@ local_free (GwHost *host)
     json_object_unref (close_job (local, NULL, NULL, NULL));
     gw_local_drop_qemu (local);
     g_clear_pointer (&local->qemu, gw_process_free);
+    g_clear_pointer (&local->created, gw_created_free);
     gw_vm_free (local->vm);
     gw_host_config_free (local->config);
     g_main_context_unref (local->context);

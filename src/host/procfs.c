@@ -23,6 +23,9 @@ gw_procfs_get_start_time (pid_t pid)
         return 0;
     /* the second field is a name in brackets that may hold anything; field 22 counts after it */
     const char *p = strrchr (text, ')');
+    /* a zombie has ended; its parent has only not looked yet */
+    if (p != NULL && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X'))
+        return 0;
     for (int field = 2; p != NULL && field < 22; field++) {
         p = strchr (p, ' ');
         if (p != NULL)

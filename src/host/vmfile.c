@@ -78,28 +78,34 @@ gw_vm_file_find (const GwHostConfig *config, const char *name)
     return walk (config, has_name, (gpointer) name);
 }
 
-typedef struct {
-    pid_t pid;
-    gint64 epoch;
-} FindPid;
-
-static gboolean
-has_pid (JsonObject *vm, const char *vm_dir, gpointer user_data)
+/* The monitor that godwit gave the VM lies in the VM's directory, whichever agent launched it. */
+static char *
+find_own_monitor (const GwVm *vm)
 {
-    FindPid *find = user_data;
-    if (gw_json_peek_int (vm, "pid", 0) != find->pid)
-        return FALSE;
-    find->epoch = MAX (gw_json_peek_int (vm, "epoch", 0), 0);
-    return TRUE;
+    g_autoptr (GPtrArray) options = gw_cmdline_parse ((const char *const *) vm->argv, NULL);
+    for (guint i = 0; options != NULL && i < options->len; i++) {
+        const GwOption *option = options->pdata[i];
+        if (option->info->action != GW_OPTION_CHARDEV)
+            continue;
+        g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
+        if (g_strcmp0 (gw_optstr_get (opt, "id"), "godwit-qmp") == 0)
+            return g_strdup (gw_optstr_get (opt, "path"));
+    }
+    return NULL;
 }
 
 char *
-gw_vm_file_find_pid (const GwHostConfig *config, pid_t pid, gint64 *ret_epoch)
+gw_vm_file_find_launched (const GwVm *vm, gint64 *ret_epoch)
 {
-    FindPid find = { pid, 0 };
-    char *vm_dir = walk (config, has_pid, &find);
-    *ret_epoch = find.epoch;
-    return vm_dir;
+    g_autofree char *monitor = find_own_monitor (vm);
+    g_autofree char *vm_dir = monitor != NULL ? g_path_get_dirname (monitor) : NULL;
+    g_autoptr (JsonObject) file = vm_dir != NULL ? read_file (vm_dir) : NULL;
+    *ret_epoch = 0;
+    if (file == NULL || gw_json_peek_int (file, "pid", 0) != vm->pid ||
+        gw_json_peek_int (file, "start_time", 0) != vm->start_time)
+        return NULL;
+    *ret_epoch = MAX (gw_json_peek_int (file, "epoch", 0), 0);
+    return g_steal_pointer (&vm_dir);
 }
 
 static gboolean

@@ -288,7 +288,7 @@ class Recorder:
 
     @staticmethod
     def _pass(a, b, path):
-        with open(path, "wb") as out:
+        with open(path, "wb", buffering=0) as out:
             while True:
                 try:
                     data = a.recv(1 << 16)
@@ -360,6 +360,13 @@ def record_file(qemu, directory, machine, capabilities=(), rounds=0, prepare=Non
     return recording
 
 
+def wait_for_requests(back, timeout=10):
+    """Until the return path has more than pongs."""
+    deadline = time.monotonic() + timeout
+    while back.stat().st_size < 64 and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def record_pair(qemu, directory, machine, capabilities=(), rounds=2, postcopy=False, parameters=None,
                 target=None):
     """From one QEMU to another through a Recorder."""
@@ -381,7 +388,11 @@ def record_pair(qemu, directory, machine, capabilities=(), rounds=2, postcopy=Fa
             source.qmp("migrate", uri=f"unix:{base}/out.sock")
             source.qmp.wait_rounds(rounds)
             if postcopy:
+                # Slower than the guest, which runs at the destination and asks for its pages.
+                source.qmp("migrate-set-parameters", max_postcopy_bandwidth=200 << 10)
                 source.qmp("migrate-start-postcopy")
+                wait_for_requests(base / "wire" / "0.back")
+                source.qmp("migrate-set-parameters", max_postcopy_bandwidth=0)
             let_finish(source)
             source.qmp.wait_status(("completed",))
             recording.keep_ram(source)
