@@ -36,7 +36,7 @@ CASES = {
     "plain-q35": (rig.record_file, {"machine": "q35"}),
     "plain-pc": (rig.record_file, {"machine": "pc"}),
     "return-path": (rig.record_pair, {"machine": "q35"}),
-    "xbzrle": (rig.record_file, {"machine": "q35", "capabilities": ("xbzrle",), "rounds": 6}),
+    "xbzrle": (rig.record_file, {"machine": "q35", "capabilities": ("xbzrle",), "rounds": 4}),
     "postcopy": (rig.record_pair, {"machine": "q35", "capabilities": ("postcopy-ram",),
                                    "postcopy": True}),
     "preempt": (rig.record_pair, {"machine": "q35", "postcopy": True,
