@@ -115,6 +115,13 @@ write_log (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpoint
     return G_LOG_WRITER_HANDLED;
 }
 
+static int
+fail (const GError *error)
+{
+    fprintf (stderr, "godwitd: %s\n", error->message);
+    return gw_cause_get_info (gw_error_get_cause (error))->exit_status;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -122,22 +129,20 @@ main (int argc, char **argv)
     g_autoptr (GError) error = NULL;
     g_autoptr (GwHostConfig) config = NULL;
     g_log_set_writer_func (write_log, NULL, NULL);
-    if (!parse_options (argc, argv, &options, &error) ||
-        (config = make_config (&options, &error)) == NULL) {
-        fprintf (stderr, "godwitd: %s\n", error->message);
-        return gw_cause_get_info (gw_error_get_cause (error))->exit_status;
-    }
+    if (!parse_options (argc, argv, &options, &error))
+        return fail (error);
     if (options.shows_version) {
         printf ("godwitd %s\n", GW_VERSION);
         return 0;
     }
+    if ((config = make_config (&options, &error)) == NULL ||
+        !gw_host_make_directories (config, &error))
+        return fail (error);
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)
         serve_stdio (agent);
     else if (!serve_socket (agent, options.socket != NULL ? options.socket : GW_AGENT_SOCKET,
-                            &error)) {
-        fprintf (stderr, "godwitd: %s\n", error->message);
-        return 3;
-    }
+                            &error))
+        return fail (error);
     return 0;
 }

@@ -90,6 +90,8 @@ static JsonObject *
 run_here (Run *run, GError **error)
 {
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    if (!gw_host_make_directories (config, error))
+        return NULL;
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     catch_signals (run); /* before the job: nothing it starts may be lost to a signal */
     g_autoptr (GwJob) job =

@@ -100,14 +100,16 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
     add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, detail);
 }
 
-/* A QEMU that cannot load its state says so and exits with status 1. */
+/* A QEMU that cannot load its state says so and exits with status 1, as does one that cannot start. */
 static void
 on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("the destination's QEMU %s", detail);
-    gboolean is_rejected = strstr (detail, "exited with status 1") != NULL;
-    add_fault (side, is_rejected ? GW_FAULT_QEMU_FAILED : GW_FAULT_QEMU_KILLED, at_us,
-               is_rejected ? GW_CAUSE_STATE_REJECTED : GW_CAUSE_QEMU_DIED, text);
+    gboolean is_own_error = strstr (detail, "exited with status 1") != NULL;
+    GwCause cause = side->job->step <= GW_STEP_launch ? GW_CAUSE_LAUNCH_FAILED
+                    : is_own_error                    ? GW_CAUSE_STATE_REJECTED
+                                                      : GW_CAUSE_QEMU_DIED;
+    add_fault (side, is_own_error ? GW_FAULT_QEMU_FAILED : GW_FAULT_QEMU_KILLED, at_us, cause, text);
 }
 
 static void

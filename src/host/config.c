@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* jobs/JOB-destination/ram.sock below it must fit into a unix socket's 107 bytes */
-#define STATE_DIR_MAX 55
+/* jobs/gw-12345678-dst/multifd-15.sock below it must fit into a unix socket's 107 bytes */
+#define STATE_DIR_MAX 70
 
 static char *
 default_state_dir (void)

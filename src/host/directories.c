@@ -18,7 +18,7 @@ gw_job_id_is_valid (const char *job)
 char *
 gw_directory_for_job (const GwHostConfig *config, const char *job, GwSide side)
 {
-    g_autofree char *name = g_strdup_printf ("%s-%s", job, gw_side_name (side));
+    g_autofree char *name = g_strconcat (job, side == GW_SIDE_SOURCE ? "-src" : "-dst", NULL);
     return g_build_filename (config->runtime_dir, "jobs", name, NULL);
 }
 
@@ -52,6 +52,25 @@ gw_directory_make (const char *path, const char *user, GError **error)
         return gw_fail (error, GW_CAUSE_HOST_IO, "cannot make directory '%s': %s", path,
                         g_strerror (errno));
     return give_to (path, user, error);
+}
+
+gboolean
+gw_host_make_directories (const GwHostConfig *config, GError **error)
+{
+    static const char *const below_runtime[] = { "jobs", "vms", "control" };
+    static const char *const below_state[] = { "records", "reports" };
+    for (guint i = 0; i < G_N_ELEMENTS (below_runtime); i++) {
+        g_autofree char *path = g_build_filename (config->runtime_dir, below_runtime[i], NULL);
+        if (g_mkdir_with_parents (path, 0711) != 0)
+            return gw_fail (error, GW_CAUSE_HOST_IO, "cannot make directory '%s': %s", path,
+                            g_strerror (errno));
+    }
+    for (guint i = 0; i < G_N_ELEMENTS (below_state); i++) {
+        g_autofree char *path = g_build_filename (config->state_dir, below_state[i], NULL);
+        if (!gw_directory_make (path, NULL, error))
+            return FALSE;
+    }
+    return TRUE;
 }
 
 void

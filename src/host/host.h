@@ -28,7 +28,7 @@
  *   block-error   detail: device and QEMU's words
  * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
  *
- * Directories.  Below the state directory of a host: `jobs/JOB-SIDE/`, mode 0700, lives as long as
+ * Directories.  Below the state directory of a host: `jobs/JOB-src` and `jobs/JOB-dst`, mode 0700, lives as long as
  * the job and holds its sockets; `vms/JOB/` lives as long as the QEMU that the job launched and
  * holds its log and godwit's own monitor socket; `records/` holds the ownership records for ever.
  * When the path of the state directory is too long for a unix socket, jobs/ and vms/ move to a
@@ -59,6 +59,8 @@ typedef struct {
 GwHostConfig *gw_host_config_new (const char *state_dir);
 /* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
 gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
+/* Makes the directories below the state directory.  GW_CAUSE_HOST_IO. */
+gboolean gw_host_make_directories (const GwHostConfig *config, GError **error);
 GwHostConfig *gw_host_config_copy (const GwHostConfig *config);
 void gw_host_config_free (GwHostConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHostConfig, gw_host_config_free)

@@ -285,27 +285,14 @@ gw_local_destroy_launched (LocalHost *local)
         gw_directory_remove (local->vm_dir);
 }
 
-/* A destination that closes without having started says so for ever, if it had the right. */
-static void
-refuse_undecided (LocalHost *local)
-{
-    g_autoptr (GError) error = NULL;
-    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_DESTINATION,
-                                                  local->context, 5000, &error);
-    if (record != NULL && gw_record_get_kind (record) == GW_RECORD_NONE)
-        (void) gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, &error);
-    if (error != NULL)
-        g_warning ("job %s: cannot record REFUSED: %s", local->job, error->message);
-}
-
 static JsonObject *
 close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_clear_pointer (&local->courier, gw_courier_free);
-    if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started) {
+    /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
+     * answered REFUSED then (gw_local_settle_record()). */
+    if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
         gw_local_destroy_launched (local);
-        refuse_undecided (local);
-    }
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);
