@@ -162,10 +162,39 @@ gw_json_to_text (JsonObject *object, gboolean is_pretty)
     return json_to_string (node, is_pretty);
 }
 
+/* Looks at `text` before the JSON library does, which recurses for every level (without a bound before
+ * its version 1.10).  It also reads comments and, as QEMU does, 'single quotes'; the former would hide
+ * a level from this function and are refused, the latter have no escapes there. */
+static gboolean
+check_depth (const char *text, gsize len, GError **error)
+{
+    guint depth = 0;
+    char quote = '\0'; /* the one that the string we are in began with */
+    for (gsize i = 0; i < len; i++) {
+        char c = text[i];
+        if (quote == '"' && c == '\\')
+            i++;
+        else if (quote != '\0')
+            quote = c == quote ? '\0' : quote;
+        else if (c == '"' || c == '\'')
+            quote = c;
+        else if (c == '/')
+            return gw_fail (error, GW_CAUSE_RPC_INVALID, "JSON with a comment at byte %zu", i);
+        else if ((c == '{' || c == '[') && ++depth > GW_JSON_DEPTH_MAX)
+            return gw_fail (error, GW_CAUSE_RPC_INVALID, "JSON is more than %u levels deep",
+                            GW_JSON_DEPTH_MAX);
+        else if ((c == '}' || c == ']') && depth > 0)
+            depth--;
+    }
+    return TRUE;
+}
+
 JsonObject *
 gw_json_parse (const char *text, gssize len, GError **error)
 {
     g_autoptr (JsonParser) parser = json_parser_new ();
+    if (!check_depth (text, len >= 0 ? (gsize) len : strlen (text), error))
+        return NULL;
     if (!json_parser_load_from_data (parser, text, len, error)) {
         gw_error_adopt (error, GW_CAUSE_RPC_INVALID);
         return NULL;

@@ -28,6 +28,7 @@
 
 #define GW_STRING_MAX (64 * 1024) /* bytes of one string in foreign JSON */
 #define GW_ARRAY_MAX 4096         /* elements of one array in foreign JSON */
+#define GW_JSON_DEPTH_MAX 64      /* objects and arrays inside each other in a text */
 
 typedef enum {
     GW_FIELD_STR,   /* char *, NULL is left out */
@@ -88,7 +89,8 @@ JsonObject *gw_json_new (const char *first, ...) G_GNUC_NULL_TERMINATED;
 void gw_json_set_strv (JsonObject *object, const char *name, const char *const *strv);
 /* The text of `object`, on one line or indented.  (transfer full) */
 char *gw_json_to_text (JsonObject *object, gboolean is_pretty);
-/* Parses a text of our own or of a file; GW_CAUSE_RPC_INVALID.  (transfer full) */
+/* Parses a text of a file or of a command line, which may be damaged or hostile;
+ * GW_CAUSE_RPC_INVALID.  (transfer full) */
 JsonObject *gw_json_parse (const char *text, gssize len, GError **error);
 
 /* --- vm.c: a VM ----------------------------------------------------------------------------------- */
