@@ -8,19 +8,9 @@
  * that came or went at run time.  What names a resource of the host goes through the path map.
  * Pure.
  */
-#include "host-internal.h"
+#include "derive.h"
 
-#include <stdio.h>
 #include <string.h>
-
-typedef struct {
-    const GwVm *vm;
-    const char *const *maps;
-    GPtrArray *options; /* GwOption, the result */
-    GwDerived *out;
-    guint n_anonymous; /* devices without an id seen so far */
-    gboolean has_machine;
-} Derive;
 
 /* --- paths ------------------------------------------------------------------------------------- */
 
@@ -57,8 +47,9 @@ local_path (const char *path)
     return path;
 }
 
-static void
-add_rewrite (Derive *d, const char *option, const char *from, const char *to, const char *why)
+void
+gw_derive_add_rewrite (GwDerive *d, const char *option, const char *from, const char *to,
+                       const char *why)
 {
     GwRewrite *rewrite = g_new0 (GwRewrite, 1);
     rewrite->option = g_strdup (option);
@@ -69,7 +60,7 @@ add_rewrite (Derive *d, const char *option, const char *from, const char *to, co
 }
 
 static void
-add_need (Derive *d, const char *kind, const char *source_path, const char *path)
+add_need (GwDerive *d, const char *kind, const char *source_path, const char *path)
 {
     GwNeed *need = g_new0 (GwNeed, 1);
     need->kind = g_strdup (kind);
@@ -81,7 +72,7 @@ add_need (Derive *d, const char *kind, const char *source_path, const char *path
 /* The path for the destination: absolute and mapped.  A bare name (a firmware file that QEMU looks
  * up in its own directories) stays unless a map names it.  NULL: `path` is no local path. */
 static char *
-move_path (Derive *d, const char *option, const char *kind, const char *path, gboolean is_lookup)
+move_path (GwDerive *d, const char *option, const char *kind, const char *path, gboolean is_lookup)
 {
     const char *local = local_path (path);
     if (local == NULL)
@@ -92,9 +83,9 @@ move_path (Derive *d, const char *option, const char *kind, const char *path, gb
                                     : g_build_filename (d->vm->cwd, local, NULL);
     char *mapped = apply_maps (d->maps, absolute);
     if (mapped != NULL)
-        add_rewrite (d, option, path, mapped, "--map");
+        gw_derive_add_rewrite (d, option, path, mapped, "--map");
     else if (strcmp (absolute, path) != 0)
-        add_rewrite (d, option, path, absolute, "made absolute");
+        gw_derive_add_rewrite (d, option, path, absolute, "made absolute");
     if (!is_bare)
         add_need (d, kind, absolute, mapped != NULL ? mapped : absolute);
     return mapped != NULL ? mapped : g_steal_pointer (&absolute);
@@ -103,7 +94,7 @@ move_path (Derive *d, const char *option, const char *kind, const char *path, gb
 /* --- options with keys ------------------------------------------------------------------------- */
 
 typedef struct {
-    Derive *derive;
+    GwDerive *derive;
     const GwOption *option;
     const char *kind;
 } KeyVisit;
@@ -124,15 +115,15 @@ visit_key (const char *key, const char *value, gpointer user_data)
     if (strcmp (key, "ifname") == 0 || strcmp (key, "br") == 0) { /* names, not paths */
         char *mapped = apply_maps (visit->derive->maps, value);
         if (mapped != NULL)
-            add_rewrite (visit->derive, visit->option->name, value, mapped, "--map");
+            gw_derive_add_rewrite (visit->derive, visit->option->name, value, mapped, "--map");
         return mapped;
     }
     return move_path (visit->derive, visit->option->name, visit->kind, value,
                       strcmp (key, "romfile") == 0);
 }
 
-static void
-move_keys (Derive *d, const GwOption *option, GwOptStr *opt, const char *kind)
+void
+gw_derive_move_keys (GwDerive *d, const GwOption *option, GwOptStr *opt, const char *kind)
 {
     KeyVisit visit = { d, option, kind };
     gw_optstr_visit (opt, visit_key, &visit);
@@ -140,7 +131,7 @@ move_keys (Derive *d, const GwOption *option, GwOptStr *opt, const char *kind)
 
 /* A server that waits for its first client would keep the destination's QEMU from starting. */
 static void
-do_not_wait (Derive *d, const GwOption *option, GwOptStr *opt)
+do_not_wait (GwDerive *d, const GwOption *option, GwOptStr *opt)
 {
     const char *server = gw_optstr_get (opt, "server");
     gboolean is_server = (server != NULL && strcmp (server, "off") != 0) ||
@@ -151,20 +142,20 @@ do_not_wait (Derive *d, const GwOption *option, GwOptStr *opt)
         return;
     gw_optstr_remove_flag (opt, "wait");
     gw_optstr_set (opt, "wait", "off");
-    add_rewrite (d, option->name, "wait=on", "wait=off", "nobody is connected yet");
+    gw_derive_add_rewrite (d, option->name, "wait=on", "wait=off", "nobody is connected yet");
 }
 
 static gboolean
-is_gone (Derive *d, const GwOption *option, const char *id, const char *const *present)
+is_gone (GwDerive *d, const GwOption *option, const char *id, const char *const *present)
 {
     if (id == NULL || (present != NULL && g_strv_contains (present, id)))
         return FALSE;
-    add_rewrite (d, option->name, id, "", "removed from the VM at run time");
+    gw_derive_add_rewrite (d, option->name, id, "", "removed from the VM at run time");
     return TRUE;
 }
 
 static gboolean
-is_chardev_gone (Derive *d, const GwOption *option, const char *id)
+is_chardev_gone (GwDerive *d, const GwOption *option, const char *id)
 {
     for (guint i = 0; i < d->vm->chardevs->len; i++)
         if (g_strcmp0 (((GwChardev *) d->vm->chardevs->pdata[i])->label, id) == 0)
@@ -199,7 +190,7 @@ find_device (const GwVm *vm, const char *id, const char *path)
 }
 
 static void
-add_pins (Derive *d, const GwOption *option, GwOptStr *opt, const GwDevice *device)
+add_pins (GwDerive *d, const GwOption *option, GwOptStr *opt, const GwDevice *device)
 {
     for (gsize i = 0; device->pins != NULL && device->pins[i] != NULL; i++) {
         const char *equals = strchr (device->pins[i], '=');
@@ -207,13 +198,13 @@ add_pins (Derive *d, const GwOption *option, GwOptStr *opt, const GwDevice *devi
         if (gw_optstr_has (opt, key))
             continue;
         gw_optstr_set (opt, key, equals + 1);
-        add_rewrite (d, option->name, device->id != NULL ? device->id : device->type,
-                     device->pins[i], "pinned to where the VM has it");
+        gw_derive_add_rewrite (d, option->name, device->id != NULL ? device->id : device->type,
+                               device->pins[i], "pinned to where the VM has it");
     }
 }
 
 static GwOptStr *
-derive_device (Derive *d, const GwOption *option, GError **error)
+derive_device (GwDerive *d, const GwOption *option, GError **error)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     const char *id = gw_optstr_get (opt, "id");
@@ -222,18 +213,18 @@ derive_device (Derive *d, const GwOption *option, GError **error)
         path = g_strdup_printf ("/machine/peripheral-anon/device[%u]", d->n_anonymous++);
     const GwDevice *device = find_device (d->vm, id, path);
     if (device == NULL) {
-        add_rewrite (d, option->name, option->arg, "", "removed from the VM at run time");
+        gw_derive_add_rewrite (d, option->name, option->arg, "", "removed from the VM at run time");
         return NULL;
     }
     if (!refuse_fd (option, opt, error))
         return NULL;
     add_pins (d, option, opt, device);
-    move_keys (d, option, opt, "input");
+    gw_derive_move_keys (d, option, opt, "input");
     return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
-derive_machine (Derive *d, const GwOption *option)
+derive_machine (GwDerive *d, const GwOption *option)
 {
     GwOptStr *opt = gw_optstr_parse (option->arg);
     const char *type = gw_optstr_get_first (opt, "type");
@@ -241,7 +232,8 @@ derive_machine (Derive *d, const GwOption *option)
         return opt;
     d->has_machine = TRUE;
     if (strcmp (type, d->vm->machine) != 0) {
-        add_rewrite (d, option->name, type, d->vm->machine, "machine type pinned to its version");
+        gw_derive_add_rewrite (d, option->name, type, d->vm->machine,
+                               "machine type pinned to its version");
         gw_optstr_set_first (opt, "type", d->vm->machine);
     }
     return opt;
@@ -250,25 +242,25 @@ derive_machine (Derive *d, const GwOption *option)
 /* --- backends -------------------------------------------------------------------------------------- */
 
 static GwOptStr *
-derive_drive (Derive *d, const GwOption *option)
+derive_drive (GwDerive *d, const GwOption *option)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     const char *id = gw_optstr_get (opt, "id");
     gboolean is_backend = g_strcmp0 (gw_optstr_get (opt, "if"), "none") == 0;
     if (is_backend && is_gone (d, option, id, (const char *const *) d->vm->block_names))
         return NULL;
-    move_keys (d, option, opt, "image");
+    gw_derive_move_keys (d, option, opt, "image");
     return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
-derive_blockdev (Derive *d, const GwOption *option)
+derive_blockdev (GwDerive *d, const GwOption *option)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     if (is_gone (d, option, gw_optstr_get (opt, "node-name"),
                  (const char *const *) d->vm->block_names))
         return NULL;
-    move_keys (d, option, opt, "image");
+    gw_derive_move_keys (d, option, opt, "image");
     return g_steal_pointer (&opt);
 }
 
@@ -287,7 +279,7 @@ chardev_need_kind (const GwOptStr *opt, const char *backend)
 }
 
 static GwOptStr *
-derive_chardev (Derive *d, const GwOption *option, GError **error)
+derive_chardev (GwDerive *d, const GwOption *option, GError **error)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     const char *id = gw_optstr_get (opt, "id");
@@ -296,7 +288,7 @@ derive_chardev (Derive *d, const GwOption *option, GError **error)
     if (is_chardev_gone (d, option, id) || !refuse_fd (option, opt, error))
         return NULL;
     const char *backend = gw_optstr_get_first (opt, "backend");
-    move_keys (d, option, opt, chardev_need_kind (opt, backend));
+    gw_derive_move_keys (d, option, opt, chardev_need_kind (opt, backend));
     do_not_wait (d, option, opt);
     if (g_strcmp0 (backend, "file") == 0 && !gw_optstr_has (opt, "append"))
         gw_optstr_set (opt, "append", "on"); /* the directory may be shared: keep what is there */
@@ -304,7 +296,7 @@ derive_chardev (Derive *d, const GwOption *option, GError **error)
 }
 
 static GwOptStr *
-derive_netdev (Derive *d, const GwOption *option, GError **error)
+derive_netdev (GwDerive *d, const GwOption *option, GError **error)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     gboolean is_netdev = strcmp (option->info->name, "netdev") == 0;
@@ -313,25 +305,25 @@ derive_netdev (Derive *d, const GwOption *option, GError **error)
         return NULL;
     if (!refuse_fd (option, opt, error))
         return NULL;
-    move_keys (d, option, opt, "input");
+    gw_derive_move_keys (d, option, opt, "input");
     return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
-derive_object (Derive *d, const GwOption *option)
+derive_object (GwDerive *d, const GwOption *option)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     if (is_gone (d, option, gw_optstr_get (opt, "id"), (const char *const *) d->vm->objects))
         return NULL;
-    move_keys (d, option, opt, "input");
+    gw_derive_move_keys (d, option, opt, "input");
     return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
-derive_keyed (Derive *d, const GwOption *option)
+derive_keyed (GwDerive *d, const GwOption *option)
 {
     GwOptStr *opt = gw_optstr_parse (option->arg);
-    move_keys (d, option, opt, "input");
+    gw_derive_move_keys (d, option, opt, "input");
     return opt;
 }
 
@@ -347,7 +339,7 @@ derive_mon (const GwOption *option)
 
 /* "unix:PATH,server=on,wait=off", "file:PATH", "pipe:PATH"; anything else has no path. */
 static char *
-derive_charspec (Derive *d, const GwOption *option)
+derive_charspec (GwDerive *d, const GwOption *option)
 {
     const char *arg = option->arg;
     const char *prefix = g_str_has_prefix (arg, "unix:")   ? "unix:"
@@ -376,53 +368,53 @@ derive_charspec (Derive *d, const GwOption *option)
 
 /* --- the whole --------------------------------------------------------------------------------------- */
 
-static void
-keep (Derive *d, const GwOption *option, const char *arg)
+void
+gw_derive_keep (GwDerive *d, const GwOption *option, const char *arg)
 {
     g_ptr_array_add (d->options, gw_option_new (option->name, arg));
 }
 
 static void
-keep_opt (Derive *d, const GwOption *option, GwOptStr *opt)
+keep_opt (GwDerive *d, const GwOption *option, GwOptStr *opt)
 {
     if (opt == NULL)
         return; /* left out */
     g_autofree char *arg = gw_optstr_to_text (opt);
-    keep (d, option, arg);
+    gw_derive_keep (d, option, arg);
     gw_optstr_free (opt);
 }
 
 static void
-keep_path (Derive *d, const GwOption *option, const char *kind)
+keep_path (GwDerive *d, const GwOption *option, const char *kind)
 {
     g_autofree char *moved = move_path (d, option->name, kind, option->arg,
                                         strcmp (option->info->name, "bios") == 0 ||
                                             strcmp (option->info->name, "option-rom") == 0);
-    keep (d, option, moved != NULL ? moved : option->arg);
+    gw_derive_keep (d, option, moved != NULL ? moved : option->arg);
 }
 
 static void
-keep_display (Derive *d, const GwOption *option)
+keep_display (GwDerive *d, const GwOption *option)
 {
     static const char *const windows[] = { "gtk", "sdl", "curses", "cocoa", "spice-app", NULL };
     g_auto (GStrv) parts = option->arg != NULL ? g_strsplit (option->arg, ",", 2) : NULL;
     if (parts != NULL && !g_strv_contains (windows, parts[0])) {
-        keep (d, option, option->arg);
+        gw_derive_keep (d, option, option->arg);
         return;
     }
-    add_rewrite (d, option->name, option->arg != NULL ? option->arg : "", "-display none",
-                 "a window of the source's screen");
+    gw_derive_add_rewrite (d, option->name, option->arg != NULL ? option->arg : "", "-display none",
+                           "a window of the source's screen");
     g_ptr_array_add (d->options, gw_option_new ("-display", "none"));
 }
 
-static gboolean
-derive_option (Derive *d, const GwOption *option, GError **error)
+gboolean
+gw_derive_option (GwDerive *d, const GwOption *option, GError **error)
 {
     GError *failure = NULL;
     switch (option->info->action) {
     case GW_OPTION_KEEP:
     case GW_OPTION_FLAG:
-        keep (d, option, option->arg);
+        gw_derive_keep (d, option, option->arg);
         break;
     case GW_OPTION_DROP:
     case GW_OPTION_DROP_FLAG:
@@ -465,7 +457,7 @@ derive_option (Derive *d, const GwOption *option, GError **error)
         break;
     case GW_OPTION_CHARSPEC: {
         g_autofree char *arg = derive_charspec (d, option);
-        keep (d, option, arg);
+        gw_derive_keep (d, option, arg);
         break;
     }
     case GW_OPTION_DISPLAY:
@@ -484,94 +476,6 @@ derive_option (Derive *d, const GwOption *option, GError **error)
     return failure == NULL;
 }
 
-/* Backends and devices that came at run time, those that offer a bus before those that sit on it. */
-static gboolean
-offers_bus (const GwDevice *device, const char *bus)
-{
-    gsize len = device->id != NULL ? strlen (device->id) : 0;
-    return len > 0 && bus != NULL && strncmp (bus, device->id, len) == 0 &&
-           (bus[len] == '.' || bus[len] == '\0');
-}
-
-static gboolean
-waits_for_other (const GPtrArray *left, const GwDevice *device)
-{
-    for (guint i = 0; i < left->len; i++)
-        if (left->pdata[i] != device && offers_bus (left->pdata[i], device->bus))
-            return TRUE;
-    return FALSE;
-}
-
-static void
-add_hotplugged_device (Derive *d, const GwDevice *device)
-{
-    GString *arg = g_string_new (device->type);
-    if (device->id != NULL)
-        g_string_append_printf (arg, ",id=%s", device->id);
-    g_autoptr (GwOptStr) opt = gw_optstr_parse (arg->str);
-    for (gsize i = 0; device->pins != NULL && device->pins[i] != NULL; i++) {
-        const char *equals = strchr (device->pins[i], '=');
-        g_autofree char *key = g_strndup (device->pins[i], (gsize) (equals - device->pins[i]));
-        gw_optstr_set (opt, key, equals + 1);
-    }
-    g_autoptr (GwOption) option = gw_option_new ("-device", NULL);
-    move_keys (d, option, opt, "input");
-    g_autofree char *text = gw_optstr_to_text (opt);
-    add_rewrite (d, "-device", "", text, "added to the VM at run time");
-    keep (d, option, text);
-    g_string_free (arg, TRUE);
-}
-
-/* Whether the source's own command line made the device: then it is there already. */
-static gboolean
-is_on_cmdline (const Derive *d, const GwDevice *device)
-{
-    unsigned index;
-    if (device->id == NULL)
-        return sscanf (device->path, "/machine/peripheral-anon/device[%u]", &index) == 1 &&
-               index < d->n_anonymous;
-    for (guint i = 0; i < d->options->len; i++) {
-        const GwOption *option = d->options->pdata[i];
-        if (option->info->action != GW_OPTION_DEVICE)
-            continue;
-        g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
-        if (g_strcmp0 (gw_optstr_get (opt, "id"), device->id) == 0)
-            return TRUE;
-    }
-    return FALSE;
-}
-
-static gboolean
-add_hotplugged (Derive *d, GError **error)
-{
-    g_autoptr (GPtrArray) left = g_ptr_array_new ();
-    for (guint i = 0; i < d->vm->devices->len; i++) {
-        GwDevice *device = d->vm->devices->pdata[i];
-        if (device->is_hotplugged && !is_on_cmdline (d, device))
-            g_ptr_array_add (left, device);
-    }
-    for (gsize i = 0; d->vm->extras != NULL && d->vm->extras[i] != NULL; i += 2) {
-        g_autoptr (GwOption) option = gw_option_new (d->vm->extras[i], d->vm->extras[i + 1]);
-        add_rewrite (d, option->name, "", option->arg, "added to the VM at run time");
-        if (!derive_option (d, option, error))
-            return FALSE;
-    }
-    while (left->len > 0) {
-        guint before = left->len;
-        for (guint i = 0; i < left->len; i++) {
-            if (waits_for_other (left, left->pdata[i]))
-                continue;
-            add_hotplugged_device (d, left->pdata[i]);
-            g_ptr_array_remove_index (left, i--);
-        }
-        if (left->len == before)
-            return gw_fail (error, GW_CAUSE_DEVICE_UNDERIVABLE,
-                            "hot-plugged device '%s' sits on a bus that is nowhere",
-                            ((GwDevice *) left->pdata[0])->path);
-    }
-    return TRUE;
-}
-
 static gboolean
 check_maps (const char *const *maps, GError **error)
 {
@@ -585,16 +489,17 @@ check_maps (const char *const *maps, GError **error)
 }
 
 static gboolean
-derive_all (Derive *d, const GPtrArray *options, GError **error)
+derive_all (GwDerive *d, const GPtrArray *options, GError **error)
 {
     for (guint i = 0; i < options->len; i++)
-        if (!derive_option (d, options->pdata[i], error))
+        if (!gw_derive_option (d, options->pdata[i], error))
             return FALSE;
     if (!d->has_machine) {
-        add_rewrite (d, "-machine", "", d->vm->machine, "QEMU's default, pinned to its version");
+        gw_derive_add_rewrite (d, "-machine", "", d->vm->machine,
+                               "QEMU's default, pinned to its version");
         g_ptr_array_insert (d->options, 0, gw_option_new ("-machine", d->vm->machine));
     }
-    return add_hotplugged (d, error);
+    return gw_derive_add_hotplugged (d, error);
 }
 
 GwDerived *
@@ -607,7 +512,7 @@ gw_derive_command_line (const GwVm *vm, const char *const *maps, GError **error)
         return NULL;
     g_autoptr (GwDerived) out = gw_struct_new (&gw_derived_type);
     g_autoptr (GPtrArray) result = g_ptr_array_new_with_free_func ((GDestroyNotify) gw_option_free);
-    Derive d = { .vm = vm, .maps = maps, .options = result, .out = out };
+    GwDerive d = { .vm = vm, .maps = maps, .options = result, .out = out };
     if (!derive_all (&d, options, error))
         return NULL;
     out->argv = gw_cmdline_to_argv (result);
