@@ -286,7 +286,7 @@ typedef struct {
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
-    JsonArray *old_capabilities; /* source: to be put back */
+    JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
     gboolean is_started;  /* destination: the VM is ours */
     gboolean is_quitting; /* this side's QEMU was told to end */
@@ -324,7 +324,8 @@ JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GE
 JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 
-/* Capabilities that are on in every migration. */
+/* Switches on what is on in every migration, remembering what was off; and back. */
 gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);
+void gw_local_restore_capabilities (LocalHost *local);
 
 #endif

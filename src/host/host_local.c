@@ -106,24 +106,69 @@ gw_local_query_migrate (LocalHost *local, GCancellable *cancellable, GError **er
     return gw_migration_from_qmp (json_node_get_object (reply));
 }
 
-static void
-add_capability (JsonArray *list, const char *name)
+/* On in every migration; late-block-activate is without effect from 10.0 on. */
+static const char *const our_capabilities[] = { "events", "return-path", "pause-before-switchover",
+                                                "late-block-activate" };
+
+static gboolean
+set_capabilities (LocalHost *local, JsonArray *list, GCancellable *cancellable, GError **error)
 {
-    json_array_add_object_element (list, gw_json_new ("capability:s", name, "state:b", TRUE, NULL));
+    JsonNode *node = json_node_init_array (json_node_alloc (), list);
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
+                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
+}
+
+static gboolean
+is_ours (const char *capability)
+{
+    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
+        if (strcmp (our_capabilities[i], capability) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* Those that we switch on and that were off. */
+static gboolean
+remember_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
+    if (reply == NULL)
+        return FALSE;
+    if (!JSON_NODE_HOLDS_ARRAY (reply))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID,
+                        "query-migrate-capabilities: the reply is no array");
+    JsonArray *now = json_node_get_array (reply);
+    g_clear_pointer (&local->old_capabilities, json_array_unref);
+    local->old_capabilities = json_array_new ();
+    for (guint i = 0; i < json_array_get_length (now); i++) {
+        JsonObject *item = json_array_get_object_element (now, i);
+        if (!gw_json_peek_bool (item, "state", FALSE) &&
+            is_ours (gw_json_peek_string (item, "capability", "")))
+            json_array_add_object_element (local->old_capabilities, json_object_ref (item));
+    }
+    return TRUE;
 }
 
 gboolean
 gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
 {
-    JsonArray *list = json_array_new ();
-    add_capability (list, "events");
-    add_capability (list, "return-path");
-    add_capability (list, "pause-before-switchover");
-    add_capability (list, "late-block-activate"); /* without effect from 10.0 on */
-    JsonNode *node = json_node_init_array (json_node_alloc (), list);
-    json_array_unref (list);
-    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
-                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
+    g_autoptr (JsonArray) list = json_array_new ();
+    if (!remember_capabilities (local, cancellable, error))
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
+        json_array_add_object_element (
+            list, gw_json_new ("capability:s", our_capabilities[i], "state:b", TRUE, NULL));
+    return set_capabilities (local, list, cancellable, error);
+}
+
+void
+gw_local_restore_capabilities (LocalHost *local)
+{
+    g_autoptr (JsonArray) old = g_steal_pointer (&local->old_capabilities);
+    /* a QEMU that is gone or does not answer has nothing to restore */
+    if (old != NULL && json_array_get_length (old) > 0 && local->qmp != NULL)
+        (void) set_capabilities (local, old, NULL, NULL);
 }
 
 char *
@@ -293,6 +338,8 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
      * answered REFUSED then (gw_local_settle_record()). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
         gw_local_destroy_launched (local);
+    else if (local->is_started)
+        gw_local_restore_capabilities (local); /* or its next migration by hand would stand still */
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);

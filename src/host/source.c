@@ -77,37 +77,18 @@ gw_local_derive (LocalHost *local, JsonObject *params, GCancellable *cancellable
 
 /* --- the migration ------------------------------------------------------------------------------------------ */
 
-/* Those of QEMU's capabilities that we switch on and that were off. */
-static JsonArray *
-remember_capabilities (JsonArray *now)
-{
-    static const char *const ours[] = { "events", "return-path", "pause-before-switchover",
-                                        "late-block-activate", NULL };
-    JsonArray *old = json_array_new ();
-    for (guint i = 0; i < json_array_get_length (now); i++) {
-        JsonObject *item = json_array_get_object_element (now, i);
-        if (!gw_json_peek_bool (item, "state", FALSE) &&
-            g_strv_contains (ours, gw_json_peek_string (item, "capability", "")))
-            json_array_add_object_element (old, json_object_ref (item));
-    }
-    return old;
-}
-
+/* What the migration changes, to be put back. */
 static gboolean
-remember (LocalHost *local, GCancellable *cancellable, GError **error)
+remember_parameters (LocalHost *local, GCancellable *cancellable, GError **error)
 {
-    g_autoptr (JsonNode) capabilities =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
     g_autoptr (JsonNode) parameters =
-        capabilities != NULL
-            ? gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, cancellable, error)
-            : NULL;
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, cancellable, error);
     if (parameters == NULL)
         return FALSE;
-    if (!JSON_NODE_HOLDS_ARRAY (capabilities) || !JSON_NODE_HOLDS_OBJECT (parameters))
-        return gw_fail (error, GW_CAUSE_QMP_INVALID, "query-migrate-*: replies of unknown shape");
+    if (!JSON_NODE_HOLDS_OBJECT (parameters))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID,
+                        "query-migrate-parameters: the reply is no object");
     JsonObject *now = json_node_get_object (parameters);
-    local->old_capabilities = remember_capabilities (json_node_get_array (capabilities));
     local->old_parameters =
         gw_json_new ("downtime-limit:i", gw_json_peek_int (now, "downtime-limit", 300),
                      "max-bandwidth:i", gw_json_peek_int (now, "max-bandwidth", 0), NULL);
@@ -148,7 +129,7 @@ gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellabl
 {
     if (!need_vm (local, error) || local->job_dir == NULL)
         return NULL;
-    if (!remember (local, cancellable, error) ||
+    if (!remember_parameters (local, cancellable, error) ||
         !gw_local_set_capabilities (local, cancellable, error) ||
         !set_parameters (local, params, cancellable, error))
         return NULL;
@@ -224,15 +205,10 @@ cancel_migration (LocalHost *local, GCancellable *cancellable, GError **error)
 static void
 restore_settings (LocalHost *local, GCancellable *cancellable)
 {
-    if (local->old_capabilities != NULL && json_array_get_length (local->old_capabilities) > 0) {
-        JsonNode *node = json_node_init_array (json_node_alloc (), local->old_capabilities);
-        (void) gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
-                             gw_json_new ("capabilities:n", node, NULL), cancellable, NULL);
-    }
+    gw_local_restore_capabilities (local);
     if (local->old_parameters != NULL)
         (void) gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS,
                              json_object_ref (local->old_parameters), cancellable, NULL);
-    g_clear_pointer (&local->old_capabilities, json_array_unref);
     g_clear_pointer (&local->old_parameters, json_object_unref);
 }
 
