@@ -7,10 +7,12 @@ on_ready (gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-static gboolean
+/* In whatever thread cancels.  (g_cancellable_source_new() would do, but GLib 2.74 sometimes leaks it
+ * when it is destroyed while another thread cancels.) */
+static void
 on_cancelled (GCancellable *cancellable, gpointer user_data)
 {
-    return G_SOURCE_REMOVE;
+    g_main_context_wakeup (user_data);
 }
 
 /* A source that makes an iteration of `context` return at `deadline_us`. */
@@ -24,32 +26,15 @@ attach_deadline (GMainContext *context, gint64 deadline_us)
     return source;
 }
 
-static GSource *
-attach_cancellable (GMainContext *context, GCancellable *cancellable)
-{
-    if (cancellable == NULL)
-        return NULL;
-    GSource *source = g_cancellable_source_new (cancellable);
-    g_source_set_callback (source, G_SOURCE_FUNC (on_cancelled), NULL, NULL);
-    g_source_attach (source, context);
-    return source;
-}
-
-static void
-detach (GSource *source)
-{
-    if (source == NULL)
-        return;
-    g_source_destroy (source);
-    g_source_unref (source);
-}
-
 gboolean
 gw_wait_until (GMainContext *context, GwWaitFn done, gpointer user_data, gint64 deadline_us,
                GCancellable *cancellable, GError **error)
 {
     GSource *timer = attach_deadline (context, deadline_us);
-    GSource *cancel = attach_cancellable (context, cancellable);
+    gulong handler =
+        cancellable != NULL
+            ? g_cancellable_connect (cancellable, G_CALLBACK (on_cancelled), context, NULL)
+            : 0;
     gboolean ok;
     while (!(ok = done (user_data))) {
         if (g_cancellable_is_cancelled (cancellable)) {
@@ -62,8 +47,10 @@ gw_wait_until (GMainContext *context, GwWaitFn done, gpointer user_data, gint64 
         }
         g_main_context_iteration (context, TRUE);
     }
-    detach (timer);
-    detach (cancel);
+    if (handler != 0)
+        g_cancellable_disconnect (cancellable, handler);
+    g_source_destroy (timer);
+    g_source_unref (timer);
     return ok;
 }
 

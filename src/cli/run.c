@@ -197,7 +197,9 @@ print_report (const GwRunOptions *options, JsonObject *report)
     else
         text = options->plan->is_check_only ? gw_summary_of_checks (report)
                                             : gw_summary_of_report (report);
-    printf ("%s%s", text, g_str_has_suffix (text, "\n") ? "" : "\n");
+    /* what people have to act on goes where errors go */
+    gboolean is_bad = !options->is_json && gw_json_peek_int (report, "exit", 3) != 0;
+    fprintf (is_bad ? stderr : stdout, "%s%s", text, g_str_has_suffix (text, "\n") ? "" : "\n");
 }
 
 static int
