@@ -118,6 +118,8 @@ visit_key (const char *key, const char *value, gpointer user_data)
             gw_derive_add_rewrite (visit->derive, visit->option->name, value, mapped, "--map");
         return mapped;
     }
+    if (strcmp (key, "addr") == 0 && *value != '/') /* a network address, or a socket's path */
+        return NULL;
     return move_path (visit->derive, visit->option->name, visit->kind, value,
                       strcmp (key, "romfile") == 0);
 }
@@ -166,7 +168,7 @@ is_chardev_gone (GwDerive *d, const GwOption *option, const char *id)
 static gboolean
 refuse_fd (const GwOption *option, const GwOptStr *opt, GError **error)
 {
-    static const char *const keys[] = { "fd", "fds", "vhostfd", "vhostfds" };
+    static const char *const keys[] = { "fd", "fds", "vhostfd", "vhostfds", "sock_fd" };
     for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
         if (gw_optstr_has (opt, keys[i]))
             return gw_fail (error, GW_CAUSE_OPTION_UNSUPPORTED,
@@ -189,6 +191,36 @@ find_device (const GwVm *vm, const char *id, const char *path)
     return NULL;
 }
 
+/* QEMU numbers the devices that have no id as it makes them: first the plain ones and those of -virtfs
+ * as they stand, then the disks of -drive if=virtio, then the devices in JSON (qemu_init() and
+ * qemu_create_cli_devices() of 7.2). */
+static GwAnonymous
+anonymous_kind (const GwOption *option)
+{
+    g_autoptr (GwOptStr) opt = option->arg != NULL ? gw_optstr_parse (option->arg) : NULL;
+    if (strcmp (option->info->name, "virtfs") == 0)
+        return GW_ANONYMOUS_PLAIN;
+    if (option->info->action == GW_OPTION_DRIVE)
+        return g_strcmp0 (gw_optstr_get (opt, "if"), "virtio") == 0 ? GW_ANONYMOUS_DRIVE
+                                                                    : GW_ANONYMOUS_NONE;
+    if (option->info->action != GW_OPTION_DEVICE || gw_optstr_get (opt, "id") != NULL)
+        return GW_ANONYMOUS_NONE;
+    return *option->arg == '{' ? GW_ANONYMOUS_JSON : GW_ANONYMOUS_PLAIN;
+}
+
+/* The number with which each kind begins. */
+static void
+number_anonymous (GwDerive *d, const GPtrArray *options)
+{
+    guint count[GW_N_ANONYMOUS] = { 0 };
+    for (guint i = 0; i < options->len; i++)
+        count[anonymous_kind (options->pdata[i])]++;
+    for (guint kind = GW_ANONYMOUS_PLAIN; kind < GW_N_ANONYMOUS; kind++) {
+        d->next_anonymous[kind] = d->n_anonymous;
+        d->n_anonymous += count[kind];
+    }
+}
+
 static void
 add_pins (GwDerive *d, const GwOption *option, GwOptStr *opt, const GwDevice *device)
 {
@@ -203,16 +235,17 @@ add_pins (GwDerive *d, const GwOption *option, GwOptStr *opt, const GwDevice *de
     }
 }
 
+/* `index` is that of a device without an id. */
 static GwOptStr *
-derive_device (GwDerive *d, const GwOption *option, GError **error)
+derive_device (GwDerive *d, const GwOption *option, guint index, GError **error)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
     const char *id = gw_optstr_get (opt, "id");
     g_autofree char *path = NULL;
     if (id == NULL)
-        path = g_strdup_printf ("/machine/peripheral-anon/device[%u]", d->n_anonymous++);
+        path = g_strdup_printf ("/machine/peripheral-anon/device[%u]", index);
     const GwDevice *device = find_device (d->vm, id, path);
-    if (device == NULL) {
+    if (device == NULL || device->is_hotplugged) { /* another one may have come by the same id */
         gw_derive_add_rewrite (d, option->name, option->arg, "", "removed from the VM at run time");
         return NULL;
     }
@@ -290,8 +323,11 @@ derive_chardev (GwDerive *d, const GwOption *option, GError **error)
     const char *backend = gw_optstr_get_first (opt, "backend");
     gw_derive_move_keys (d, option, opt, chardev_need_kind (opt, backend));
     do_not_wait (d, option, opt);
+    /* the directory may be shared: keep what is there */
     if (g_strcmp0 (backend, "file") == 0 && !gw_optstr_has (opt, "append"))
-        gw_optstr_set (opt, "append", "on"); /* the directory may be shared: keep what is there */
+        gw_optstr_set (opt, "append", "on");
+    if (gw_optstr_has (opt, "logfile") && !gw_optstr_has (opt, "logappend"))
+        gw_optstr_set (opt, "logappend", "on");
     return g_steal_pointer (&opt);
 }
 
@@ -310,21 +346,24 @@ derive_netdev (GwDerive *d, const GwOption *option, GError **error)
 }
 
 static GwOptStr *
-derive_object (GwDerive *d, const GwOption *option)
+derive_object (GwDerive *d, const GwOption *option, GError **error)
 {
     g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
-    if (is_gone (d, option, gw_optstr_get (opt, "id"), (const char *const *) d->vm->objects))
+    if (is_gone (d, option, gw_optstr_get (opt, "id"), (const char *const *) d->vm->objects) ||
+        !refuse_fd (option, opt, error))
         return NULL;
     gw_derive_move_keys (d, option, opt, "input");
     return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
-derive_keyed (GwDerive *d, const GwOption *option)
+derive_keyed (GwDerive *d, const GwOption *option, GError **error)
 {
-    GwOptStr *opt = gw_optstr_parse (option->arg);
+    g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
+    if (!refuse_fd (option, opt, error))
+        return NULL;
     gw_derive_move_keys (d, option, opt, "input");
-    return opt;
+    return g_steal_pointer (&opt);
 }
 
 static GwOptStr *
@@ -337,33 +376,57 @@ derive_mon (const GwOption *option)
     return g_steal_pointer (&opt);
 }
 
-/* "unix:PATH,server=on,wait=off", "file:PATH", "pipe:PATH"; anything else has no path. */
+/* Old style character devices that have a path or options; QEMU takes what follows "file:" and "pipe:"
+ * as it stands. */
+static const struct {
+    const char *prefix;
+    gboolean has_path, has_options;
+} charspecs[] = {
+    { "unix:", TRUE, TRUE },   { "file:", TRUE, FALSE },   { "pipe:", TRUE, FALSE },
+    { "tcp:", FALSE, TRUE },   { "telnet:", FALSE, TRUE }, { "tn3270:", FALSE, TRUE },
+    { "websocket:", FALSE, TRUE },
+};
+
+static char *
+derive_charspec_path (GwDerive *d, const GwOption *option, const char *prefix, const char *path)
+{
+    char *moved = move_path (d, option->name, *prefix == 'f' ? "file" : "input", path, FALSE);
+    return moved != NULL ? moved : g_strdup (path);
+}
+
+static char *
+derive_charspec_options (GwDerive *d, const GwOption *option, gboolean has_path, const char *text)
+{
+    g_autoptr (GwOptStr) opt = gw_optstr_parse (text);
+    const char *path = has_path ? gw_optstr_get_first (opt, "path") : NULL;
+    gboolean is_vnc = strcmp (option->info->name, "vnc") == 0; /* always a server */
+    g_autofree char *moved =
+        path != NULL ? move_path (d, option->name,
+                                  is_vnc ? "socket" : chardev_need_kind (opt, "socket"), path, FALSE)
+                     : NULL;
+    if (moved != NULL)
+        gw_optstr_set_first (opt, "path", moved);
+    do_not_wait (d, option, opt);
+    return gw_optstr_to_text (opt);
+}
+
+/* "unix:PATH,server=on,wait=off", "mon:telnet::4444,server=on", "file:PATH" ... */
 static char *
 derive_charspec (GwDerive *d, const GwOption *option)
 {
-    const char *arg = option->arg;
-    const char *prefix = g_str_has_prefix (arg, "unix:")   ? "unix:"
-                         : g_str_has_prefix (arg, "file:") ? "file:"
-                         : g_str_has_prefix (arg, "pipe:") ? "pipe:"
-                                                           : NULL;
-    gboolean is_listener = prefix == NULL &&
-                           (g_str_has_prefix (arg, "tcp:") || g_str_has_prefix (arg, "telnet:"));
-    if (prefix == NULL && !is_listener)
-        return g_strdup (arg);
-    g_autoptr (GwOptStr) opt = gw_optstr_parse (arg + (prefix != NULL ? strlen (prefix) : 0));
-    if (prefix != NULL) {
-        const char *path = gw_optstr_get_first (opt, "path");
-        const char *kind = *prefix == 'u'   ? chardev_need_kind (opt, "socket")
-                           : *prefix == 'f' ? "file"
-                                            : "input";
-        g_autofree char *moved =
-            path != NULL ? move_path (d, option->name, kind, path, FALSE) : NULL;
-        if (moved != NULL)
-            gw_optstr_set_first (opt, "path", moved);
+    gsize at = g_str_has_prefix (option->arg, "mon:") ? strlen ("mon:") : 0;
+    for (guint i = 0; i < G_N_ELEMENTS (charspecs); i++) {
+        if (!g_str_has_prefix (option->arg + at, charspecs[i].prefix))
+            continue;
+        at += strlen (charspecs[i].prefix);
+        g_autofree char *head = g_strndup (option->arg, at);
+        g_autofree char *rest =
+            charspecs[i].has_options
+                ? derive_charspec_options (d, option, charspecs[i].has_path, option->arg + at)
+                : derive_charspec_path (d, option, charspecs[i].prefix, option->arg + at);
+        return g_strconcat (head, rest, NULL);
     }
-    do_not_wait (d, option, opt);
-    g_autofree char *text = gw_optstr_to_text (opt);
-    return g_strconcat (prefix != NULL ? prefix : "", text, NULL);
+    return g_strdup (option->arg);
 }
 
 /* --- the whole --------------------------------------------------------------------------------------- */
@@ -411,6 +474,7 @@ gboolean
 gw_derive_option (GwDerive *d, const GwOption *option, GError **error)
 {
     GError *failure = NULL;
+    guint index = d->next_anonymous[anonymous_kind (option)]++;
     switch (option->info->action) {
     case GW_OPTION_KEEP:
     case GW_OPTION_FLAG:
@@ -429,13 +493,13 @@ gw_derive_option (GwDerive *d, const GwOption *option, GError **error)
         keep_path (d, option, "image");
         break;
     case GW_OPTION_KEYED:
-        keep_opt (d, option, derive_keyed (d, option));
+        keep_opt (d, option, derive_keyed (d, option, &failure));
         break;
     case GW_OPTION_MACHINE:
         keep_opt (d, option, derive_machine (d, option));
         break;
     case GW_OPTION_DEVICE:
-        keep_opt (d, option, derive_device (d, option, &failure));
+        keep_opt (d, option, derive_device (d, option, index, &failure));
         break;
     case GW_OPTION_DRIVE:
         keep_opt (d, option, derive_drive (d, option));
@@ -450,7 +514,7 @@ gw_derive_option (GwDerive *d, const GwOption *option, GError **error)
         keep_opt (d, option, derive_netdev (d, option, &failure));
         break;
     case GW_OPTION_OBJECT:
-        keep_opt (d, option, derive_object (d, option));
+        keep_opt (d, option, derive_object (d, option, &failure));
         break;
     case GW_OPTION_MON:
         keep_opt (d, option, derive_mon (option));
@@ -491,6 +555,7 @@ check_maps (const char *const *maps, GError **error)
 static gboolean
 derive_all (GwDerive *d, const GPtrArray *options, GError **error)
 {
+    number_anonymous (d, options);
     for (guint i = 0; i < options->len; i++)
         if (!gw_derive_option (d, options->pdata[i], error))
             return FALSE;

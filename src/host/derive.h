@@ -5,12 +5,22 @@
 
 #include "host-internal.h"
 
+/* Devices without an id, by when QEMU makes them. */
+typedef enum {
+    GW_ANONYMOUS_NONE,
+    GW_ANONYMOUS_PLAIN,
+    GW_ANONYMOUS_DRIVE,
+    GW_ANONYMOUS_JSON,
+    GW_N_ANONYMOUS
+} GwAnonymous;
+
 typedef struct {
     const GwVm *vm;
     const char *const *maps;
     GPtrArray *options; /* GwOption, the result */
     GwDerived *out;
-    guint n_anonymous; /* devices without an id seen so far */
+    guint n_anonymous; /* devices without an id on the command line */
+    guint next_anonymous[GW_N_ANONYMOUS];
     gboolean has_machine;
 } GwDerive;
 

@@ -217,21 +217,31 @@ last_word (const char *key)
     return dot != NULL ? dot + 1 : key;
 }
 
+static void visit_node (const char *key, JsonNode *node, GwOptVisitFn fn, gpointer user_data);
+
 static void
 visit_json (JsonObject *object, GwOptVisitFn fn, gpointer user_data)
 {
     g_autoptr (GList) names = json_object_get_members (object);
-    for (GList *l = names; l != NULL; l = l->next) {
-        JsonNode *node = json_object_get_member (object, l->data);
-        if (JSON_NODE_HOLDS_OBJECT (node)) {
-            visit_json (json_node_get_object (node), fn, user_data);
-        } else if (JSON_NODE_HOLDS_VALUE (node) &&
-                   json_node_get_value_type (node) == G_TYPE_STRING) {
-            g_autofree char *value = g_strdup (json_node_get_string (node));
-            g_autofree char *changed = fn (l->data, value, user_data);
-            if (changed != NULL)
-                json_object_set_string_member (object, l->data, changed);
-        }
+    for (GList *l = names; l != NULL; l = l->next)
+        visit_node (l->data, json_object_get_member (object, l->data), fn, user_data);
+}
+
+/* The elements of a list have the key of the list. */
+static void
+visit_node (const char *key, JsonNode *node, GwOptVisitFn fn, gpointer user_data)
+{
+    if (JSON_NODE_HOLDS_OBJECT (node)) {
+        visit_json (json_node_get_object (node), fn, user_data);
+    } else if (JSON_NODE_HOLDS_ARRAY (node)) {
+        JsonArray *array = json_node_get_array (node);
+        for (guint i = 0; i < json_array_get_length (array); i++)
+            visit_node (key, json_array_get_element (array, i), fn, user_data);
+    } else if (JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING) {
+        g_autofree char *value = g_strdup (json_node_get_string (node));
+        g_autofree char *changed = fn (last_word (key), value, user_data);
+        if (changed != NULL)
+            json_node_set_string (node, changed);
     }
 }
 
