@@ -10,6 +10,13 @@ typedef struct {
     gboolean is_json;
 } QueryOptions;
 
+static void
+query_options_clear (QueryOptions *options)
+{
+    g_free (options->agent);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (QueryOptions, query_options_clear)
+
 /* -1: go on.  The options that all of these have. */
 static int
 parse (const char *name, int *argc, char ***argv, int min, int max, QueryOptions *options)
@@ -86,7 +93,7 @@ print_jobs (JsonArray *list)
 int
 gw_cli_status (int argc, char **argv)
 {
-    QueryOptions options = { 0 };
+    g_auto (QueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
     int status = parse ("status", &argc, &argv, 0, 1, &options);
     if (status >= 0)
@@ -114,7 +121,7 @@ gw_cli_status (int argc, char **argv)
 int
 gw_cli_list (int argc, char **argv)
 {
-    QueryOptions options = { 0 };
+    g_auto (QueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
     g_autoptr (JsonArray) list = NULL;
     int status = parse ("list", &argc, &argv, 0, 0, &options);
@@ -148,7 +155,7 @@ gw_cli_list (int argc, char **argv)
 int
 gw_cli_abort (int argc, char **argv)
 {
-    QueryOptions options = { 0 };
+    g_auto (QueryOptions) options = { 0 };
     int status = parse ("abort", &argc, &argv, 1, 1, &options);
     if (status >= 0)
         return status;
@@ -188,7 +195,7 @@ get_history (const QueryOptions *options, GError **error)
 int
 gw_cli_history (int argc, char **argv)
 {
-    QueryOptions options = { 0 };
+    g_auto (QueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
     int status = parse ("history", &argc, &argv, 0, 0, &options);
     if (status >= 0)
@@ -237,7 +244,7 @@ get_report (const QueryOptions *options, const char *job, GError **error)
 int
 gw_cli_explain (int argc, char **argv)
 {
-    QueryOptions options = { 0 };
+    g_auto (QueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
     int status = parse ("explain", &argc, &argv, 1, 1, &options);
     if (status >= 0)
