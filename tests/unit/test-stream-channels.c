@@ -349,7 +349,8 @@ assert_fault_at (gsize at, uint8_t byte, gsize n, GwCause cause)
 static void
 test_packet_bytes (void)
 {
-    gsize device = multifd_sample ()->len - 40 - 276;
+    g_autoptr (GByteArray) sample = multifd_sample ();
+    gsize device = sample->len - 40 - 276;
     assert_fault_at (0, 0, 1, GW_CAUSE_STREAM_MULTIFD);       /* magic of the init */
     assert_fault_at (7, 2, 1, GW_CAUSE_STREAM_MULTIFD);       /* version */
     assert_fault_at (64, 0, 1, GW_CAUSE_STREAM_MULTIFD);      /* magic of a packet */
