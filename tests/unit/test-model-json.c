@@ -114,6 +114,7 @@ test_deep_texts (void)
     g_string_append_c (text, '}');
     g_autoptr (JsonObject) deepest = gw_json_parse (text->str, -1, &error);
     g_assert_no_error (error);
+    g_assert_nonnull (deepest);
     g_string_assign (text, "{\"a\":");
     for (guint i = 0; i < GW_JSON_DEPTH_MAX; i++)
         g_string_append_c (text, '[');
@@ -203,6 +204,7 @@ test_migration_odd (void)
         g_autoptr (JsonObject) json = gw_struct_to_json (&gw_migration_type, m);
         g_autoptr (GwMigration) again = gw_struct_from_json (&gw_migration_type, json, &error);
         g_assert_no_error (error);
+        g_assert_nonnull (again);
     }
     g_autoptr (JsonObject) whole = parse ("{\"ram\":{\"mbps\":8}}");
     g_autoptr (GwMigration) m = gw_migration_from_qmp (whole);
