@@ -42,7 +42,7 @@ test: deps
 # The build must be without warnings, so here they are errors.
 gcc:
 	@$(call setup,$(BUILD),gcc,-Dwerror=true)
-	@meson configure $(BUILD) -Dwerror=true
+	@meson configure $(BUILD) | grep -qE '^ *werror +true' || meson configure $(BUILD) -Dwerror=true
 	@$(call ninja,$(BUILD))
 
 clang:
