@@ -84,38 +84,31 @@ object_text (JsonNode *node, const char *name)
 /* --- parsers of HMP's output ------------------------------------------------------------------------- */
 
 /* "  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 0x0000000004000000"; a name may hold
- * blanks, so the columns are counted from the right. */
-static GwRamBlock *
-parse_ramblock (const char *line)
+ * blanks, and QEMU 8.2 and newer go on with an address and "rw" or "ro". */
+#define RAMBLOCK_LINE                                                                              \
+    "^\\s*(\\S.*?)\\s+(\\d+) ([KMG]?)i?B\\s+0x[0-9a-f]+ 0x([0-9a-f]+) 0x([0-9a-f]+)"                  \
+    "( 0x[0-9a-f]+ +r[ow])?\\s*$"
+
+static gint64
+match_number (const GMatchInfo *match, gint group, guint base)
 {
-    g_auto (GStrv) all = g_strsplit_set (line, " \t\r", -1);
-    g_autoptr (GPtrArray) words = g_ptr_array_new ();
-    for (gsize i = 0; all[i] != NULL; i++)
-        if (*all[i] != '\0')
-            g_ptr_array_add (words, all[i]);
-    if (words->len < 6 || !g_str_has_prefix (words->pdata[words->len - 1], "0x"))
+    g_autofree char *text = g_match_info_fetch (match, group);
+    return MAX (g_ascii_strtoll (text, NULL, base), 0);
+}
+
+static GwRamBlock *
+parse_ramblock (const GRegex *regex, const char *line)
+{
+    g_autoptr (GMatchInfo) match = NULL;
+    if (!g_regex_match (regex, line, 0, &match))
         return NULL;
-    const char *const *last = (const char *const *) words->pdata + words->len - 5;
-    gint64 unit = g_str_has_prefix (last[1], "Ki")   ? 1024
-                  : g_str_has_prefix (last[1], "Mi") ? 1024 * 1024
-                  : g_str_has_prefix (last[1], "Gi") ? 1024 * 1024 * 1024
-                                                     : 1;
+    g_autofree char *unit = g_match_info_fetch (match, 3);
+    guint shift = *unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0;
     GwRamBlock *block = g_new0 (GwRamBlock, 1);
-    block->page_bytes = g_ascii_strtoll (last[0], NULL, 10) * unit;
-    block->used_bytes = g_ascii_strtoll (last[3], NULL, 16);
-    block->max_bytes = g_ascii_strtoll (last[4], NULL, 16);
-    const char *start = line + strspn (line, " \t");
-    const char *end = strstr (start, last[2]);
-    GString *name = g_string_new_len (start, end - start);
-    /* cut the page size and its unit off */
-    for (int i = 0; i < 2; i++) {
-        g_strchomp (name->str);
-        name->len = strlen (name->str);
-        char *space = strrchr (name->str, ' ');
-        if (space != NULL)
-            g_string_truncate (name, (gsize) (space - name->str));
-    }
-    block->name = g_strstrip (g_string_free (name, FALSE));
+    block->name = g_match_info_fetch (match, 1);
+    block->page_bytes = MIN (match_number (match, 2, 10), G_MAXINT32) << shift;
+    block->used_bytes = match_number (match, 4, 16);
+    block->max_bytes = match_number (match, 5, 16);
     return block;
 }
 
@@ -123,13 +116,34 @@ GPtrArray *
 gw_adopt_parse_ramblocks (const char *text)
 {
     GPtrArray *blocks = g_ptr_array_new ();
+    g_autoptr (GRegex) regex = g_regex_new (RAMBLOCK_LINE, G_REGEX_RAW, 0, NULL);
+    g_assert (regex != NULL);
     g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
     for (gsize i = 0; lines[i] != NULL; i++) {
-        GwRamBlock *block = parse_ramblock (lines[i]);
+        GwRamBlock *block = parse_ramblock (regex, lines[i]);
         if (block != NULL)
             g_ptr_array_add (blocks, block);
     }
     return blocks;
+}
+
+/* "n0: index=0,type=user,..."; below a hub's heading " \ PORT", " \ PORT: n0: index=0,type=user,..."
+ * or " \ PORT: e1000.0: index=0,type=nic,...", where PORT is a netdev too.  A NIC is none. */
+static void
+add_netdevs (GStrvBuilder *builder, const char *line)
+{
+    const char *start = line + strspn (line, " \\");
+    const char *info = strstr (start, ": index=");
+    if (info == NULL && !g_str_has_prefix (line, " \\ "))
+        return;
+    gsize len = info != NULL ? (gsize) (info - start) : strlen (start);
+    g_autofree char *text = g_strndup (start, len);
+    g_auto (GStrv) names = g_strsplit (g_strchomp (text), ": ", -1);
+    gsize n = g_strv_length (names);
+    if (info != NULL && strstr (info, "type=nic") != NULL)
+        n--;
+    for (gsize i = 0; i < n; i++)
+        g_strv_builder_add (builder, names[i]);
 }
 
 GStrv
@@ -137,14 +151,8 @@ gw_adopt_parse_netdevs (const char *text)
 {
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
     g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
-    for (gsize i = 0; lines[i] != NULL; i++) {
-        const char *p = lines[i] + strspn (lines[i], " \\");
-        const char *colon = strstr (p, ": index=");
-        if (colon == NULL || strstr (colon, "type=nic") != NULL)
-            continue;
-        g_autofree char *id = g_strndup (p, (gsize) (colon - p));
-        g_strv_builder_add (builder, id);
-    }
+    for (gsize i = 0; lines[i] != NULL; i++)
+        add_netdevs (builder, lines[i]);
     return g_strv_builder_end (builder);
 }
 
