@@ -65,15 +65,15 @@ lock (GwRecord *record, GMainContext *context, guint timeout_ms, GError **error)
 }
 
 static gboolean
-replay_line (GwRecord *record, const char *line, GError **error)
+replay_line (GwRecord *record, const char *line, gssize len, GError **error)
 {
-    g_autoptr (JsonObject) object = gw_json_parse (line, -1, error);
-    const char *name = object != NULL ? gw_json_get_string (object, "record", error) : NULL;
+    g_autoptr (GError) failure = NULL;
+    g_autoptr (JsonObject) object = gw_json_parse (line, len, &failure);
+    const char *name = object != NULL ? gw_json_get_string (object, "record", &failure) : NULL;
     GwRecordKind kind;
-    if (name == NULL || !gw_record_kind_from_name (name, &kind, error)) {
-        g_prefix_error (error, "'%s' is damaged: ", record->path);
-        return FALSE;
-    }
+    if (name == NULL || !gw_record_kind_from_name (name, &kind, &failure))
+        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: %s", record->path,
+                        failure->message);
     if (!gw_machine_can (&record->machine, kind))
         return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: '%s' after '%s'", record->path,
                         name, gw_machine_state_name (&record->machine));
@@ -91,14 +91,14 @@ replay (GwRecord *record, GError **error)
     if (len > RECORD_FILE_MAX)
         return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: %" G_GSIZE_FORMAT " bytes",
                         record->path, len);
-    char *line = text;
-    for (char *end; (end = strchr (line, '\n')) != NULL; line = end + 1) {
-        *end = '\0';
-        if (!replay_line (record, line, error))
+    const char *line = text, *last = text + len;
+    for (const char *end; (end = memchr (line, '\n', (gsize) (last - line))) != NULL;
+         line = end + 1)
+        if (!replay_line (record, line, end - line, error))
             return FALSE;
-    }
-    /* a torn line at the end was never acknowledged: cut it off */
-    if (*line != '\0' && ftruncate (record->fd, line - text) != 0)
+    /* A torn line at the end, which a crash may have left as zeros, was never acknowledged: cut it
+     * off. */
+    if (line != last && ftruncate (record->fd, line - text) != 0)
         return gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", record->path, g_strerror (errno));
     return TRUE;
 }
