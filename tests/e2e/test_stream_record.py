@@ -122,6 +122,20 @@ def test_reads_what_qemu_writes(name, version, tmp_path):
     assert_case(name, report, recording)
 
 
+# What carries RAM in ways that the replay does not rebuild.
+@pytest.mark.parametrize("version,capabilities,uri", [
+    ("7.2", ("x-ignore-shared", "validate-uuid"), "exec:cat>{}"),
+    ("10.0", ("x-ignore-shared", "validate-uuid"), "exec:cat>{}"),
+    ("7.2", ("compress",), "exec:cat>{}"),
+    ("10.0", ("mapped-ram",), "file:{}"),
+])
+def test_reads_other_ways_to_carry_ram(version, capabilities, uri, tmp_path):
+    recording = rig.record_file(qemu(version), tmp_path / "rec", "q35",
+                                capabilities=capabilities, uri=uri)
+    replay(recording, tmp_path / "out")
+    assert inspect(recording.main)["valid"]
+
+
 @pytest.mark.parametrize("source,sink", [("7.2", "10.0"), ("10.0", "7.2")])
 def test_reads_moves_between_versions(source, sink, tmp_path):
     recording = rig.record_pair(qemu(source), tmp_path / "rec", "pc-q35-7.2", target=qemu(sink))
