@@ -446,6 +446,24 @@ test_successors (void)
     }
 }
 
+/* A footer that begins within what looks like one: every byte of the number is the footer's type. */
+static void
+test_footer_within_a_footer (void)
+{
+    g_autoptr (GByteArray) out = g_byte_array_new ();
+    GwStreamParams params;
+    gw_stream_params_init (&params);
+    gw_stream_put_header (out);
+    put_device (out, 0x7e7e7e7e, "a", "ab~~", 4);
+    put_device (out, 5, "b", "x", 1);
+    gw_stream_put_eof (out);
+    for (guint most = 0; most < 9; most++) {
+        g_autoptr (Log) log = read_stream (&params, out->data, out->len, most);
+        g_assert_no_error (log->error);
+        g_assert_nonnull (strstr (log->text->str, "section a data 4"));
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -473,6 +491,7 @@ main (int argc, char **argv)
     g_test_add_func ("/stream/misleading", test_a_guest_cannot_mislead_unseen);
     g_test_add_func ("/stream/wrong-length", test_wrong_length_of_a_given_vmdesc);
     g_test_add_func ("/stream/no-footers", test_no_footers);
+    g_test_add_func ("/stream/footer-within", test_footer_within_a_footer);
     g_test_add_func ("/stream/successors", test_successors);
     return g_test_run ();
 }
