@@ -4,11 +4,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A file, told from one that took its name and its inode later. */
 typedef struct {
-    char *path;
     dev_t dev;
     ino_t ino;
-    gboolean is_ours; /* it was not there before, and this is what came */
+    struct timespec changed;
+} Identity;
+
+typedef struct {
+    char *path;
+    Identity found;   /* a socket that was there before; zero: none */
+    Identity made;    /* what came in its place */
+    gboolean is_ours; /* something came */
 } Item;
 
 struct _GwCreated {
@@ -21,6 +28,19 @@ item_clear (gpointer data)
     g_free (((Item *) data)->path);
 }
 
+static Identity
+identify (const struct stat *st)
+{
+    return (Identity){ st->st_dev, st->st_ino, st->st_ctim };
+}
+
+static gboolean
+is_same (const Identity *a, const Identity *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->changed.tv_sec == b->changed.tv_sec &&
+           a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
 GwCreated *
 gw_created_new (const char *const *paths)
 {
@@ -29,9 +49,12 @@ gw_created_new (const char *const *paths)
     g_array_set_clear_func (created->items, item_clear);
     for (gsize i = 0; paths != NULL && paths[i] != NULL; i++) {
         struct stat st;
-        if (lstat (paths[i], &st) == 0 && !S_ISSOCK (st.st_mode))
+        gboolean is_there = lstat (paths[i], &st) == 0;
+        if (is_there && !S_ISSOCK (st.st_mode))
             continue; /* it belongs to somebody; a socket, by contrast, is made anew */
         Item item = { .path = g_strdup (paths[i]) };
+        if (is_there)
+            item.found = identify (&st);
         g_array_append_val (created->items, item);
     }
     return created;
@@ -45,9 +68,8 @@ gw_created_note (GwCreated *created)
         struct stat st;
         if (lstat (item->path, &st) != 0 || (!S_ISSOCK (st.st_mode) && !S_ISREG (st.st_mode)))
             continue;
-        item->dev = st.st_dev;
-        item->ino = st.st_ino;
-        item->is_ours = TRUE;
+        item->made = identify (&st);
+        item->is_ours = !is_same (&item->made, &item->found);
     }
 }
 
@@ -57,8 +79,8 @@ gw_created_remove (const GwCreated *created)
     for (guint i = 0; i < created->items->len; i++) {
         const Item *item = &g_array_index (created->items, Item, i);
         struct stat st;
-        if (item->is_ours && lstat (item->path, &st) == 0 && st.st_dev == item->dev &&
-            st.st_ino == item->ino)
+        if (item->is_ours && lstat (item->path, &st) == 0 && st.st_dev == item->made.dev &&
+            st.st_ino == item->made.ino) /* a file has changed since: QEMU wrote into it */
             (void) unlink (item->path); /* what cannot be removed is not worth a failure here */
     }
 }
