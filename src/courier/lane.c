@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -48,6 +49,19 @@ fill_address (struct sockaddr_un *address, const char *path)
     g_strlcpy (address->sun_path, path, sizeof address->sun_path);
 }
 
+/* QEMU may run as another user, and connecting takes the right to write: who may come is decided by
+ * the job's directory, which is that user's alone. */
+static int
+bind_for_all (int fd, const struct sockaddr_un *address)
+{
+    mode_t mask = umask (0);
+    int status = bind (fd, (const struct sockaddr *) address, sizeof *address);
+    int saved = errno;
+    (void) umask (mask); /* cannot fail */
+    errno = saved;
+    return status;
+}
+
 gboolean
 gw_lane_listen (GwLane *lane, GError **error)
 {
@@ -56,7 +70,7 @@ gw_lane_listen (GwLane *lane, GError **error)
         return TRUE;
     fill_address (&address, lane->option->path);
     g_auto (GwFd) fd = socket (AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind (fd, (struct sockaddr *) &address, sizeof address) != 0)
+    if (fd < 0 || bind_for_all (fd, &address) != 0)
         return gw_fail (error, GW_CAUSE_HOST_IO, "lane '%s': cannot listen at '%s': %s",
                         lane->option->name, lane->option->path, g_strerror (errno));
     lane->listen_fd = gw_fd_steal (&fd); /* from here on the path is ours to remove */
