@@ -42,6 +42,26 @@ complete_argv (LocalHost *local, const char *program, const char *const *argv)
     return g_strv_builder_end (builder);
 }
 
+/* Whether QEMU becomes another user by itself, after it has opened its files: -runas, and from 9.1 on
+ * -run-with user=.  It must then start as the user that the agent is. */
+static gboolean
+changes_user (const char *const *argv)
+{
+    g_autoptr (GPtrArray) options = gw_cmdline_parse (argv, NULL);
+    for (guint i = 0; options != NULL && i < options->len; i++) {
+        const GwOption *option = options->pdata[i];
+        const char *name = option->name + strspn (option->name, "-");
+        if (strcmp (name, "runas") == 0)
+            return TRUE;
+        if (strcmp (name, "run-with") != 0 || option->arg == NULL)
+            continue;
+        g_autoptr (GwOptStr) opt = gw_optstr_parse (option->arg);
+        if (gw_optstr_has (opt, "user"))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static gboolean
 spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
 {
@@ -58,7 +78,9 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
         .argv = (const char *const *) argv,
         .cwd = g_file_test (cwd, G_FILE_TEST_IS_DIR) ? cwd : "/", /* paths are absolute anyway */
         .log_path = log,
-        .user = gw_json_peek_string (params, "user", NULL),
+        .user = changes_user ((const char *const *) argv)
+                    ? NULL
+                    : gw_json_peek_string (params, "user", NULL),
     };
     local->created = gw_created_new ((const char *const *) creates);
     local->qemu = gw_process_spawn (&spec, local->context, on_qemu_exit, local, error);
