@@ -87,6 +87,20 @@ is_set (const Probe *probe, guint ask)
            json_node_get_boolean (probe->answers[ask]);
 }
 
+/* The id behind a link.  A link to anything else, such as the backend that a device made for itself,
+ * has no name that an option could give. */
+static char *
+link_to_id (const char *path)
+{
+    static const char *const parents[] = { "/objects/", "/machine/peripheral/" };
+    for (guint i = 0; i < G_N_ELEMENTS (parents); i++) {
+        gsize len = strlen (parents[i]);
+        if (strncmp (path, parents[i], len) == 0 && strchr (path + len, '/') == NULL)
+            return g_strdup (path + len);
+    }
+    return NULL;
+}
+
 /* A property's value as the text of an option; NULL when it has none. */
 static char *
 value_to_text (JsonNode *value, const char *type)
@@ -100,8 +114,7 @@ value_to_text (JsonNode *value, const char *type)
     if (!holds (value, G_TYPE_STRING) || *json_node_get_string (value) == '\0')
         return NULL;
     const char *text = json_node_get_string (value);
-    const char *slash = g_str_has_prefix (type, "link<") ? strrchr (text, '/') : NULL;
-    return g_strdup (slash != NULL ? slash + 1 : text);
+    return g_str_has_prefix (type, "link<") ? link_to_id (text) : g_strdup (text);
 }
 
 static void
@@ -170,15 +183,31 @@ pin_place (GStrvBuilder *pins, const Probe *probe)
         pin_number (pins, probe, ASK_MAC);
 }
 
+/* QEMU has no word for properties that can be read only.  Those that have no default and are one of
+ * these are: of a USB device, a bridge, a memory device (its size is that of its memdev). */
+static gboolean
+is_read_only (const Property *property)
+{
+    static const char *const names[] = { "attached", "busnr", "size", NULL };
+    return property->fallback == NULL && g_strv_contains (names, property->name);
+}
+
+/* Whether pin_place() has said it.  The "addr" of a memory device is another thing. */
+static gboolean
+is_place (const Probe *probe, const char *name)
+{
+    static const char *const places[] = { "bus", "channel", "scsi-id", "lun", "nr", "mac", "port",
+                                          NULL };
+    return g_strv_contains (places, name) || (strcmp (name, "addr") == 0 && is_pci (probe));
+}
+
 /* Every property of a hot-plugged device that is not at its default. */
 static void
 pin_properties (GStrvBuilder *pins, const Probe *probe)
 {
-    static const char *const placed[] = { "addr", "bus", "channel", "scsi-id", "lun", "nr", "mac",
-                                          "port", NULL };
     for (guint i = 0; probe->properties != NULL && i < probe->properties->len; i++) {
         const Property *property = probe->properties->pdata[i];
-        if (g_strv_contains (placed, property->name) || property->value == NULL)
+        if (is_place (probe, property->name) || is_read_only (property) || property->value == NULL)
             continue;
         if (property->fallback != NULL && json_node_equal (property->fallback, property->value))
             continue;
@@ -267,9 +296,12 @@ list_properties (Probe *probe, JsonNode *reply)
     probe->properties = g_ptr_array_new_with_free_func (property_free);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
         JsonObject *item = json_array_get_object_element (list, i);
+        const char *type = gw_json_peek_string (item, "type", "");
+        if (g_str_has_prefix (type, "child<"))
+            continue; /* a part of the device, which nobody can set */
         Property *property = g_new0 (Property, 1);
         property->name = g_strdup (gw_json_peek_string (item, "name", ""));
-        property->type = g_strdup (gw_json_peek_string (item, "type", ""));
+        property->type = g_strdup (type);
         if (json_object_has_member (item, "default-value"))
             property->fallback = json_node_ref (json_object_get_member (item, "default-value"));
         g_ptr_array_add (probe->properties, property);
