@@ -57,10 +57,11 @@ class Guest:
 
     def __init__(self, host, directory, load=None, mem="524280K", smp=1, machine="q35", cpu=None,
                  disk=None, channels="connect", args=(), modules=(), qemu="qemu-system-x86_64",
-                 kernel_args="", accel="tcg"):
+                 kernel_args="", accel="tcg", cwd=None):
         self.load = load or Load()
         self.config = {"mem": mem, "smp": smp, "machine": machine, "cpu": cpu, "args": tuple(args),
-                       "qemu": qemu, "kernel_args": kernel_args, "accel": accel, "disk": disk}
+                       "qemu": qemu, "kernel_args": kernel_args, "accel": accel, "disk": disk,
+                       "cwd": cwd}
         self.channels = channels
         self.kernel = paths.kernel() / "vmlinuz"
         self.initrd = initrd.build((*(["virtio_blk"] if disk else []), *modules))
@@ -161,7 +162,7 @@ class Guest:
         self._began = (len(self.report.lines), self.ticks.mark())
         for name in ("qmp.sock", "monitor.sock"):
             (self.directory / name).unlink(missing_ok=True)  # of a QEMU that was killed here
-        self.process = self.host.popen(argv, log=self.directory / "qemu.log")
+        self.process = self.host.popen(argv, log=self.directory / "qemu.log", cwd=self.config["cwd"])
         self.pid = self.process.pid
         return self
 
