@@ -66,6 +66,10 @@ check_read_only (const GwCheckInput *input, const GwDisk *disk, const char *name
     if (there != NULL && !there->exists)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "read-only disk '%s': '%s' does not exist on the destination", name, path);
+    else if (there == NULL)
+        gw_check_add (sink, GW_VERDICT_WARNING,
+                      "read-only disk '%s': it is not known whether '%s' exists on the destination",
+                      name, path);
     else
         gw_check_add (sink, GW_VERDICT_OK, "read-only disk '%s': '%s' is there", name, path);
 }

@@ -28,8 +28,9 @@ gw_check_machine (const GwCheckInput *input, GwCheckSink *sink)
         gw_check_add (sink, GW_VERDICT_OK, "'%s' on both sides", machine);
     else
         gw_check_add (sink, GW_VERDICT_REFUSED,
-                      "the VM has machine type '%s', which the destination's QEMU %s does not have",
-                      machine, d->qemu_version != NULL ? d->qemu_version : "");
+                      "the VM has machine type '%s', which the destination's QEMU (version %s) does "
+                      "not have",
+                      machine, d->qemu_version != NULL ? d->qemu_version : "unknown");
 }
 
 void

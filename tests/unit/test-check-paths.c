@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The checks that look at paths of the destination: disks, and sockets that the VM would make. */
+#include "check-internal.h"
+
+#include <string.h>
+
+typedef enum { UNKNOWN, MISSING, OTHER_FILE, SAME_FILE, LIVE } There;
+
+typedef struct {
+    const char *kind, *source_path, *path; /* of the need; kind NULL: none */
+    There there;
+} Path;
+
+typedef struct {
+    const char *device, *node, *path, *url;
+    gboolean is_read_only;
+} Disk;
+
+typedef struct {
+    GwVerdict verdict;
+    const char *part, *other;
+} Expected;
+
+static void
+add_path (GwDerived *derived, GwHostFacts *destination, const Path *path)
+{
+    GwNeed *need = g_new0 (GwNeed, 1);
+    need->kind = g_strdup (path->kind);
+    need->path = g_strdup (path->path);
+    need->source_path = g_strdup (path->source_path);
+    g_ptr_array_add (derived->needs, need);
+    if (path->there == UNKNOWN)
+        return;
+    GwPathFacts *facts = g_new0 (GwPathFacts, 1);
+    facts->path = g_strdup (path->path);
+    facts->exists = path->there != MISSING;
+    facts->is_live = path->there == LIVE;
+    facts->st_dev = 1;
+    facts->st_ino = path->there == SAME_FILE ? 11 : 12;
+    g_ptr_array_add (destination->paths, facts);
+}
+
+static void
+add_disk (GwVm *vm, const Disk *spec)
+{
+    GwDisk *disk = g_new0 (GwDisk, 1);
+    disk->device = g_strdup (spec->device);
+    disk->node = g_strdup (spec->node);
+    disk->driver = g_strdup ("raw");
+    disk->path = g_strdup (spec->path);
+    disk->url = g_strdup (spec->url);
+    disk->is_read_only = spec->is_read_only;
+    disk->st_dev = 1;
+    disk->st_ino = 11;
+    g_ptr_array_add (vm->disks, disk);
+}
+
+typedef struct {
+    const Disk *disk; /* NULL: none */
+    const Path *path; /* NULL: none */
+    const char *disks; /* --disks */
+    gboolean is_one_host;
+} Case;
+
+/* Runs one check alone on the case; the result must be the only one. */
+static void
+assert_case (void (*check) (const GwCheckInput *, GwCheckSink *), const Case *c, const Expected *e)
+{
+    g_autoptr (GwPlan) plan = gw_plan_new ();
+    g_autoptr (GwVm) vm = gw_struct_new (&gw_vm_type);
+    g_autoptr (GwDerived) derived = gw_struct_new (&gw_derived_type);
+    g_autoptr (GwHostFacts) source = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GwHostFacts) destination = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GPtrArray) results = g_ptr_array_new ();
+    source->boot_id = g_strdup ("a");
+    destination->boot_id = g_strdup (c->is_one_host ? "a" : "b");
+    if (c->disks != NULL) {
+        g_free (plan->disks);
+        plan->disks = g_strdup (c->disks);
+    }
+    if (c->disk != NULL)
+        add_disk (vm, c->disk);
+    if (c->path != NULL)
+        add_path (derived, destination, c->path);
+    const GwCheckInput input = { plan, vm, derived, source, destination };
+    GwCheckSink sink = { "x", GW_CAUSE_PATH_IN_USE, results };
+    check (&input, &sink);
+    g_assert_cmpuint (results->len, ==, 1);
+    GwCheckResult *result = results->pdata[0];
+    g_assert_cmpstr (gw_verdict_name (result->verdict), ==, gw_verdict_name (e->verdict));
+    g_assert_true ((result->cause != GW_CAUSE_NONE) == (e->verdict == GW_VERDICT_REFUSED));
+    if (strstr (result->text, e->part) == NULL || (e->other != NULL && !strstr (result->text, e->other)))
+        g_error ("'%s' does not say '%s' and '%s'", result->text, e->part, e->other);
+    g_free (result->text);
+    g_free (result);
+}
+
+static const Disk disk = { "d0", "n0", "/s/a", NULL, FALSE };
+static const Disk cdrom = { "cd0", NULL, "/s/a", NULL, TRUE };
+
+static void
+test_writable (void)
+{
+    static const Path same = { "image", "/s/a", "/d/a", SAME_FILE };
+    static const Path other = { "image", "/s/a", "/d/a", OTHER_FILE };
+    static const Path missing = { "image", "/s/a", "/d/a", MISSING };
+    static const Path unknown = { "image", "/s/a", "/d/a", UNKNOWN };
+    static const Path input = { "input", "/s/a", "/d/a", SAME_FILE };
+    static const Path of_another = { "image", "/s/b", "/d/b", SAME_FILE };
+    static const struct {
+        Case c;
+        Expected e;
+    } rows[] = {
+        { { &disk, &same, NULL, TRUE }, { GW_VERDICT_OK, "disk 'd0': '/d/a' is the same file", NULL } },
+        { { &disk, &same, NULL, FALSE }, { GW_VERDICT_REFUSED, "'/d/a' on the destination", "'/s/a'" } },
+        { { &disk, &other, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
+        { { &disk, &other, NULL, FALSE }, { GW_VERDICT_REFUSED, "not proven", "'/d/a'" } },
+        { { &disk, &other, "shared", FALSE }, { GW_VERDICT_OK, "--disks shared", "'d0'" } },
+        { { &disk, &missing, NULL, TRUE }, { GW_VERDICT_REFUSED, "'/d/a' does not exist", "'d0'" } },
+        { { &disk, &unknown, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/d/a'" } },
+        { { &disk, &input, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
+        { { &disk, &of_another, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
+        { { &disk, NULL, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
+        { { NULL, NULL, NULL, FALSE }, { GW_VERDICT_OK, "no disks", NULL } },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        assert_case (gw_check_disks, &rows[i].c, &rows[i].e);
+}
+
+/* Without an identity nothing is the same file, whatever the numbers are. */
+static void
+test_no_identity (void)
+{
+    GwDisk unread = { .device = (char *) "d0", .path = (char *) "/s/a" };
+    g_autoptr (GwDerived) derived = gw_struct_new (&gw_derived_type);
+    g_autoptr (GwHostFacts) host = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GwPlan) plan = gw_plan_new ();
+    g_autoptr (GPtrArray) disks = g_ptr_array_new ();
+    g_autoptr (GPtrArray) results = g_ptr_array_new ();
+    static const Path path = { "image", "/s/a", "/s/a", OTHER_FILE };
+    host->boot_id = g_strdup ("a");
+    add_path (derived, host, &path);
+    GwPathFacts *there = host->paths->pdata[0];
+    there->st_ino = there->st_dev = 0;
+    g_ptr_array_add (disks, &unread);
+    const GwVm vm = { .disks = disks };
+    const GwCheckInput input = { plan, &vm, derived, host, host };
+    GwCheckSink sink = { "x", GW_CAUSE_DISK_NOT_SHARED, results };
+    gw_check_disks (&input, &sink);
+    GwCheckResult *result = results->pdata[0];
+    g_assert_cmpint (result->verdict, ==, GW_VERDICT_REFUSED);
+    g_free (result->text);
+    g_free (result);
+}
+
+static void
+test_read_only (void)
+{
+    static const Path other = { "image", "/s/a", "/d/a", OTHER_FILE };
+    static const Path missing = { "image", "/s/a", "/d/a", MISSING };
+    static const struct {
+        Case c;
+        Expected e;
+    } rows[] = {
+        { { &cdrom, &other, NULL, FALSE }, { GW_VERDICT_OK, "read-only disk 'cd0': '/d/a' is there", NULL } },
+        { { &cdrom, &missing, NULL, FALSE }, { GW_VERDICT_REFUSED, "'/d/a' does not exist", "'cd0'" } },
+        { { &cdrom, &missing, "shared", FALSE }, { GW_VERDICT_REFUSED, "does not exist", NULL } },
+        { { &cdrom, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "not known whether '/s/a'", "'cd0'" } },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        assert_case (gw_check_disks, &rows[i].c, &rows[i].e);
+}
+
+static void
+test_remote (void)
+{
+    static const Disk null = { "d0", NULL, NULL, "null-co://", FALSE };
+    static const Disk nbd = { "", "n0", NULL, "nbd://h/x", FALSE };
+    static const Disk nothing = { "", NULL, NULL, NULL, FALSE };
+    static const struct {
+        Case c;
+        Expected e;
+    } rows[] = {
+        { { &null, NULL, NULL, FALSE }, { GW_VERDICT_OK, "'d0' (null-co://) holds nothing", NULL } },
+        { { &nbd, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "'n0' (nbd://h/x)", "both hosts" } },
+        { { &nothing, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "'unnamed' (no file)", NULL } },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        assert_case (gw_check_disks, &rows[i].c, &rows[i].e);
+}
+
+static void
+test_paths (void)
+{
+    static const Path live = { "socket", "/s/q", "/d/q", LIVE };
+    static const Path stale = { "socket", "/s/q", "/d/q", OTHER_FILE };
+    static const Path missing = { "socket", "/s/q", "/d/q", MISSING };
+    static const Path unknown = { "socket", "/s/q", "/d/q", UNKNOWN };
+    static const Path peer = { "peer", "/s/q", "/d/q", LIVE };
+    static const struct {
+        Case c;
+        Expected e;
+    } rows[] = {
+        { { NULL, &live, NULL, FALSE }, { GW_VERDICT_REFUSED, "'/d/q'", "--map" } },
+        { { NULL, &stale, NULL, FALSE }, { GW_VERDICT_OK, "1 paths, none in use", NULL } },
+        { { NULL, &missing, NULL, FALSE }, { GW_VERDICT_OK, "1 paths, none in use", NULL } },
+        { { NULL, &unknown, NULL, FALSE }, { GW_VERDICT_OK, "1 paths, none in use", NULL } },
+        { { NULL, &peer, NULL, FALSE }, { GW_VERDICT_OK, "1 paths, none in use", NULL } },
+        { { NULL, NULL, NULL, FALSE }, { GW_VERDICT_OK, "0 paths", NULL } },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        assert_case (gw_check_paths, &rows[i].c, &rows[i].e);
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+    g_test_add_func ("/check/disks/writable", test_writable);
+    g_test_add_func ("/check/disks/no-identity", test_no_identity);
+    g_test_add_func ("/check/disks/read-only", test_read_only);
+    g_test_add_func ("/check/disks/remote", test_remote);
+    g_test_add_func ("/check/paths", test_paths);
+    return g_test_run ();
+}
