@@ -33,6 +33,8 @@ typedef struct {
 #include "commands.def"
 #undef X
 
+/* --- parse.c ------------------------------------------------------------------------------------------- */
+
 /* Prints "godwit: ..." and the remedy of the cause on standard error; returns its exit status. */
 int gw_cli_fail (const GError *error);
 
