@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NOT_GIVEN G_MININT64
+
 /* What the option parser fills in before it is checked. */
 typedef struct {
     gint64 max_downtime, timeout, paths;
@@ -55,13 +57,14 @@ parse_bandwidth (const char *text, gint64 *ret_bps, GError **error)
     static const char units[] = "KMGT";
     char *end;
     double value = g_ascii_strtod (text, &end);
+    gboolean is_number = end != text && value >= 0; /* "nan" is not */
     const char *unit = *end != '\0' ? strchr (units, g_ascii_toupper (*end)) : NULL;
     gint64 factor = 1;
     if (unit != NULL) {
         factor = (gint64) 1 << (10 * (unit - units + 1));
         end++;
     }
-    if (end == text || value < 0 || value * (double) factor > 1e18 ||
+    if (!is_number || value * (double) factor > 1e18 ||
         (*end != '\0' && strcmp (end, "/s") != 0))
         return bad_value (error, "--max-bandwidth", text,
                           "a number of bytes a second, such as 100M");
@@ -72,8 +75,8 @@ parse_bandwidth (const char *text, gint64 *ret_bps, GError **error)
 static gboolean
 take_number (gint64 *field, gint64 value, gint64 min, gint64 max, const char *option, GError **error)
 {
-    if (value == -1)
-        return TRUE; /* not given */
+    if (value == NOT_GIVEN)
+        return TRUE;
     if (value < min || value > max)
         return gw_fail (error, GW_CAUSE_USAGE,
                         "%s %" G_GINT64_FORMAT " is not from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
@@ -172,7 +175,7 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
 int
 gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, GwRunOptions *options)
 {
-    g_auto (Raw) raw = { .max_downtime = -1, .timeout = -1, .paths = -1 };
+    g_auto (Raw) raw = { .max_downtime = NOT_GIVEN, .timeout = NOT_GIVEN, .paths = NOT_GIVEN };
     g_autoptr (GError) error = NULL;
     const GOptionEntry entries[] = {
         { "agent", 0, 0, G_OPTION_ARG_STRING, &raw.agent,
