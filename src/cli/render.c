@@ -9,6 +9,7 @@
 
 #define PLAIN_US G_USEC_PER_SEC /* one line a second */
 #define WIDTH_DEFAULT 80
+#define TEXT_MAX 200 /* bytes of a name */
 
 struct _GwRender {
     GwProgressMode mode; /* AUTO: a live line on a terminal */
@@ -27,13 +28,23 @@ gw_render_new (GwProgressMode mode)
 
 /* --- the text ------------------------------------------------------------------------------------------- */
 
+/* A text that leaves the terminal alone: the names in a progress may come from elsewhere. */
+static char *
+one_line (const char *text)
+{
+    char *clean = gw_text_clean (text != NULL ? text : "", -1, TEXT_MAX);
+    return g_strdelimit (clean, "\n\t", ' ');
+}
+
 static void
 append_memory (GString *line, const GwProgress *p)
 {
     g_autofree char *left = g_format_size_full ((guint64) p->remaining_bytes, G_FORMAT_SIZE_IEC_UNITS);
     g_autofree char *rate = g_format_size_full ((guint64) p->rate_bps, G_FORMAT_SIZE_IEC_UNITS);
     g_autofree char *dirty = g_format_size_full ((guint64) p->dirty_bps, G_FORMAT_SIZE_IEC_UNITS);
-    g_string_append_printf (line, "  %3" G_GINT64_FORMAT "%%  %s left  %s/s", p->percent, left, rate);
+    if (p->percent >= 0)
+        g_string_append_printf (line, "  %3" G_GINT64_FORMAT "%%", p->percent);
+    g_string_append_printf (line, "  %s left  %s/s", left, rate);
     if (p->rounds > 1)
         g_string_append_printf (line, "  dirty %s/s  round %" G_GINT64_FORMAT, dirty, p->rounds);
     if (p->eta_ms >= 0)
@@ -46,11 +57,15 @@ char *
 gw_render_line (const GwProgress *p)
 {
     GString *line = g_string_new (NULL);
-    g_string_append_printf (line, "%s: %s", p->vm != NULL ? p->vm : "", p->phase);
+    g_autofree char *vm = one_line (p->vm);
+    g_autofree char *phase = one_line (p->phase);
+    g_string_append_printf (line, "%s: %s", vm, phase);
     if (p->total_bytes > 0 && !p->is_done)
         append_memory (line, p);
-    if (p->note != NULL)
-        g_string_append_printf (line, "  (%s)", p->note);
+    if (p->note != NULL) {
+        g_autofree char *note = one_line (p->note);
+        g_string_append_printf (line, "  (%s)", note);
+    }
     return g_string_free (line, FALSE);
 }
 
@@ -86,11 +101,14 @@ static void
 show_plain (const GwProgress *p)
 {
     g_autofree char *stamp = time_stamp (p->at_us);
+    g_autofree char *job = one_line (p->job);
+    g_autofree char *vm = one_line (p->vm);
+    g_autofree char *phase = one_line (p->phase);
     fprintf (stderr,
              "%s job=%s vm=%s phase=\"%s\" percent=%" G_GINT64_FORMAT " left_bytes=%" G_GINT64_FORMAT
              " rate_bps=%" G_GINT64_FORMAT " dirty_bps=%" G_GINT64_FORMAT " round=%" G_GINT64_FORMAT
              " eta_ms=%" G_GINT64_FORMAT " downtime_ms=%" G_GINT64_FORMAT "\n",
-             stamp, p->job, p->vm, p->phase, p->percent, p->remaining_bytes, p->rate_bps,
+             stamp, job, vm, phase, p->percent, p->remaining_bytes, p->rate_bps,
              p->dirty_bps, p->rounds, p->eta_ms, p->downtime_ms);
 }
 
