@@ -3,10 +3,8 @@
 
 A Machine is a QEMU with a lot of devices and a boot sector that keeps dirtying 448 KiB.  A Recorder
 is a relay between two of them that writes down what passes, a file for each connection and
-direction.  QEMU 10.0 comes from Debian 13, unpacked by debootstrap and run by its own loader, so
-nothing has to be mounted.
+direction.
 """
-import fcntl
 import json
 import os
 import pathlib
@@ -16,6 +14,8 @@ import subprocess
 import tempfile
 import threading
 import time
+
+from rig import paths, qemu10
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Not a multiple of 256 KiB: QEMU before 9.0 loses dirty pages of such blocks under TCG.
@@ -61,40 +61,12 @@ def qemu72():
     return [shutil.which("qemu-system-x86_64")] if shutil.which("qemu-system-x86_64") else None
 
 
-def unpack_trixie(tree):
-    """Unpacks Debian 13's QEMU into `tree`; the reason why not, or None."""
-    if not shutil.which("debootstrap"):
-        return "debootstrap is not installed"
-    if os.geteuid() != 0:
-        return "debootstrap needs root"
-    partial = tree.with_name(tree.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    done = subprocess.run(["debootstrap", "--variant=minbase",
-                           "--include=qemu-system-x86,qemu-utils", "trixie", str(partial)],
-                          capture_output=True, text=True, timeout=600)
-    if done.returncode != 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        return "debootstrap failed: " + (done.stdout + done.stderr)[-200:]
-    partial.rename(tree)
-    return None
-
-
 def qemu100():
-    """(argv, None) or (None, reason)."""
-    tree = pathlib.Path(os.environ.get("GODWIT_TRIXIE", ROOT / "cache" / "trixie"))
-    tree.parent.mkdir(parents=True, exist_ok=True)
-    with open(tree.parent / ".trixie.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (tree / "usr/bin/qemu-system-x86_64").exists():
-            reason = unpack_trixie(tree)
-            if reason:
-                return None, reason
-    libraries = "usr/lib/x86_64-linux-gnu"
-    return ["env", f"QEMU_MODULE_DIR={tree}/{libraries}/qemu",
-            str(tree / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path",
-            f"{tree}/{libraries}:{tree}/lib/x86_64-linux-gnu:{tree}/{libraries}/pulseaudio",
-            str(tree / "usr/bin/qemu-system-x86_64"), "-L", str(tree / "usr/share/qemu"),
-            "-L", str(tree / "usr/share/seabios"), "-L", str(tree / "usr/lib/ipxe/qemu")], None
+    """(argv, None) or (None, reason): the rig unpacks it from Debian 13 into cache/."""
+    try:
+        return [str(qemu10.directory() / qemu10.PROGRAM)], None
+    except paths.Missing as missing:
+        return None, str(missing)
 
 
 # --- QMP ------------------------------------------------------------------------------------------
