@@ -56,7 +56,6 @@ typedef struct {
     GPtrArray *bitmaps; /* GwStreamBitmapSum */
     GBytes *json;       /* the vmdesc as it stands; NULL: none */
     GwVmdesc *vmdesc;
-    GBytes *last_body;  /* waits for its item */
 } GwStreamSummary;
 
 typedef struct {

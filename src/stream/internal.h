@@ -74,7 +74,6 @@ struct _GwStreamReader {
     GHashTable *sections; /* id -> GwStreamSection, owned */
     GPtrArray *devices;   /* GwStreamSection of FULL sections in order, borrowed */
     const GwStreamSection *section;
-    unsigned next_device; /* index of the next FULL section in params.vmdesc */
 
     GPtrArray *blocks;      /* GwStreamBlock, owned */
     GHashTable *block_names; /* name -> GwStreamBlock, borrowed */
