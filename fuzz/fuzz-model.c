@@ -42,6 +42,7 @@ check_migration (JsonObject *json)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
+    (void) g_log_set_always_fatal (G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING);
     g_autoptr (JsonObject) json = gw_json_parse ((const char *) data, (gssize) size, NULL);
     if (json == NULL)
         return 0;

@@ -6,7 +6,8 @@
 #define REQ(s, m) { #m, GW_FIELD_STR, G_STRUCT_OFFSET (s, m), NULL, 0, 0, TRUE }
 #define STRV(s, m) { #m, GW_FIELD_STRV, G_STRUCT_OFFSET (s, m), NULL, 0, 0, FALSE }
 #define BOOL(s, m) { #m, GW_FIELD_BOOL, G_STRUCT_OFFSET (s, m), NULL, 0, 0, FALSE }
-#define INT(s, m, lo, hi) { #m, GW_FIELD_INT, G_STRUCT_OFFSET (s, m), NULL, lo, hi, FALSE }
+/* A missing one is 0, so it is required where 0 is out of range. */
+#define INT(s, m, lo, hi) { #m, GW_FIELD_INT, G_STRUCT_OFFSET (s, m), NULL, lo, hi, (lo) > 0 }
 #define NUM(s, m) INT (s, m, 0, G_MAXINT64)
 #define ANY(s, m) INT (s, m, G_MININT64, G_MAXINT64)
 #define ARRAY(s, m, t) { #m, GW_FIELD_ARRAY, G_STRUCT_OFFSET (s, m), &t, 0, 0, FALSE }
