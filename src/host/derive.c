@@ -461,7 +461,7 @@ keep_display (GwDerive *d, const GwOption *option)
 {
     static const char *const windows[] = { "gtk", "sdl", "curses", "cocoa", "spice-app", NULL };
     g_auto (GStrv) parts = option->arg != NULL ? g_strsplit (option->arg, ",", 2) : NULL;
-    if (parts != NULL && !g_strv_contains (windows, parts[0])) {
+    if (parts != NULL && (parts[0] == NULL || !g_strv_contains (windows, parts[0]))) {
         gw_derive_keep (d, option, option->arg);
         return;
     }
@@ -548,6 +548,9 @@ check_maps (const char *const *maps, GError **error)
         if (equals == NULL || equals == maps[i] || equals[1] == '\0')
             return gw_fail (error, GW_CAUSE_USAGE, "--map '%s' is not SOURCE=DESTINATION",
                             maps[i]);
+        if (*maps[i] == '/' && equals[1] != '/')
+            return gw_fail (error, GW_CAUSE_USAGE, "--map '%s': '%s' is not an absolute path",
+                            maps[i], equals + 1);
     }
     return TRUE;
 }

@@ -182,9 +182,14 @@ test_refused (void)
         g_autoptr (GwVm) vm = vm_new ("");
         assert_underivable (vm, maps[i], GW_CAUSE_USAGE, "is not SOURCE=DESTINATION");
     }
+    g_autoptr (GwVm) plain = vm_new ("");
+    assert_underivable (plain, "/img=there", GW_CAUSE_USAGE, "'there' is not an absolute path");
     g_autoptr (GwVm) gone = vm_new ("-netdev tap,id=gone,fd=5");
     g_autofree char *line = derive_line (gone, NULL, NULL);
     g_assert_cmpstr (line, ==, "-machine pc-q35-7.2");
+    g_autoptr (GwVm) empty = vm_new ("-display  -drive  -serial ");
+    g_autofree char *same = derive_line (empty, NULL, NULL);
+    g_assert_cmpstr (same, ==, "-machine pc-q35-7.2 -display  -drive  -serial ");
 }
 
 /* What the destination's QEMU will touch, and what is said about each change. */
