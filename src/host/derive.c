@@ -14,7 +14,7 @@
 
 /* --- paths ------------------------------------------------------------------------------------- */
 
-/* `path` under the longest of the maps that fits a whole leading part of it; NULL when none does. */
+/* `path` under the longest of the maps that fits a whole leading part of it; NULL if none does. */
 static char *
 apply_maps (const char *const *maps, const char *path)
 {
@@ -172,8 +172,8 @@ refuse_fd (const GwOption *option, const GwOptStr *opt, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
         if (gw_optstr_has (opt, keys[i]))
             return gw_fail (error, GW_CAUSE_OPTION_UNSUPPORTED,
-                            "'%s %s': a file descriptor (%s=) of the source's parent process cannot "
-                            "be had on another host",
+                            "'%s %s': a file descriptor (%s=) of the source's parent process "
+                            "cannot be had on another host",
                             option->name, option->arg, keys[i]);
     return TRUE;
 }
@@ -191,9 +191,9 @@ find_device (const GwVm *vm, const char *id, const char *path)
     return NULL;
 }
 
-/* QEMU numbers the devices that have no id as it makes them: first the plain ones and those of -virtfs
- * as they stand, then the disks of -drive if=virtio, then the devices in JSON (qemu_init() and
- * qemu_create_cli_devices() of 7.2). */
+/* QEMU numbers the devices that have no id as it makes them: first the plain ones and those of
+ * -virtfs as they stand, then the disks of -drive if=virtio, then the devices in JSON (qemu_init()
+ * and qemu_create_cli_devices() of 7.2). */
 static GwAnonymous
 anonymous_kind (const GwOption *option)
 {
@@ -376,8 +376,8 @@ derive_mon (const GwOption *option)
     return g_steal_pointer (&opt);
 }
 
-/* Old style character devices that have a path or options; QEMU takes what follows "file:" and "pipe:"
- * as it stands. */
+/* Old style character devices that have a path or options; QEMU takes what follows "file:" and
+ * "pipe:" as it stands. */
 static const struct {
     const char *prefix;
     gboolean has_path, has_options;
@@ -401,9 +401,10 @@ derive_charspec_options (GwDerive *d, const GwOption *option, gboolean has_path,
     const char *path = has_path ? gw_optstr_get_first (opt, "path") : NULL;
     gboolean is_vnc = strcmp (option->info->name, "vnc") == 0; /* always a server */
     g_autofree char *moved =
-        path != NULL ? move_path (d, option->name,
-                                  is_vnc ? "socket" : chardev_need_kind (opt, "socket"), path, FALSE)
-                     : NULL;
+        path != NULL
+            ? move_path (d, option->name, is_vnc ? "socket" : chardev_need_kind (opt, "socket"),
+                         path, FALSE)
+            : NULL;
     if (moved != NULL)
         gw_optstr_set_first (opt, "path", moved);
     do_not_wait (d, option, opt);

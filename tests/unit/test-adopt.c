@@ -34,14 +34,17 @@ test_ramblocks (void)
         { (char *) "a  name 4 KiB with 0x10 blanks", 1, 2, 2 * 1024 * 1024 },
         { (char *) "huge", 0x40000000, 0x40000000, 1024 * 1024 * 1024 },
     };
-    assert_blocks (
-        "              Block Name    PSize              Offset               Used              Total\r\n"
-        "                  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 0x0000000008000000\r\n"
-        "    /rom@etc/acpi/tables    4 KiB  0x00000000040c0000 0x0000000000020000 0x0000000000200000\r\n"
-        "a  name 4 KiB with 0x10 blanks    2 MiB  0x0000000000000010 0x0000000000000001 "
-        "0x0000000000000002\r\n"
-        "                    huge    1 GiB  0x0000000000000000 0x0000000040000000 0x0000000040000000\r\n",
-        expected, G_N_ELEMENTS (expected));
+    assert_blocks ("              Block Name    PSize              Offset               Used       "
+                   "       Total\r\n"
+                   "                  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 "
+                   "0x0000000008000000\r\n"
+                   "    /rom@etc/acpi/tables    4 KiB  0x00000000040c0000 0x0000000000020000 "
+                   "0x0000000000200000\r\n"
+                   "a  name 4 KiB with 0x10 blanks    2 MiB  0x0000000000000010 0x0000000000000001 "
+                   "0x0000000000000002\r\n"
+                   "                    huge    1 GiB  0x0000000000000000 0x0000000040000000 "
+                   "0x0000000040000000\r\n",
+                   expected, G_N_ELEMENTS (expected));
 }
 
 /* 8.2 and newer have two columns more. */
@@ -52,14 +55,16 @@ test_ramblocks_of_new_qemu (void)
         { (char *) "pc.ram", 0x4000000, 0x4000000, 4096 },
         { (char *) "pc.bios", 0x40000, 0x40000, 4096 },
     };
-    assert_blocks (
-        "              Block Name    PSize              Offset               Used              Total"
-        "                HVA  RO\n"
-        "                  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 0x0000000004000000"
-        " 0x00007f3ac8000000  rw\n"
-        "                 pc.bios    4 KiB  0x0000000004000000 0x0000000000040000 0x0000000000040000"
-        " 0x00007f3acc600000  ro\n",
-        expected, G_N_ELEMENTS (expected));
+    assert_blocks ("              Block Name    PSize              Offset               Used       "
+                   "       Total"
+                   "                HVA  RO\n"
+                   "                  pc.ram    4 KiB  0x0000000000000000 0x0000000004000000 "
+                   "0x0000000004000000"
+                   " 0x00007f3ac8000000  rw\n"
+                   "                 pc.bios    4 KiB  0x0000000004000000 0x0000000000040000 "
+                   "0x0000000000040000"
+                   " 0x00007f3acc600000  ro\n",
+                   expected, G_N_ELEMENTS (expected));
 }
 
 static void
@@ -74,7 +79,8 @@ test_ramblocks_damaged (void)
     static const GwRamBlock bounded[] = {
         { (char *) "a", G_MAXINT64, G_MAXINT64, (gint64) G_MAXINT32 << 30 },
     };
-    assert_blocks ("a 99999999999999999999 GiB 0x0 0xffffffffffffffff 0xfffffffffffffffffff", bounded, 1);
+    assert_blocks ("a 99999999999999999999 GiB 0x0 0xffffffffffffffff 0xfffffffffffffffffff",
+                   bounded, 1);
 }
 
 static void

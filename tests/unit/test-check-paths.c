@@ -89,7 +89,8 @@ assert_case (void (*check) (const GwCheckInput *, GwCheckSink *), const Case *c,
     GwCheckResult *result = results->pdata[0];
     g_assert_cmpstr (gw_verdict_name (result->verdict), ==, gw_verdict_name (e->verdict));
     g_assert_true ((result->cause != GW_CAUSE_NONE) == (e->verdict == GW_VERDICT_REFUSED));
-    if (strstr (result->text, e->part) == NULL || (e->other != NULL && !strstr (result->text, e->other)))
+    if (strstr (result->text, e->part) == NULL ||
+        (e->other != NULL && !strstr (result->text, e->other)))
         g_error ("'%s' does not say '%s' and '%s'", result->text, e->part, e->other);
     g_free (result->text);
     g_free (result);
@@ -111,17 +112,17 @@ test_writable (void)
         Case c;
         Expected e;
     } rows[] = {
-        { { &disk, &same, NULL, TRUE }, { GW_VERDICT_OK, "disk 'd0': '/d/a' is the same file", NULL } },
-        { { &disk, &same, NULL, FALSE }, { GW_VERDICT_REFUSED, "'/d/a' on the destination", "'/s/a'" } },
-        { { &disk, &other, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
-        { { &disk, &other, NULL, FALSE }, { GW_VERDICT_REFUSED, "not proven", "'/d/a'" } },
-        { { &disk, &other, "shared", FALSE }, { GW_VERDICT_OK, "--disks shared", "'d0'" } },
-        { { &disk, &missing, NULL, TRUE }, { GW_VERDICT_REFUSED, "'/d/a' does not exist", "'d0'" } },
-        { { &disk, &unknown, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/d/a'" } },
-        { { &disk, &input, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
-        { { &disk, &of_another, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
-        { { &disk, NULL, NULL, TRUE }, { GW_VERDICT_REFUSED, "not proven", "'/s/a'" } },
-        { { NULL, NULL, NULL, FALSE }, { GW_VERDICT_OK, "no disks", NULL } },
+        {{&disk, &same, NULL, TRUE}, {GW_VERDICT_OK, "disk 'd0': '/d/a' is the same file", NULL}},
+        {{&disk, &same, NULL, FALSE}, {GW_VERDICT_REFUSED, "'/d/a' on the destination", "'/s/a'"}},
+        {{&disk, &other, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
+        {{&disk, &other, NULL, FALSE}, {GW_VERDICT_REFUSED, "not proven", "'/d/a'"}},
+        {{&disk, &other, "shared", FALSE}, {GW_VERDICT_OK, "--disks shared", "'d0'"}},
+        {{&disk, &missing, NULL, TRUE}, {GW_VERDICT_REFUSED, "'/d/a' does not exist", "'d0'"}},
+        {{&disk, &unknown, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/d/a'"}},
+        {{&disk, &input, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
+        {{&disk, &of_another, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
+        {{&disk, NULL, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
+        {{NULL, NULL, NULL, FALSE}, {GW_VERDICT_OK, "no disks", NULL}},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
         assert_case (gw_check_disks, &rows[i].c, &rows[i].e);
@@ -162,10 +163,11 @@ test_read_only (void)
         Case c;
         Expected e;
     } rows[] = {
-        { { &cdrom, &other, NULL, FALSE }, { GW_VERDICT_OK, "read-only disk 'cd0': '/d/a' is there", NULL } },
-        { { &cdrom, &missing, NULL, FALSE }, { GW_VERDICT_REFUSED, "'/d/a' does not exist", "'cd0'" } },
-        { { &cdrom, &missing, "shared", FALSE }, { GW_VERDICT_REFUSED, "does not exist", NULL } },
-        { { &cdrom, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "not known whether '/s/a'", "'cd0'" } },
+        {{&cdrom, &other, NULL, FALSE},
+         {GW_VERDICT_OK, "read-only disk 'cd0': '/d/a' is there", NULL}},
+        {{&cdrom, &missing, NULL, FALSE}, {GW_VERDICT_REFUSED, "'/d/a' does not exist", "'cd0'"}},
+        {{&cdrom, &missing, "shared", FALSE}, {GW_VERDICT_REFUSED, "does not exist", NULL}},
+        {{&cdrom, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "not known whether '/s/a'", "'cd0'"}},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
         assert_case (gw_check_disks, &rows[i].c, &rows[i].e);
@@ -181,9 +183,9 @@ test_remote (void)
         Case c;
         Expected e;
     } rows[] = {
-        { { &null, NULL, NULL, FALSE }, { GW_VERDICT_OK, "'d0' (null-co://) holds nothing", NULL } },
-        { { &nbd, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "'n0' (nbd://h/x)", "both hosts" } },
-        { { &nothing, NULL, NULL, FALSE }, { GW_VERDICT_WARNING, "'unnamed' (no file)", NULL } },
+        {{&null, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'d0' (null-co://) holds nothing", NULL}},
+        {{&nbd, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'n0' (nbd://h/x)", "both hosts"}},
+        {{&nothing, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'unnamed' (no file)", NULL}},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
         assert_case (gw_check_disks, &rows[i].c, &rows[i].e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every check, with made-up facts: what it says when all is well, and what makes it say otherwise. */
+/* Every check, with made-up facts: what it says when all is well, and what makes it say otherwise.
+ */
 #include "check.h"
 
 #include <string.h>
@@ -63,8 +64,8 @@ run (const Facts *f)
     return gw_check_run (&input);
 }
 
-/* The check says just this; `part` and `other` (which may be NULL) stand in its sentence.  With `cause`
- * it refuses, and is the first that does. */
+/* The check says just this; `part` and `other` (which may be NULL) stand in its sentence.  With
+ * `cause` it refuses, and is the first that does. */
 static void
 assert_check (const Facts *f, const char *check, GwVerdict verdict, GwCause cause, const char *part,
               const char *other)
@@ -167,7 +168,8 @@ test_options (void)
         set (&f->plan->on_timeout, rows[i].on_timeout);
         f->plan->timeout_s = rows[i].timeout_s;
         if (rows[i].part != NULL)
-            assert_check (f, "options", GW_VERDICT_REFUSED, GW_CAUSE_UNSUPPORTED, rows[i].part, NULL);
+            assert_check (f, "options", GW_VERDICT_REFUSED, GW_CAUSE_UNSUPPORTED, rows[i].part,
+                          NULL);
         else
             assert_ok (f, "options", "nothing", NULL);
     }
@@ -181,8 +183,9 @@ test_vm_state (void)
 {
     static const char *const good[] = { "running", "paused", "suspended", "prelaunch", "io-error",
                                         "watchdog", "debug" };
-    static const char *const bad[] = { "inmigrate", "postmigrate", "finish-migrate", "shutdown",
-                                       "internal-error", "guest-panicked", "save-vm", "unknown", "" };
+    static const char *const bad[] = {"inmigrate", "postmigrate",    "finish-migrate",
+                                      "shutdown",  "internal-error", "guest-panicked",
+                                      "save-vm",   "unknown",        ""};
     for (guint i = 0; i < G_N_ELEMENTS (good); i++) {
         g_autoptr (Facts) f = facts_new ();
         set (&f->vm->run_state, good[i]);
@@ -192,7 +195,8 @@ test_vm_state (void)
         g_autoptr (Facts) f = facts_new ();
         set (&f->vm->run_state, bad[i]);
         g_autofree char *quoted = g_strdup_printf ("'%s'", bad[i]);
-        assert_check (f, "vm-state", GW_VERDICT_REFUSED, GW_CAUSE_VM_STATE, quoted, "running or paused");
+        assert_check (f, "vm-state", GW_VERDICT_REFUSED, GW_CAUSE_VM_STATE, quoted,
+                      "running or paused");
     }
 }
 
@@ -254,7 +258,8 @@ test_tcg_dirty (void)
         f->vm->ram_bytes = rows[i].ram_bytes;
         set (&f->destination->qemu_version, "9.0");
         if (rows[i].is_concerned)
-            assert_warning (f, "tcg-dirty-pages", "67108864 bytes", rows[i].major == 7 ? "7.2" : "8.2");
+            assert_warning (f, "tcg-dirty-pages", "67108864 bytes",
+                            rows[i].major == 7 ? "7.2" : "8.2");
         else
             assert_ok (f, "tcg-dirty-pages", "not concerned", NULL);
     }
@@ -310,7 +315,8 @@ test_version (void)
         f->vm->version_major = rows[i].major;
         f->vm->version_minor = rows[i].minor;
         set (&f->destination->qemu_version, rows[i].destination);
-        assert_check (f, "qemu-version", rows[i].verdict, GW_CAUSE_NONE, rows[i].part, rows[i].other);
+        assert_check (f, "qemu-version", rows[i].verdict, GW_CAUSE_NONE, rows[i].part,
+                      rows[i].other);
     }
 }
 

@@ -15,8 +15,9 @@ assert_line (const GwVm *vm, const char *expected)
 static void
 test_pins (void)
 {
-    g_autoptr (GwVm) vm = vm_new ("-device e1000,id=a,romfile=/img/r -device e1000,id=b,addr=0x7 "
-                                  "-device {\"driver\":\"e1000\",\"id\":\"c\"} -device x,id=d,romfile=r");
+    g_autoptr (GwVm) vm =
+        vm_new ("-device e1000,id=a,romfile=/img/r -device e1000,id=b,addr=0x7 "
+                "-device {\"driver\":\"e1000\",\"id\":\"c\"} -device x,id=d,romfile=r");
     vm_add_device (vm, "a", "e1000", "pcie.0", "addr=02.0 bus=pcie.0 mac=52:54:00:00:00:01");
     vm_add_device (vm, "b", "e1000", "pcie.0", "addr=07.0 bus=pcie.0");
     vm_add_device (vm, "c", "e1000", "pcie.0", "addr=03.0 nr=1");
@@ -46,9 +47,10 @@ test_removed (void)
 static void
 test_anonymous (void)
 {
-    g_autoptr (GwVm) vm = vm_new ("-drive if=virtio,file=/v -device {\"driver\":\"virtio-balloon-pci\"} "
-                                  "-virtfs local,path=/p,mount_tag=a -device virtio-rng-pci "
-                                  "-device usb-tablet,id=t -device e1000");
+    g_autoptr (GwVm) vm =
+        vm_new ("-drive if=virtio,file=/v -device {\"driver\":\"virtio-balloon-pci\"} "
+                "-virtfs local,path=/p,mount_tag=a -device virtio-rng-pci "
+                "-device usb-tablet,id=t -device e1000");
     vm_add_device (vm, "#0", "virtio-9p-pci", "pcie.0", "addr=01.0");
     vm_add_device (vm, "#1", "virtio-rng-pci", "pcie.0", "addr=02.0");
     vm_add_device (vm, "#2", "e1000", "pcie.0", "addr=03.0");
@@ -56,11 +58,12 @@ test_anonymous (void)
     vm_add_device (vm, "#4", "virtio-balloon-pci", "pcie.0", "addr=05.0");
     vm_add_device (vm, "t", "usb-tablet", NULL, "port=1");
     vm_add_device (vm, "#5", "virtio-rng-pci", "rp1", "bus=rp1")->is_hotplugged = TRUE;
-    assert_line (vm, MACHINE
-                 " -drive if=virtio,file=/v -device {\"driver\":\"virtio-balloon-pci\",\"addr\":\"05.0\"}"
-                 " -virtfs local,path=/p,mount_tag=a -device virtio-rng-pci,addr=02.0"
-                 " -device usb-tablet,id=t,port=1 -device e1000,addr=03.0"
-                 " -device virtio-rng-pci,bus=rp1");
+    assert_line (
+        vm, MACHINE
+        " -drive if=virtio,file=/v -device {\"driver\":\"virtio-balloon-pci\",\"addr\":\"05.0\"}"
+        " -virtfs local,path=/p,mount_tag=a -device virtio-rng-pci,addr=02.0"
+        " -device usb-tablet,id=t,port=1 -device e1000,addr=03.0"
+        " -device virtio-rng-pci,bus=rp1");
 }
 
 static void
@@ -80,17 +83,19 @@ test_hotplugged (void)
     vm_add_device (vm, "disk", "scsi-hd", "ctl.0", "drive=d0 bus=ctl.0")->is_hotplugged = TRUE;
     vm_add_device (vm, "port", "virtserialport", "ser.0", "nr=2 bus=ser.0")->is_hotplugged = TRUE;
     vm_add_device (vm, "ser", "virtio-serial-pci", "br", "bus=br")->is_hotplugged = TRUE;
-    vm_add_device (vm, "ctl", "virtio-scsi-pci", "rp", "bus=rp romfile=/img/rom")->is_hotplugged = TRUE;
+    vm_add_device (vm, "ctl", "virtio-scsi-pci", "rp", "bus=rp romfile=/img/rom")->is_hotplugged =
+        TRUE;
     vm_add_device (vm, "br", "pci-bridge", "rp2", "")->is_hotplugged = TRUE;
     vm_add_device (vm, "rp", "pcie-root-port", "pcie.0", "addr=02.0");
     vm->extras = words ("-drive if=none,id=d0,file=/img/d -netdev user,id=n0 "
                         "-chardev socket,id=c0,path=/c");
-    assert_line (vm, MACHINE
-                 " -device pcie-root-port,id=rp,addr=02.0 -drive if=none,id=d0,file=/there/d"
-                 " -netdev user,id=n0 -chardev socket,id=c0,path=/c"
-                 " -device virtio-scsi-pci,id=ctl,bus=rp,romfile=/there/rom"
-                 " -device pci-bridge,id=br -device scsi-hd,id=disk,drive=d0,bus=ctl.0"
-                 " -device virtio-serial-pci,id=ser,bus=br -device virtserialport,id=port,nr=2,bus=ser.0");
+    assert_line (
+        vm, MACHINE
+        " -device pcie-root-port,id=rp,addr=02.0 -drive if=none,id=d0,file=/there/d"
+        " -netdev user,id=n0 -chardev socket,id=c0,path=/c"
+        " -device virtio-scsi-pci,id=ctl,bus=rp,romfile=/there/rom"
+        " -device pci-bridge,id=br -device scsi-hd,id=disk,drive=d0,bus=ctl.0"
+        " -device virtio-serial-pci,id=ser,bus=br -device virtserialport,id=port,nr=2,bus=ser.0");
 }
 
 /* Removed, and another one plugged under the same id: the new one is meant. */
@@ -98,7 +103,8 @@ static void
 test_same_id_again (void)
 {
     g_autoptr (GwVm) vm = vm_new ("-device e1000,id=a,addr=3 -device virtio-rng-pci,id=b");
-    vm_add_device (vm, "a", "virtio-net-pci", "pcie.0", "addr=05.0 bus=pcie.0")->is_hotplugged = TRUE;
+    vm_add_device (vm, "a", "virtio-net-pci", "pcie.0", "addr=05.0 bus=pcie.0")->is_hotplugged =
+        TRUE;
     vm_add_device (vm, "b", "virtio-rng-pci", "pcie.0", "");
     assert_line (vm, MACHINE " -device virtio-rng-pci,id=b"
                  " -device virtio-net-pci,id=a,addr=05.0,bus=pcie.0");

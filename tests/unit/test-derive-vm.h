@@ -18,8 +18,8 @@ static inline GwVm *
 vm_new (const char *arguments)
 {
     GwVm *vm = gw_struct_new (&gw_vm_type);
-    g_autofree char *line = g_strconcat ("/usr/bin/qemu-system-x86_64", *arguments != '\0' ? " " : "",
-                                         arguments, NULL);
+    g_autofree char *line =
+        g_strconcat ("/usr/bin/qemu-system-x86_64", *arguments != '\0' ? " " : "", arguments, NULL);
     GwChardev *chardev = g_new0 (GwChardev, 1);
     chardev->label = g_strdup ("c0");
     g_ptr_array_add (vm->chardevs, chardev);

@@ -30,7 +30,7 @@ test_find_qemu (void)
     add_program (dir, "c/qemu-not-allowed", "");
     add_program (dir, "a/another", "");
     dir_write (dir, "a/qemu-not-executable", "", 0);
-    g_autofree char *below = dir_path (dir, "a/qemu-dir/x");
+    g_free (dir_path (dir, "a/qemu-dir/x")); /* a directory of that name */
     g_autofree char *found = gw_find_qemu (dir->config, "qemu-system-test", &error);
     g_assert_no_error (error);
     g_assert_true (g_str_has_suffix (found, "/b/qemu-system-test"));
@@ -64,17 +64,18 @@ static void
 test_qemu (void)
 {
     g_autoptr (Dir) dir = dir_new ();
-    add_program (dir, "a/qemu-test",
-                 "if [ \"$1\" = -version ]; then\n"
-                 "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'\n"
-                 "echo 'Copyright (c) version 9'\n"
-                 "elif [ \"$1 $2\" = '-machine help' ]; then\n"
-                 "echo 'Supported machines are:'\n"
-                 "echo 'microvm              microvm (i386)'\n"
-                 "echo 'pc                   Standard PC (i440FX + PIIX, 1996) (alias of pc-i440fx-7.2)'\n"
-                 "echo 'pc-i440fx-7.2        Standard PC (i440FX + PIIX, 1996) (default)'\n"
-                 "echo 'pc-q35-2.4           Standard PC (Q35 + ICH9, 2009) (deprecated)'\n"
-                 "fi\n");
+    add_program (
+        dir, "a/qemu-test",
+        "if [ \"$1\" = -version ]; then\n"
+        "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'\n"
+        "echo 'Copyright (c) version 9'\n"
+        "elif [ \"$1 $2\" = '-machine help' ]; then\n"
+        "echo 'Supported machines are:'\n"
+        "echo 'microvm              microvm (i386)'\n"
+        "echo 'pc                   Standard PC (i440FX + PIIX, 1996) (alias of pc-i440fx-7.2)'\n"
+        "echo 'pc-i440fx-7.2        Standard PC (i440FX + PIIX, 1996) (default)'\n"
+        "echo 'pc-q35-2.4           Standard PC (Q35 + ICH9, 2009) (deprecated)'\n"
+        "fi\n");
     const char *const machines[] = { "microvm", "pc-i440fx-7.2", "pc-q35-2.4", NULL };
     g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-test", NULL);
     g_assert_true (g_str_has_suffix (facts->qemu_binary, "/a/qemu-test"));
@@ -111,6 +112,7 @@ test_host (void)
     g_autoptr (JsonObject) json = gw_struct_to_json (&gw_host_facts_type, facts);
     g_autoptr (GwHostFacts) again = gw_struct_from_json (&gw_host_facts_type, json, &error);
     g_assert_no_error (error);
+    g_assert_cmpstr (again->hostname, ==, facts->hostname);
     g_assert_cmpuint (strlen (facts->boot_id), ==, 36);
     g_assert_cmpint (facts->mem_total_bytes, >, 0);
     g_assert_cmpint (facts->mem_available_bytes, >, 0);
@@ -141,7 +143,7 @@ test_paths (void)
     dir_write (dir, "file", "12345", -1);
     g_auto (GwFd) listener = make_socket (live);
     g_assert_no_errno (listen (listener, 4));
-    g_auto (GwFd) closed = make_socket (dead);
+    gw_fd_clear (&(GwFd){ make_socket (dead) });
     const char *const paths[] = { file, missing, live, dead, "/dev/null", NULL };
     g_autoptr (GwHostFacts) facts = read_facts (dir, NULL, paths);
     struct stat st;

@@ -23,6 +23,7 @@ test_one (void)
     g_auto (GStrv) candidates = NULL;
     g_auto (GwFd) fd = gw_data_listen (addresses, &candidates, &error);
     g_assert_no_error (error);
+    g_assert_cmpint (fd, >=, 0);
     g_assert_cmpuint (g_strv_length (candidates), ==, 1);
     g_assert_true (g_str_has_prefix (candidates[0], "127.0.0.1:"));
     g_assert_cmpint (atoi (candidates[0] + strlen ("127.0.0.1:")), >, 0);
@@ -54,6 +55,7 @@ test_several (void)
     g_auto (GStrv) candidates = NULL;
     g_auto (GwFd) fd = gw_data_listen (addresses, &candidates, &error);
     g_assert_no_error (error);
+    g_assert_cmpint (fd, >=, 0);
     g_assert_cmpuint (g_strv_length (candidates), ==, 3);
     g_assert_true (g_str_has_prefix (candidates[0], "192.0.2.7:"));
     g_assert_true (g_str_has_prefix (candidates[2], "[2001:db8::1]:"));
@@ -71,6 +73,7 @@ test_own (void)
     g_auto (GwFd) fd = gw_data_listen (none, &candidates, &error);
     g_unsetenv ("SSH_CONNECTION");
     g_assert_no_error (error);
+    g_assert_cmpint (fd, >=, 0);
     guint n = g_strv_length (candidates);
     g_assert_cmpuint (n, >=, 2);
     g_assert_true (g_str_has_prefix (candidates[0], "192.0.2.9:"));

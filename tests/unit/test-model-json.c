@@ -106,7 +106,8 @@ static void
 test_deep_texts (void)
 {
     GError *error = NULL;
-    GString *text = g_string_new ("{\"brackets in a string\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[\",\"a\":");
+    GString *text = g_string_new (
+        "{\"brackets in a string\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[\",\"a\":");
     for (guint i = 1; i < GW_JSON_DEPTH_MAX; i++)
         g_string_append_c (text, '[');
     for (guint i = 1; i < GW_JSON_DEPTH_MAX; i++)

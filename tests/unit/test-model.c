@@ -221,8 +221,9 @@ test_integer_range (void)
             const gint64 good[] = { field->min, field->max };
             for (guint i = 0; i < 2; i++) {
                 g_autoptr (GError) error = NULL;
-                gpointer data = read_with (types[t], field->name,
-                                           json_node_init_int (json_node_alloc (), good[i]), &error);
+                gpointer data =
+                    read_with (types[t], field->name,
+                               json_node_init_int (json_node_alloc (), good[i]), &error);
                 g_assert_no_error (error);
                 g_assert_cmpint (*FIELD (gint64, data, field), ==, good[i]);
                 gw_struct_free (types[t], data);

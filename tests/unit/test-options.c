@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Parses "migrate" and the words of `line`, separated by blanks; -1 when they are fine.  `*ret_said` gets
- * what was printed. */
+/* Parses "migrate" and the words of `line`, separated by blanks; -1 when they are fine. `*ret_said`
+ * gets what was printed. */
 static int
 parse (const char *line, gboolean is_check, GwRunOptions *options, char **ret_said)
 {
@@ -149,33 +149,34 @@ test_usage (void)
     static const struct {
         const char *line, *part;
     } rows[] = {
-        { "a", "an argument is missing" },
-        { "a unix:/s c", "too many arguments" },
-        { "a unix:/s --nope", "Unknown option --nope" },
-        { "a unix:/s --timeout x", "x" },
-        { "a nowhere:x", "nowhere:x" },
-        { "qmp: unix:/s", "VM 'qmp:' is not qmp:PATH or a name" },
-        { "a unix:/s --max-downtime 0", "--max-downtime 0 is not from 1 to 2000000" },
-        { "a unix:/s --max-downtime 2000001", "--max-downtime 2000001" },
-        { "a unix:/s --timeout -1", "--timeout -1 is not from 0 to 31536000" },
-        { "a unix:/s --paths -1", "--paths -1 is not from 1 to 64" },
-        { "a unix:/s --paths 65", "--paths 65" },
-        { "a unix:/s --on-timeout never", "--on-timeout 'never' is not postcopy|throttle|stop|abort" },
-        { "a unix:/s --postcopy maybe", "--postcopy 'maybe' is not auto|never|now" },
-        { "a unix:/s --disks move", "--disks 'move' is not auto|copy|shared" },
-        { "a unix:/s --codec on", "--codec 'on' is not auto|off" },
-        { "a unix:/s --progress loud", "--progress 'loud' is not auto|plain|json|none" },
-        { "a unix:/s --map /a", "--map '/a' is not SOURCE=DESTINATION" },
-        { "a unix:/s --map =/a", "--map '=/a'" },
-        { "a unix:/s --map /a=", "--map '/a='" },
-        { "a unix:/s --max-bandwidth fast", "--max-bandwidth 'fast' is not a number of bytes" },
-        { "a unix:/s --max-bandwidth -5", "'-5'" },
-        { "a unix:/s --max-bandwidth nan", "'nan'" },
-        { "a unix:/s --max-bandwidth inf", "'inf'" },
-        { "a unix:/s --max-bandwidth 1e18k", "'1e18k'" },
-        { "a unix:/s --max-bandwidth 100MB", "'100MB'" },
-        { "a unix:/s --max-bandwidth M", "'M'" },
-        { "a unix:/s --detach", "--detach needs --agent" },
+        {"a", "an argument is missing"},
+        {"a unix:/s c", "too many arguments"},
+        {"a unix:/s --nope", "Unknown option --nope"},
+        {"a unix:/s --timeout x", "x"},
+        {"a nowhere:x", "nowhere:x"},
+        {"qmp: unix:/s", "VM 'qmp:' is not qmp:PATH or a name"},
+        {"a unix:/s --max-downtime 0", "--max-downtime 0 is not from 1 to 2000000"},
+        {"a unix:/s --max-downtime 2000001", "--max-downtime 2000001"},
+        {"a unix:/s --timeout -1", "--timeout -1 is not from 0 to 31536000"},
+        {"a unix:/s --paths -1", "--paths -1 is not from 1 to 64"},
+        {"a unix:/s --paths 65", "--paths 65"},
+        {"a unix:/s --on-timeout never",
+         "--on-timeout 'never' is not postcopy|throttle|stop|abort"},
+        {"a unix:/s --postcopy maybe", "--postcopy 'maybe' is not auto|never|now"},
+        {"a unix:/s --disks move", "--disks 'move' is not auto|copy|shared"},
+        {"a unix:/s --codec on", "--codec 'on' is not auto|off"},
+        {"a unix:/s --progress loud", "--progress 'loud' is not auto|plain|json|none"},
+        {"a unix:/s --map /a", "--map '/a' is not SOURCE=DESTINATION"},
+        {"a unix:/s --map =/a", "--map '=/a'"},
+        {"a unix:/s --map /a=", "--map '/a='"},
+        {"a unix:/s --max-bandwidth fast", "--max-bandwidth 'fast' is not a number of bytes"},
+        {"a unix:/s --max-bandwidth -5", "'-5'"},
+        {"a unix:/s --max-bandwidth nan", "'nan'"},
+        {"a unix:/s --max-bandwidth inf", "'inf'"},
+        {"a unix:/s --max-bandwidth 1e18k", "'1e18k'"},
+        {"a unix:/s --max-bandwidth 100MB", "'100MB'"},
+        {"a unix:/s --max-bandwidth M", "'M'"},
+        {"a unix:/s --detach", "--detach needs --agent"},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         GwRunOptions options = { 0 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The argument of an option, and the list of options: parsed as QEMU parses them, written back as they
- * were. */
+/* The argument of an option, and the list of options: parsed as QEMU parses them, written back as
+ * they were. */
 #include "host-internal.h"
 
 #include <string.h>
@@ -122,12 +122,14 @@ test_visit (void)
     static const struct {
         const char *before, *after;
     } rows[] = {
-        { "filename=a,file.filename=b,name=c,filename", "filename=<a,,>,file.filename=<b,,>,name=c,filename" },
-        { "{\"a\":{\"filename\":\"x\",\"n\":1},\"filename\":2,\"z.filename\":\"y\"}",
-          "{\"a\":{\"filename\":\"<x,>\",\"n\":1},\"filename\":2,\"z.filename\":\"<y,>\"}" },
-        { "{\"children\":[{\"filename\":\"x\"},\"ref\",[{\"filename\":\"y\"}]],\"filename\":[\"z\"]}",
-          "{\"children\":[{\"filename\":\"<x,>\"},\"ref\",[{\"filename\":\"<y,>\"}]],"
-          "\"filename\":[\"<z,>\"]}" },
+        {"filename=a,file.filename=b,name=c,filename",
+         "filename=<a,,>,file.filename=<b,,>,name=c,filename"},
+        {"{\"a\":{\"filename\":\"x\",\"n\":1},\"filename\":2,\"z.filename\":\"y\"}",
+         "{\"a\":{\"filename\":\"<x,>\",\"n\":1},\"filename\":2,\"z.filename\":\"<y,>\"}"},
+        {"{\"children\":[{\"filename\":\"x\"},\"ref\",[{\"filename\":\"y\"}]],\"filename\":[\"z\"]"
+         "}",
+         "{\"children\":[{\"filename\":\"<x,>\"},\"ref\",[{\"filename\":\"<y,>\"}]],"
+         "\"filename\":[\"<z,>\"]}"},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         g_autoptr (GwOptStr) opt = gw_optstr_parse (rows[i].before);

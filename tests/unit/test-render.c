@@ -71,15 +71,17 @@ test_plain (void)
     gw_render_say (render, "a %s", "word");
     gw_render_free (render);
     g_autofree char *said = capture_end (&capture);
-    g_assert_cmpstr (
-        said, ==,
-        "2023-11-14T22:13:20Z job=gw-1 vm=web1 phase=\"copying memory\" percent=75 left_bytes=1048576 "
-        "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
-        "2023-11-14T22:13:20Z job=gw-1 vm=web1 phase=\"switching over\" percent=75 left_bytes=1048576 "
-        "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
-        "2023-11-14T22:13:21Z job=gw-1 vm=web1 phase=\"switching over\" percent=-1 left_bytes=1048576 "
-        "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
-        "godwit: a word\n");
+    g_assert_cmpstr (said, ==,
+                     "2023-11-14T22:13:20Z job=gw-1 vm=web1 phase=\"copying memory\" percent=75 "
+                     "left_bytes=1048576 "
+                     "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
+                     "2023-11-14T22:13:20Z job=gw-1 vm=web1 phase=\"switching over\" percent=75 "
+                     "left_bytes=1048576 "
+                     "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
+                     "2023-11-14T22:13:21Z job=gw-1 vm=web1 phase=\"switching over\" percent=-1 "
+                     "left_bytes=1048576 "
+                     "rate_bps=3145728 dirty_bps=2048 round=2 eta_ms=1001 downtime_ms=340\n"
+                     "godwit: a word\n");
 }
 
 static void
@@ -132,36 +134,40 @@ assert_summary (Summary summary, const char *json, const char *expected)
 }
 
 #define CAUSE                                                                                      \
-    "\"cause\":{\"code\":\"link-lost\",\"title\":\"the data link broke\",\"side\":\"link\","             \
+    "\"cause\":{\"code\":\"link-lost\",\"title\":\"the data link broke\",\"side\":\"link\","       \
     "\"evidence\":[\"reset\",\"then, on the source: x\"],\"remedy\":\"Check it.\"}"
 
 static void
 test_report (void)
 {
-    assert_summary (gw_summary_of_report,
-                    "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"moved\",\"runs_on\":\"destination\","
-                    "\"state\":\"running\",\"destination\":\"unix:/b\",\"total_ms\":12345,"
-                    "\"downtime_ms\":87,\"rounds\":3,\"wire_bytes\":1536,\"cause\":null,"
-                    "\"warnings\":[\"the courier stays\"]}",
-                    "web1 has moved: it is 'running' on unix:/b\n"
-                    "  total 12.3 s, downtime 87 ms, 3 rounds, 1.5" NB "KiB over the link\n"
-                    "  warning: the courier stays\n"
-                    "  job gw-1\n");
-    assert_summary (gw_summary_of_report,
-                    "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\"," CAUSE "}",
-                    "web1 did not move: it is on the source, as before\n"
-                    "  why: the data link broke, link (link-lost)\n"
-                    "       reset\n"
-                    "       then, on the source: x\n"
-                    "  what to do: Check it.\n"
-                    "  job gw-1\n");
-    assert_summary (gw_summary_of_report,
-                    "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"nowhere\"}",
-                    "web1 did not move, and does not run any more\n  job gw-1\n");
-    assert_summary (gw_summary_of_report,
-                    "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"undecided\",\"runs_on\":\"unknown\"}",
-                    "web1 is stopped on the source; it is not known whether the destination started "
-                    "it\n  job gw-1\n");
+    assert_summary (
+        gw_summary_of_report,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"moved\",\"runs_on\":\"destination\","
+        "\"state\":\"running\",\"destination\":\"unix:/b\",\"total_ms\":12345,"
+        "\"downtime_ms\":87,\"rounds\":3,\"wire_bytes\":1536,\"cause\":null,"
+        "\"warnings\":[\"the courier stays\"]}",
+        "web1 has moved: it is 'running' on unix:/b\n"
+        "  total 12.3 s, downtime 87 ms, 3 rounds, 1.5" NB "KiB over the link\n"
+        "  warning: the courier stays\n"
+        "  job gw-1\n");
+    assert_summary (
+        gw_summary_of_report,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\"," CAUSE "}",
+        "web1 did not move: it is on the source, as before\n"
+        "  why: the data link broke, link (link-lost)\n"
+        "       reset\n"
+        "       then, on the source: x\n"
+        "  what to do: Check it.\n"
+        "  job gw-1\n");
+    assert_summary (
+        gw_summary_of_report,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"nowhere\"}",
+        "web1 did not move, and does not run any more\n  job gw-1\n");
+    assert_summary (
+        gw_summary_of_report,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"undecided\",\"runs_on\":\"unknown\"}",
+        "web1 is stopped on the source; it is not known whether the destination started "
+        "it\n  job gw-1\n");
     assert_summary (gw_summary_of_report, "{\"cause\":{\"code\":\"aborted\",\"side\":\"none\"}}",
                     "the VM did not move: it is on the source, as before\n"
                     "  why:  (aborted)\n  what to do: \n  job ?\n");
@@ -170,15 +176,16 @@ test_report (void)
 static void
 test_checks (void)
 {
-    assert_summary (gw_summary_of_checks,
-                    "{\"vm\":\"web1\",\"rewrites\":[{\"option\":\"-hda\",\"from\":\"/a\",\"to\":\"/b\","
-                    "\"why\":\"--map\"},{\"option\":\"-netdev\",\"from\":\"n0\",\"to\":\"\",\"why\":\"gone\"}],"
-                    "\"checks\":[{\"check\":\"vm-state\",\"verdict\":\"ok\",\"text\":\"the VM is 'running'\"}],"
-                    "\"cause\":null}",
-                    "plan     -hda      /a -> /b (--map)\n"
-                    "plan     -netdev   n0 -> left out (gone)\n"
-                    "ok       vm-state           the VM is 'running'\n"
-                    "web1 can move; nothing was touched\n");
+    assert_summary (
+        gw_summary_of_checks,
+        "{\"vm\":\"web1\",\"rewrites\":[{\"option\":\"-hda\",\"from\":\"/a\",\"to\":\"/b\","
+        "\"why\":\"--map\"},{\"option\":\"-netdev\",\"from\":\"n0\",\"to\":\"\",\"why\":\"gone\"}],"
+        "\"checks\":[{\"check\":\"vm-state\",\"verdict\":\"ok\",\"text\":\"the VM is 'running'\"}],"
+        "\"cause\":null}",
+        "plan     -hda      /a -> /b (--map)\n"
+        "plan     -netdev   n0 -> left out (gone)\n"
+        "ok       vm-state           the VM is 'running'\n"
+        "web1 can move; nothing was touched\n");
     assert_summary (gw_summary_of_checks,
                     "{\"vm\":\"web1\",\"checks\":[{\"check\":\"memory\",\"verdict\":\"refused\","
                     "\"text\":\"short\"}]," CAUSE "}",
@@ -193,16 +200,17 @@ test_checks (void)
 static void
 test_story (void)
 {
-    assert_summary (gw_summary_of_story,
-                    "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\","
-                    "\"started\":\"2023-11-14T22:13:20Z\",\"timeline\":[{\"at_ms\":7,\"side\":\"source\","
-                    "\"event\":\"stop\",\"detail\":\"d\"},{\"at_ms\":-12,\"side\":\"destination\","
-                    "\"event\":\"qemu-exit\",\"detail\":\"\"}]}",
-                    "web1 did not move: it is on the source, as before\n"
-                    "  job gw-1\n"
-                    "What happened (ms since 2023-11-14T22:13:20Z):\n"
-                    "       7  source      stop           d\n"
-                    "     -12  destination qemu-exit      \n");
+    assert_summary (
+        gw_summary_of_story,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\","
+        "\"started\":\"2023-11-14T22:13:20Z\",\"timeline\":[{\"at_ms\":7,\"side\":\"source\","
+        "\"event\":\"stop\",\"detail\":\"d\"},{\"at_ms\":-12,\"side\":\"destination\","
+        "\"event\":\"qemu-exit\",\"detail\":\"\"}]}",
+        "web1 did not move: it is on the source, as before\n"
+        "  job gw-1\n"
+        "What happened (ms since 2023-11-14T22:13:20Z):\n"
+        "       7  source      stop           d\n"
+        "     -12  destination qemu-exit      \n");
 }
 
 int

@@ -70,9 +70,9 @@ test_gone (void)
     pid_t gone = start_and_end_child (&start);
     g_assert_cmpint (start, >, 0);
     g_assert_cmpint (gw_procfs_get_start_time (gone), ==, 0);
-    g_autofree char *text =
-        g_strdup_printf ("{\"job\":\"gw-2\",\"name\":\"web2\",\"pid\":%d,\"start_time\":%" G_GINT64_FORMAT "}",
-                         (int) gone, start);
+    g_autofree char *text = g_strdup_printf (
+        "{\"job\":\"gw-2\",\"name\":\"web2\",\"pid\":%d,\"start_time\":%" G_GINT64_FORMAT "}",
+        (int)gone, start);
     g_autofree char *other = g_strdup_printf (
         "{\"job\":\"gw-3\",\"name\":\"web3\",\"pid\":%d,\"start_time\":1}", (int) getpid ());
     dir_write (dir, "vms/gw-2/vm.json", text, -1);
@@ -90,15 +90,16 @@ test_unreadable (void)
 {
     static const char *const texts[] = { "", "{\"pid\":", "[]", "{\"pid\":\"1\"" };
     g_autoptr (Dir) dir = dir_new ();
-    g_autofree char *half = dir_path (dir, "vms/gw-9/qemu.log");
+    g_free (dir_path (dir, "vms/gw-9/qemu.log"));
     for (guint i = 0; i < G_N_ELEMENTS (texts); i++) {
         dir_write (dir, "vms/gw-9/vm.json", texts[i], -1);
         assert_found (dir, "gw-9", NULL);
         g_autofree char *kept = dir_read (dir, "vms/gw-9/vm.json", NULL);
         g_assert_cmpstr (kept, ==, texts[i]);
     }
-    static const char *const dead[] = { "{\"pid\":0,\"start_time\":1}", "{\"pid\":-1,\"start_time\":1}",
-                                        "{\"pid\":4294967297,\"start_time\":1}", "{}" };
+    static const char *const dead[] = {"{\"pid\":0,\"start_time\":1}",
+                                       "{\"pid\":-1,\"start_time\":1}",
+                                       "{\"pid\":4294967297,\"start_time\":1}", "{}"};
     for (guint i = 0; i < G_N_ELEMENTS (dead); i++) {
         dir_write (dir, "vms/gw-9/vm.json", dead[i], -1);
         assert_found (dir, "gw-9", NULL);
