@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every check, with made-up facts: what it says when all is well, and what makes it say otherwise.
- */
+/* Every check, with made-up facts: what it says when all is well, and what makes it differ. */
 #include "check.h"
 
 #include <string.h>
