@@ -81,9 +81,9 @@ char *gw_field_to_text (const GwField *field, gsize max_bytes);
 void gw_field_print (const GwField *field, unsigned indent);
 JsonNode *gw_field_to_json (const GwField *field);
 /* One object on standard output.  Takes `root`. */
-void gw_json_print (JsonNode *root);
+void gw_stream_json_print (JsonNode *root);
 JsonNode *gw_summary_to_json (const GwStreamSummary *summary, const char *only);
-void gw_json_add_error (JsonBuilder *builder, const GError *error);
+void gw_stream_json_add_error (JsonBuilder *builder, const GError *error);
 
 /* --- the subcommands; argv[0] is their name ------------------------------------------------------ */
 

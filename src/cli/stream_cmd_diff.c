@@ -42,7 +42,7 @@ finish (Differences *d, gboolean as_json)
     json_builder_end_array (b);
     json_builder_end_object (b);
     if (as_json)
-        gw_json_print (json_builder_get_root (b));
+        gw_stream_json_print (json_builder_get_root (b));
     else if (status == 0)
         g_print ("no difference\n");
     return status;

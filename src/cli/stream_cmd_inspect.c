@@ -111,7 +111,7 @@ gw_cli_stream_inspect (int argc, char **argv)
     if (s == NULL)
         return gw_cli_stream_fail (error);
     if (as_json)
-        gw_json_print (gw_summary_to_json (s, only));
+        gw_stream_json_print (gw_summary_to_json (s, only));
     else
         print_summary (s, only);
     return exit_status (s);
@@ -137,7 +137,7 @@ print_check_json (const GwStreamSummary *s)
     json_builder_add_string_value (b, s->file);
     json_builder_set_member_name (b, "valid");
     json_builder_add_boolean_value (b, s->error == NULL);
-    gw_json_add_error (b, s->error);
+    gw_stream_json_add_error (b, s->error);
     json_builder_set_member_name (b, "bytes");
     json_builder_add_int_value (b, (gint64) s->bytes);
     json_builder_set_member_name (b, "records");
@@ -147,7 +147,7 @@ print_check_json (const GwStreamSummary *s)
     json_builder_set_member_name (b, "confirmed");
     json_builder_add_boolean_value (b, s->vmdesc != NULL);
     json_builder_end_object (b);
-    gw_json_print (json_builder_get_root (b));
+    gw_stream_json_print (json_builder_get_root (b));
 }
 
 int

@@ -141,7 +141,7 @@ gw_field_to_json (const GwField *field)
 }
 
 void
-gw_json_add_error (JsonBuilder *b, const GError *error)
+gw_stream_json_add_error (JsonBuilder *b, const GError *error)
 {
     json_builder_set_member_name (b, "error");
     if (error == NULL) {
@@ -225,7 +225,7 @@ gw_summary_to_json (const GwStreamSummary *s, const char *only)
     add_string (b, "file", s->file);
     json_builder_set_member_name (b, "valid");
     json_builder_add_boolean_value (b, s->error == NULL);
-    gw_json_add_error (b, s->error);
+    gw_stream_json_add_error (b, s->error);
     add_uint (b, "bytes", s->bytes);
     add_uint (b, "records", s->n_records);
     add_uint (b, "page_size", gw_stream_reader_get_page_size (s->reader));
@@ -248,7 +248,7 @@ gw_summary_to_json (const GwStreamSummary *s, const char *only)
 }
 
 void
-gw_json_print (JsonNode *root)
+gw_stream_json_print (JsonNode *root)
 {
     g_autoptr (JsonGenerator) generator = json_generator_new ();
     json_generator_set_root (generator, root);

@@ -4,8 +4,8 @@
 /*
  * What can only be a cause stands before what may be a consequence.  QEMU_FAILED is both: a QEMU that
  * cannot load its state exits with an error, and so does one whose connection ends.  It counts as a
- * cause unless something else that breaks the connection happened before it (within the slack of
- * the two clocks).
+ * cause unless the link broke: couriers carry the end of a QEMU as the end of its lane, so a broken
+ * link never follows from it, whichever was told first.  An agent that was lost counts only before it.
  */
 #define CLOCK_SLACK_US 20000
 
@@ -26,8 +26,8 @@ is_consequence (const GPtrArray *faults, const GwFault *fault)
 {
     for (guint i = 0; fault->kind == GW_FAULT_QEMU_FAILED && i < faults->len; i++) {
         const GwFault *other = faults->pdata[i];
-        if ((other->kind == GW_FAULT_LINK || other->kind == GW_FAULT_AGENT_LOST) &&
-            other->at_us + CLOCK_SLACK_US < fault->at_us)
+        if (other->kind == GW_FAULT_LINK ||
+            (other->kind == GW_FAULT_AGENT_LOST && other->at_us + CLOCK_SLACK_US < fault->at_us))
             return TRUE;
     }
     return FALSE;

@@ -10,6 +10,7 @@
 #define CONNECT_MS 8000
 #define CANCEL_MS 25000
 #define QUIT_MS 10000
+#define QUIT_ANSWER_MS 3000
 
 /* --- adopting --------------------------------------------------------------------------------------------- */
 
@@ -168,6 +169,11 @@ gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cance
         gw_fail (error, GW_CAUSE_HOST_IO, "job %s was released before", local->job);
         return NULL;
     }
+    /* A QEMU whose connection fails in the last step lets its guest run again by itself (7.2:
+     * migration_iteration_finish()), and that may be after the destination has started it. */
+    if (local->courier == NULL || !gw_courier_hold (local->courier, error))
+        return NULL;
+    local->is_released = TRUE;
     return gw_record_append (record, GW_RECORD_RELEASED, local->epoch, local->vm_uuid, error)
                ? json_object_new ()
                : NULL;
@@ -246,7 +252,14 @@ JsonObject *
 gw_local_undo_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable,
                          GError **error)
 {
-    if (!need_vm (local, error) || !cancel_migration (local, cancellable, error))
+    if (!need_vm (local, error))
+        return NULL;
+    /* Who undoes after RELEASED holds the destination's REFUSED.  QEMU may stand in a write to a socket
+     * that nobody reads, with its big lock: it goes on when the holders let go. */
+    if (local->is_released)
+        g_clear_pointer (&local->courier, gw_courier_free);
+    local->is_released = FALSE;
+    if (!cancel_migration (local, cancellable, error))
         return NULL;
     restore_settings (local, cancellable);
     return let_run (local, cancellable, error) ? json_object_new () : NULL;
@@ -291,8 +304,11 @@ gw_local_quit_source (LocalHost *local, JsonObject *params, GCancellable *cancel
         return NULL;
     local->is_quitting = TRUE;
     /* a QEMU that is gone already or does not answer is seen below */
-    (void) gw_local_qmp (local, GW_QMP_QUIT, NULL, cancellable, NULL);
-    if (!wait_for_end (local, QUIT_MS)) {
+    g_autoptr (JsonNode) reply =
+        local->qmp != NULL
+            ? gw_qmp_call_timeout (local->qmp, GW_QMP_QUIT, NULL, QUIT_ANSWER_MS, cancellable, NULL)
+            : NULL;
+    if (!wait_for_end (local, reply != NULL ? QUIT_MS : 0)) {
         kill_source (local);
         if (!wait_for_end (local, QUIT_MS)) {
             gw_fail (error, GW_CAUSE_QMP_TIMEOUT,
@@ -300,6 +316,7 @@ gw_local_quit_source (LocalHost *local, JsonObject *params, GCancellable *cancel
             return NULL;
         }
     }
+    local->is_released = FALSE; /* no copy is left that could run */
     if (local->vm_dir != NULL)
         gw_directory_remove (local->vm_dir);
     return json_object_new ();

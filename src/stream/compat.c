@@ -80,7 +80,7 @@ static uint64_t
 get_version (JsonObject *object, const char *name)
 {
     uint64_t version = 0;
-    (void) gw_json_get_uint (object, name, G_MAXUINT32, &version); /* 0 when absent */
+    (void) gw_stream_json_get_uint (object, name, G_MAXUINT32, &version); /* 0 when absent */
     return version;
 }
 
@@ -97,16 +97,16 @@ static void flatten (Flat *flat, JsonObject *description, uint64_t version, gboo
 static void
 flatten_field (Flat *flat, JsonObject *field, uint64_t version, gboolean is_sometimes)
 {
-    JsonObject *inner = gw_json_get_object (field, "Description");
+    JsonObject *inner = gw_stream_json_get_object (field, "Description");
     if (get_version (field, "version_id") > version)
         return;
     is_sometimes = is_sometimes || is_optional (field);
-    if (inner != NULL && gw_json_get_array (inner, "Fields") != NULL) {
+    if (inner != NULL && gw_stream_json_get_array (inner, "Fields") != NULL) {
         flatten (flat, inner, get_version (inner, "version_id"), is_sometimes);
         return;
     }
-    Leaf leaf = { .name = gw_json_get_string (field, "field"), .is_optional = is_sometimes };
-    (void) gw_json_get_uint (field, "size", G_MAXUINT32, &leaf.size); /* 0: not said */
+    Leaf leaf = { .name = gw_stream_json_get_string (field, "field"), .is_optional = is_sometimes };
+    (void) gw_stream_json_get_uint (field, "size", G_MAXUINT32, &leaf.size); /* 0: not said */
     if (leaf.name != NULL)
         g_array_append_val (flat->leaves, leaf);
 }
@@ -114,8 +114,8 @@ flatten_field (Flat *flat, JsonObject *field, uint64_t version, gboolean is_some
 static void
 flatten (Flat *flat, JsonObject *description, uint64_t version, gboolean is_sometimes)
 {
-    JsonArray *fields = gw_json_get_array (description, "Fields");
-    JsonArray *subsections = gw_json_get_array (description, "Subsections");
+    JsonArray *fields = gw_stream_json_get_array (description, "Fields");
+    JsonArray *subsections = gw_stream_json_get_array (description, "Subsections");
     for (guint i = 0; fields != NULL && i < json_array_get_length (fields); i++) {
         JsonNode *node = json_array_get_element (fields, i);
         if (JSON_NODE_HOLDS_OBJECT (node))
@@ -271,10 +271,10 @@ static void compare_descriptions (const Place *place, JsonObject *source, JsonOb
 static void
 compare_subsection (const Place *place, JsonObject *source, const Flat *destination)
 {
-    const char *name = gw_json_get_string (source, "name");
+    const char *name = gw_stream_json_get_string (source, "name");
     for (guint i = 0; name != NULL && i < destination->subsections->len; i++) {
         JsonObject *other = g_ptr_array_index (destination->subsections, i);
-        if (g_strcmp0 (name, gw_json_get_string (other, "name")) != 0)
+        if (g_strcmp0 (name, gw_stream_json_get_string (other, "name")) != 0)
             continue;
         Place inner = { place->findings, place->device, name };
         compare_descriptions (&inner, source, other);
@@ -300,13 +300,13 @@ compare_descriptions (const Place *place, JsonObject *source, JsonObject *destin
 static void
 compare_device (GPtrArray *findings, const char *name, JsonObject *source, JsonObject *destination)
 {
-    JsonObject *a = gw_json_get_object (source, "Description");
-    JsonObject *b = gw_json_get_object (destination, "Description");
+    JsonObject *a = gw_stream_json_get_object (source, "Description");
+    JsonObject *b = gw_stream_json_get_object (destination, "Description");
     Place place = { findings, name, "" };
     if (a == NULL)
         return;
-    const char *sent = gw_json_get_string (a, "name");
-    const char *known = b != NULL ? gw_json_get_string (b, "name") : NULL;
+    const char *sent = gw_stream_json_get_string (a, "name");
+    const char *known = b != NULL ? gw_stream_json_get_string (b, "name") : NULL;
     if (g_strcmp0 (sent, known) != 0) {
         add_finding (findings, GW_COMPAT_NAME_DIFFERS, name, "",
                      "the source sends '%s', the destination has '%s'", sent, known);
@@ -323,7 +323,7 @@ load_dump (const char *json, gsize len, const char *side, GError **error)
     g_autoptr (GError) local = NULL;
     g_autoptr (JsonNode) root = gw_stream_parse_json (json, len, &local);
     if (root != NULL && JSON_NODE_HOLDS_OBJECT (root)
-        && gw_json_get_object (json_node_get_object (root), "vmschkmachine") != NULL)
+        && gw_stream_json_get_object (json_node_get_object (root), "vmschkmachine") != NULL)
         return g_steal_pointer (&root);
     gw_fail (error, GW_CAUSE_STREAM_DUMP, "%s: %s", side,
              local != NULL ? local->message : "expected a member 'vmschkmachine', found none");
@@ -352,8 +352,8 @@ compare_findings (gconstpointer a, gconstpointer b)
 static void
 compare_machines (GPtrArray *findings, JsonObject *source, JsonObject *destination)
 {
-    const char *a = gw_json_get_string (gw_json_get_object (source, "vmschkmachine"), "Name");
-    const char *b = gw_json_get_string (gw_json_get_object (destination, "vmschkmachine"), "Name");
+    const char *a = gw_stream_json_get_string (gw_stream_json_get_object (source, "vmschkmachine"), "Name");
+    const char *b = gw_stream_json_get_string (gw_stream_json_get_object (destination, "vmschkmachine"), "Name");
     if (g_strcmp0 (a, b) != 0)
         add_finding (findings, GW_COMPAT_MACHINE_DIFFERS, "vmschkmachine", "",
                      "the source's dump is of '%s', the destination's of '%s'", a, b);
@@ -374,11 +374,11 @@ gw_compat_compare (const char *source, gsize source_len, const char *destination
     g_autoptr (GList) names = json_object_get_members (from);
     for (GList *l = names; l != NULL; l = l->next) {
         const char *name = l->data;
-        JsonObject *device = gw_json_get_object (from, name);
+        JsonObject *device = gw_stream_json_get_object (from, name);
         if (strcmp (name, "vmschkmachine") == 0 || device == NULL
             || (devices != NULL && !g_strv_contains (devices, name)))
             continue;
-        JsonObject *other = gw_json_get_object (to, name);
+        JsonObject *other = gw_stream_json_get_object (to, name);
         if (other != NULL)
             compare_device (findings, name, device, other);
         else

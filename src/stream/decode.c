@@ -171,9 +171,9 @@ static JsonObject *
 get_struct (JsonObject *field, const char *type)
 {
     if (strcmp (type, "struct") == 0)
-        return gw_json_get_object (field, "struct");
+        return gw_stream_json_get_object (field, "struct");
     if ((strcmp (type, "tmp") == 0 || strcmp (type, "vstruct") == 0)
-        && gw_json_get_array (field, "fields") != NULL)
+        && gw_stream_json_get_array (field, "fields") != NULL)
         return field;
     return NULL;
 }
@@ -181,8 +181,8 @@ get_struct (JsonObject *field, const char *type)
 static gboolean
 decode_one (Decoder *d, GwField *parent, JsonObject *object, gsize size, GError **error)
 {
-    const char *name = gw_json_get_string (object, "name");
-    const char *type = gw_json_get_string (object, "type");
+    const char *name = gw_stream_json_get_string (object, "name");
+    const char *type = gw_stream_json_get_string (object, "type");
     if (name == NULL || type == NULL)
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "byte %zu: expected a named, typed field",
                         d->pos);
@@ -223,11 +223,11 @@ static gboolean
 decode_field (Decoder *d, GwField *parent, JsonNode *node, GError **error)
 {
     JsonObject *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
-    const char *name = object != NULL ? gw_json_get_string (object, "name") : NULL;
+    const char *name = object != NULL ? gw_stream_json_get_string (object, "name") : NULL;
     uint64_t size, n = 1;
-    if (name == NULL || !gw_json_get_uint (object, "size", G_MAXUINT32, &size)
+    if (name == NULL || !gw_stream_json_get_uint (object, "size", G_MAXUINT32, &size)
         || (json_object_has_member (object, "array_len")
-            && !gw_json_get_uint (object, "array_len", FIELDS_MAX, &n)))
+            && !gw_stream_json_get_uint (object, "array_len", FIELDS_MAX, &n)))
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "byte %zu: expected a field with a size",
                         d->pos);
     GwField *array = get_array_node (parent, object, name, d->pos);
@@ -244,7 +244,7 @@ static gboolean
 decode_subsection (Decoder *d, GwField *parent, JsonNode *node, GError **error)
 {
     JsonObject *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
-    const char *name = object != NULL ? gw_json_get_string (object, "vmsd_name") : NULL;
+    const char *name = object != NULL ? gw_stream_json_get_string (object, "vmsd_name") : NULL;
     if (name == NULL)
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "byte %zu: expected a subsection's name",
                         d->pos);
@@ -269,8 +269,8 @@ decode_subsection (Decoder *d, GwField *parent, JsonNode *node, GError **error)
 static gboolean
 decode_body (Decoder *d, GwField *parent, JsonObject *object, GError **error)
 {
-    JsonArray *fields = gw_json_get_array (object, "fields");
-    JsonArray *subsections = gw_json_get_array (object, "subsections");
+    JsonArray *fields = gw_stream_json_get_array (object, "fields");
+    JsonArray *subsections = gw_stream_json_get_array (object, "subsections");
     for (guint i = 0; fields != NULL && i < json_array_get_length (fields); i++)
         if (!decode_field (d, parent, json_array_get_element (fields, i), error))
             return FALSE;

@@ -131,10 +131,10 @@ gboolean gw_command_fits (unsigned number, gsize len);
 
 /* --- vmdesc.c: members of an object, checked for presence, type and range ------------------------- */
 
-gboolean gw_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t *ret);
-const char *gw_json_get_string (JsonObject *object, const char *name); /* or NULL */
-JsonArray *gw_json_get_array (JsonObject *object, const char *name);   /* or NULL */
-JsonObject *gw_json_get_object (JsonObject *object, const char *name); /* or NULL */
+gboolean gw_stream_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t *ret);
+const char *gw_stream_json_get_string (JsonObject *object, const char *name); /* or NULL */
+JsonArray *gw_stream_json_get_array (JsonObject *object, const char *name);   /* or NULL */
+JsonObject *gw_stream_json_get_object (JsonObject *object, const char *name); /* or NULL */
 
 /* --- decode.c and its parts ---------------------------------------------------------------------- */
 

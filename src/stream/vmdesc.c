@@ -63,7 +63,7 @@ gw_stream_parse_json (const char *json, gsize len, GError **error)
 /* --- sizes ------------------------------------------------------------------------------------- */
 
 gboolean
-gw_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t *ret)
+gw_stream_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t *ret)
 {
     JsonNode *node = json_object_get_member (object, name);
     if (node == NULL || !JSON_NODE_HOLDS_VALUE (node)
@@ -77,7 +77,7 @@ gw_json_get_uint (JsonObject *object, const char *name, uint64_t most, uint64_t 
 }
 
 const char *
-gw_json_get_string (JsonObject *object, const char *name)
+gw_stream_json_get_string (JsonObject *object, const char *name)
 {
     JsonNode *node = json_object_get_member (object, name);
     if (node == NULL || !JSON_NODE_HOLDS_VALUE (node)
@@ -87,14 +87,14 @@ gw_json_get_string (JsonObject *object, const char *name)
 }
 
 JsonArray *
-gw_json_get_array (JsonObject *object, const char *name)
+gw_stream_json_get_array (JsonObject *object, const char *name)
 {
     JsonNode *node = json_object_get_member (object, name);
     return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
 }
 
 JsonObject *
-gw_json_get_object (JsonObject *object, const char *name)
+gw_stream_json_get_object (JsonObject *object, const char *name)
 {
     JsonNode *node = json_object_get_member (object, name);
     return node != NULL && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
@@ -107,10 +107,10 @@ add_field_size (JsonNode *node, uint64_t *size)
     if (!JSON_NODE_HOLDS_OBJECT (node))
         return FALSE;
     JsonObject *field = json_node_get_object (node);
-    if (!gw_json_get_uint (field, "size", G_MAXUINT32, &each))
+    if (!gw_stream_json_get_uint (field, "size", G_MAXUINT32, &each))
         return FALSE;
     if (json_object_has_member (field, "array_len")
-        && !gw_json_get_uint (field, "array_len", G_MAXUINT32, &n))
+        && !gw_stream_json_get_uint (field, "array_len", G_MAXUINT32, &n))
         return FALSE;
     *size += each * n; /* both below 2^32 */
     return *size <= G_MAXUINT32;
@@ -123,7 +123,7 @@ add_subsection_size (JsonNode *node, uint64_t *size)
 {
     if (!JSON_NODE_HOLDS_OBJECT (node))
         return FALSE;
-    const char *name = gw_json_get_string (json_node_get_object (node), "vmsd_name");
+    const char *name = gw_stream_json_get_string (json_node_get_object (node), "vmsd_name");
     if (name == NULL)
         return FALSE;
     *size += 1 + 1 + strlen (name) + 4;
@@ -134,8 +134,8 @@ add_subsection_size (JsonNode *node, uint64_t *size)
 static gboolean
 add_body_size (JsonObject *object, uint64_t *size)
 {
-    JsonArray *fields = gw_json_get_array (object, "fields");
-    JsonArray *subsections = gw_json_get_array (object, "subsections");
+    JsonArray *fields = gw_stream_json_get_array (object, "fields");
+    JsonArray *subsections = gw_stream_json_get_array (object, "subsections");
     if (fields == NULL)
         return FALSE;
     for (guint i = 0; i < json_array_get_length (fields); i++)
@@ -164,14 +164,14 @@ add_device (GwVmdesc *vmdesc, JsonNode *node, GError **error)
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "device %u: expected an object",
                         vmdesc->devices->len);
     device.object = json_node_get_object (node);
-    device.name = gw_json_get_string (device.object, "name");
-    if (device.name == NULL || !gw_json_get_uint (device.object, "instance_id", G_MAXUINT32, &instance))
+    device.name = gw_stream_json_get_string (device.object, "name");
+    if (device.name == NULL || !gw_stream_json_get_uint (device.object, "instance_id", G_MAXUINT32, &instance))
         return gw_fail (error, GW_CAUSE_STREAM_VMDESC, "device %u: expected a name and an instance",
                         vmdesc->devices->len);
     if (vmdesc->devices->len >= GW_STREAM_SECTIONS_MAX)
         return gw_fail (error, GW_CAUSE_STREAM_LIMIT, "expected at most %u devices",
                         GW_STREAM_SECTIONS_MAX);
-    (void) gw_json_get_uint (device.object, "version", G_MAXUINT32, &version); /* not in old-style ones */
+    (void) gw_stream_json_get_uint (device.object, "version", G_MAXUINT32, &version); /* not in old-style ones */
     device.instance = (uint32_t) instance;
     device.version = (uint32_t) version;
     device.has_size = add_body_size (device.object, &device.size);
@@ -192,13 +192,13 @@ gw_vmdesc_parse (const char *json, gsize len, GError **error)
     if (vmdesc->root == NULL)
         return NULL;
     JsonArray *devices = JSON_NODE_HOLDS_OBJECT (vmdesc->root)
-                             ? gw_json_get_array (json_node_get_object (vmdesc->root), "devices")
+                             ? gw_stream_json_get_array (json_node_get_object (vmdesc->root), "devices")
                              : NULL;
     if (devices == NULL) {
         gw_fail (error, GW_CAUSE_STREAM_VMDESC, "expected a list of devices, found none");
         return NULL;
     }
-    (void) gw_json_get_uint (json_node_get_object (vmdesc->root), "page_size", GW_STREAM_PAGE_MAX,
+    (void) gw_stream_json_get_uint (json_node_get_object (vmdesc->root), "page_size", GW_STREAM_PAGE_MAX,
                      &page_size); /* 0 says that it is not known */
     vmdesc->page_size = (uint32_t) page_size;
     for (guint i = 0; i < json_array_get_length (devices); i++)
