@@ -36,6 +36,12 @@ gw_cli_stream (int argc, char **argv)
 {
     g_autoptr (GError) error = NULL;
     const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp (name, "--help") == 0 || strcmp (name, "-h") == 0) {
+        g_print ("Usage:\n  godwit stream inspect|check|diff [OPTION...] FILE...\n\n"
+                 "Look into recorded migration streams; see godwit-stream(1).\n"
+                 "'godwit stream COMMAND --help' shows the options of each.\n");
+        return 0;
+    }
     for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
         if (strcmp (commands[i].name, name) == 0)
             return commands[i].run (argc - 1, argv + 1);

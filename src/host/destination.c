@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define LAUNCH_MS 45000
+#define CONNECT_MS 5000 /* one try; a QEMU that is still starting may greet and then say nothing */
 #define RECORD_MS 30000
 
 static gboolean
@@ -102,7 +103,8 @@ wait_for_monitor (LocalHost *local, GCancellable *cancellable, GError **error)
     gint64 deadline = gw_deadline_ms (LAUNCH_MS);
     for (;;) {
         g_autoptr (GError) failure = NULL;
-        if (gw_local_connect_qmp (local, path, gw_deadline_left_ms (deadline), cancellable,
+        if (gw_local_connect_qmp (local, path,
+                                  MIN (gw_deadline_left_ms (deadline), CONNECT_MS), cancellable,
                                   &failure))
             return TRUE;
         if (gw_error_get_cause (failure) == GW_CAUSE_ABORTED) {
