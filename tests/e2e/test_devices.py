@@ -17,7 +17,8 @@ from rig import disk, faults, leftovers
 
 LOAD = rig.Load(mem="16M", dirty="2M/s", content="text", fill="8M")
 MEM = "131064K"
-ROOT_PORTS = [word for i in range(4) for word in ("-device", f"pcie-root-port,id=rp{i},chassis={i + 1}")]
+ROOT_PORTS = [word for i in range(4)
+              for word in ("-device", f"pcie-root-port,id=rp{i},chassis={i + 1}")]
 
 
 def boot(net, directory, load=LOAD, prepare=None, mem=MEM, **more):
@@ -70,15 +71,16 @@ def picture(vm):
 
 def expect_same(before, after):
     """Compares two pictures; says what is different."""
-    assert [b for b in before[1] if b not in after[1]] == [b for b in after[1] if b not in before[1]]
+    assert ([block for block in before[1] if block not in after[1]] ==
+            [block for block in after[1] if block not in before[1]])
     assert before[0] == after[0]
 
 
 # --- machine type and places ---
 
-IMPLICIT = ["-device", "virtio-rng-pci", "-device", "e1000", "-device", "virtio-balloon-pci,id=balloon0",
-            "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0",
-            "-device", "qemu-xhci,id=xhci", "-device", "usb-tablet", "-device", "usb-kbd",
+IMPLICIT = ["-device", "virtio-rng-pci", "-device", "e1000",
+            "-device", "virtio-balloon-pci,id=balloon0", "-netdev", "user,id=n0",
+            "-device", "virtio-net-pci,netdev=n0", "-device", "qemu-xhci,id=xhci", "-device", "usb-tablet", "-device", "usb-kbd",
             "-device", "virtio-scsi-pci,id=scsi0", "-device", "VGA",
             "-drive", "if=none,id=empty,file=null-co://,format=raw", "-device", "scsi-hd,drive=empty"]
 
@@ -122,7 +124,8 @@ def test_devices_in_json_and_files_in_json(net, tmp_path):
 def plug(monitor, driver, **properties):
     """Adds a device, and waits until the guest has given a PCI one its addresses."""
     monitor.execute("device_add", driver=driver, **properties)
-    faults.wait_until(lambda: all(region["address"] != -1 for region in regions(monitor, properties["id"])),
+    faults.wait_until(lambda: all(region["address"] != -1
+                                  for region in regions(monitor, properties["id"])),
                       20, f"the guest's notice of {driver}")
 
 
@@ -414,25 +417,29 @@ def test_another_user(net, public, how, monkeypatch):
 
 # --- check ---
 
+MIGRATION_STATE = ("", "-capabilities", "-parameters")
+
+
 def test_check_touches_nothing_and_says_the_plan(net, tmp_path):
     vm, twin, agent = boot(net, tmp_path, args=IMPLICIT)
     before, there = leftovers.snapshot(net, [tmp_path]), picture(vm)
     with vm.monitor() as monitor:
-        state = [monitor.execute(f"query-migrate{what}") for what in ("", "-capabilities", "-parameters")]
-    argv = ["check", f"qmp:{vm.qmp_path}", agent.destination, "--map", f"{vm.directory}={twin.directory}"]
+        state = [monitor.execute(f"query-migrate{what}") for what in MIGRATION_STATE]
+    argv = ["check", f"qmp:{vm.qmp_path}", agent.destination,
+            "--map", f"{vm.directory}={twin.directory}"]
     mark = vm.ticks.mark()
     told, shown = rig.godwit(net.a, *argv, "--json"), rig.godwit(net.a, *argv)
     assert (told.exit, shown.exit) == (0, 0), (told, shown)
     assert {c["verdict"] for c in told.report["checks"]} <= {"ok", "warning"}
     assert ("q35", "pc-q35-7.2") in [(r["from"], r["to"]) for r in told.report["rewrites"]]
-    for text in ("q35 -> pc-q35-7.2", f"{twin.directory}/qmp.sock", "rig can move; nothing was touched"):
+    for text in ("q35 -> pc-q35-7.2", f"{twin.directory}/qmp.sock",
+                 "rig can move; nothing was touched"):
         assert text in shown.stdout, shown.stdout
     after = leftovers.snapshot(net, [tmp_path])
     assert leftovers.compare(before, after, allowed=["/state", "monitor.sock"]) == []
     assert leftovers.lost(before, after) == []
     with vm.monitor() as monitor:
-        assert state == [monitor.execute(f"query-migrate{what}")
-                         for what in ("", "-capabilities", "-parameters")]
+        assert state == [monitor.execute(f"query-migrate{what}") for what in MIGRATION_STATE]
     expect_same(there, picture(vm))
     assert vm.ticks.gap(since=mark) < 100, "the guest was stopped"
     move(vm, twin, agent)

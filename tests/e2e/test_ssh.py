@@ -59,7 +59,7 @@ class Scene:
         assert words in json.dumps(told), done
         assert (done.report["result"], done.report["runs_on"]) == ("stayed", "source")
         self.expect_running()
-        faults.wait_until(lambda: self.processes(self.net.b) == [], 20, "clean-up of the destination")
+        faults.wait_until(lambda: self.processes(self.net.b) == [], 20, "clean-up")
         after = leftovers.snapshot(self.net, [self.tmp_path])
         assert leftovers.compare(self.before, after, allowed=KEPT) == []
         assert leftovers.lost(self.before, after) == []

@@ -162,7 +162,8 @@ class Guest:
         self._began = (len(self.report.lines), self.ticks.mark())
         for name in ("qmp.sock", "monitor.sock"):
             (self.directory / name).unlink(missing_ok=True)  # of a QEMU that was killed here
-        self.process = self.host.popen(argv, log=self.directory / "qemu.log", cwd=self.config["cwd"])
+        self.process = self.host.popen(argv, log=self.directory / "qemu.log",
+                                       cwd=self.config["cwd"])
         self.pid = self.process.pid
         return self
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A real sshd on a host, with keys and configuration of its own: nothing of the machine's is used."""
+"""A real sshd on a host, with keys and configuration of its own."""
 
 import contextlib
 import pathlib
@@ -99,6 +99,7 @@ class Sshd:
         found = []
         for pid in self.host.pids():
             with contextlib.suppress(OSError):
-                if pid != self.process.pid and pathlib.Path(f"/proc/{pid}/comm").read_text() == "sshd\n":
+                name = pathlib.Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+                if name == "sshd" and pid != self.process.pid:
                     found.append(pid)
         return found
