@@ -81,8 +81,9 @@ def expect_same(before, after):
 IMPLICIT = ["-device", "virtio-rng-pci", "-device", "e1000",
             "-device", "virtio-balloon-pci,id=balloon0", "-netdev", "user,id=n0",
             "-device", "virtio-net-pci,netdev=n0", "-device", "qemu-xhci,id=xhci",
-            "-device", "usb-tablet", "-device", "usb-kbd", "-device", "virtio-scsi-pci,id=scsi0", "-device", "VGA",
-            "-drive", "if=none,id=empty,file=null-co://,format=raw", "-device", "scsi-hd,drive=empty"]
+            "-device", "usb-tablet", "-device", "usb-kbd", "-device", "virtio-scsi-pci,id=scsi0",
+            "-device", "VGA", "-drive", "if=none,id=empty,file=null-co://,format=raw",
+            "-device", "scsi-hd,drive=empty"]
 
 
 @pytest.mark.parametrize("alias, resolved", [("q35", "pc-q35-7.2"), ("pc", "pc-i440fx-7.2")])
