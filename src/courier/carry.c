@@ -2,7 +2,6 @@
 #include "courier.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -196,8 +195,7 @@ write_lane (GwCarry *carry, GwLane *lane, GError **error)
     if (step == GW_LINK_FAILED)
         return deafen (carry, lane, error);
     if (step == GW_LINK_DONE && lane->in.state == GW_LANE_DRAINING) {
-        if (!carry->is_holding)
-            (void) shutdown (lane->fd, SHUT_WR); /* fails only when the program has gone: the same end */
+        (void) shutdown (lane->fd, SHUT_WR); /* fails only when the program has gone: the same end */
         end_direction (carry, lane, &lane->in, GW_LANE_ENDED);
         close_if_ended (lane);
     }
@@ -309,8 +307,7 @@ take_stop (GwCarry *carry, GwLane *lane, GError **error)
 {
     if (lane->out.state != GW_LANE_OPEN)
         return TRUE;
-    if (!carry->is_holding)
-        (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
+    (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
     gboolean is_lossy = discard_unread (carry, lane);
     return end_out (carry, lane, is_lossy ? GW_LANE_BROKEN : GW_LANE_ENDED, error);
 }
@@ -538,56 +535,6 @@ gw_carry_probe (GwCarry *carry, GError **error)
     return send_small (carry,
                        (GwLinkFrame){ .type = GW_LINK_PING, .sequence = carry->probe_token }, NULL,
                        error);
-}
-
-/* --- holding ---------------------------------------------------------------------------------------------- */
-
-guint
-gw_carry_hold (GwCarry *carry, int ret_fds[static GW_COURIER_LANES])
-{
-    guint n = 0;
-    carry->is_holding = TRUE;
-    for (guint i = 0; i < carry->n_lanes; i++) {
-        GwLane *lane = &carry->lanes[i];
-        if (!lane->option->accepts || lane->fd < 0)
-            continue;
-        if (lane->hold_fd < 0)
-            lane->hold_fd = fcntl (lane->fd, F_DUPFD_CLOEXEC, 3);
-        if (lane->hold_fd >= 0)
-            ret_fds[n++] = lane->hold_fd;
-    }
-    return n;
-}
-
-void
-gw_carry_fill_held (const GwCarry *carry, gboolean is_all,
-                    struct pollfd ret_polls[static GW_COURIER_LANES])
-{
-    for (guint i = 0; i < GW_COURIER_LANES; i++) {
-        const GwLane *lane = &carry->lanes[i];
-        gboolean is_ours = i < carry->n_lanes && lane->hold_fd >= 0 &&
-                           (is_all || gw_machine_is_final (&lane->out));
-        ret_polls[i] = (struct pollfd){ .fd = is_ours ? lane->hold_fd : -1, .events = POLLIN };
-    }
-}
-
-guint
-gw_carry_drain_held (GwCarry *carry, const struct pollfd polls[static GW_COURIER_LANES])
-{
-    guint n_held = 0;
-    for (guint i = 0; i < carry->n_lanes; i++) {
-        GwLane *lane = &carry->lanes[i];
-        if (lane->hold_fd < 0)
-            continue;
-        gssize n = polls[i].revents == 0 ? 1
-                                         : recv (lane->hold_fd, carry->staging,
-                                                 GW_LINK_BATCH * GW_LINK_RECORD, MSG_DONTWAIT);
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-            gw_fd_clear (&lane->hold_fd); /* the program has closed its end: nothing to hold */
-        else
-            n_held++;
-    }
-    return n_held;
 }
 
 void

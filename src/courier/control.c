@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define DRAIN_MS 1000
 #define LINE_MAX_BYTES 1024       /* of a command */
 #define OUT_MAX_BYTES (256 * 1024) /* events that the agent did not read */
 
@@ -26,7 +25,6 @@ static const struct {
     { "stats", GW_COMMAND_STATS },
     { "probe", GW_COMMAND_PROBE },
     { "spool", GW_COMMAND_SPOOL },
-    { "hold", GW_COMMAND_HOLD },
     { "quit", GW_COMMAND_QUIT },
 };
 
@@ -175,28 +173,6 @@ gw_control_say_json (GwControl *control, const char *json)
     g_string_append (control->out, json);
     g_string_append_c (control->out, '\n');
     (void) write_lines (control); /* the next step notices a dead agent */
-}
-
-void
-gw_control_say_fds (GwControl *control, const char *json, const int *fds, guint n_fds)
-{
-    g_autofree char *line = g_strconcat (json, "\n", NULL);
-    struct iovec piece = { line, strlen (line) };
-    gsize size = CMSG_SPACE (n_fds * sizeof (int));
-    g_autofree void *space = g_malloc0 (size);
-    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
-    gw_control_drain (control, DRAIN_MS); /* the descriptors belong to this line */
-    if (n_fds > 0) {
-        message.msg_control = space;
-        message.msg_controllen = size;
-        struct cmsghdr *head = CMSG_FIRSTHDR (&message);
-        *head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-                                  .cmsg_type = SCM_RIGHTS,
-                                  .cmsg_len = CMSG_LEN (n_fds * sizeof (int)) };
-        memcpy (CMSG_DATA (head), fds, n_fds * sizeof (int));
-    }
-    if (control->out->len > 0 || sendmsg (control->fd, &message, MSG_NOSIGNAL) < 0)
-        gw_control_say_json (control, json); /* the agent does not read: it gets the line alone */
 }
 
 void

@@ -76,7 +76,6 @@ typedef enum {
     GW_COMMAND_STATS,
     GW_COMMAND_PROBE,
     GW_COMMAND_SPOOL,
-    GW_COMMAND_HOLD,
     GW_COMMAND_QUIT
 } GwCommand;
 
@@ -101,9 +100,6 @@ void gw_control_say (GwControl *control, const char *event, ...) G_GNUC_NULL_TER
 
 /* Queues a line of ready JSON without its newline. */
 void gw_control_say_json (GwControl *control, const char *json);
-
-/* Writes a line at once, after what is queued, with descriptors (transfer none) attached to it. */
-void gw_control_say_fds (GwControl *control, const char *json, const int *fds, guint n_fds);
 
 /* Writes what is queued, waiting at most `ms`. */
 void gw_control_drain (GwControl *control, guint ms);
@@ -145,7 +141,6 @@ typedef struct {
     uint16_t id;                /* on the link, once open */
     GwFd listen_fd;             /* -1 when not listening */
     GwFd fd;                    /* the local program's socket, -1 when not open */
-    GwFd hold_fd;               /* the same socket, kept from gw_carry_hold() on; else -1 */
     GwMachine out, in;          /* outwards: program to link; inwards: link to program */
     uint64_t out_bytes;         /* handed to the link */
     uint64_t arrived_bytes;     /* taken from the link */
@@ -213,7 +208,6 @@ typedef struct {
     gboolean has_more;    /* the last turn left records that poll() does not see */
     gboolean peer_left;   /* its BYE arrived */
     gboolean is_unclean;  /* some lane, here or there, was reset or lost bytes */
-    gboolean is_holding;  /* nothing that happens elsewhere ends a local program's socket any more */
     uint64_t probe_token; /* of the last PING */
     gint64 probe_us;      /* when it was sent; 0 when none is out */
 } GwCarry;
@@ -234,18 +228,6 @@ gboolean gw_carry_turn (GwCarry *carry, const struct pollfd *polls, GError **err
 
 /* Sends a PING; its PONG becomes an event "probe".  One is out at a time. */
 gboolean gw_carry_probe (GwCarry *carry, GError **error);
-
-/* From now on the sockets of the lanes that accept stay open, whatever becomes of the link, the other
- * side and the agent: a QEMU that has handed over its guest must not take an error for the order to
- * let the guest run again.  Copies their descriptors (GW_COURIER_LANES at most, transfer none) into
- * `ret_fds` and returns how many. */
-guint gw_carry_hold (GwCarry *carry, int ret_fds[static GW_COURIER_LANES]);
-/* Polls for what is held and no longer carried; all of it when `is_all`. */
-void gw_carry_fill_held (const GwCarry *carry, gboolean is_all,
-                         struct pollfd ret_polls[static GW_COURIER_LANES]);
-/* Takes and throws away what the local programs still write, so that they do not block in a write.
- * Returns how many sockets are still held. */
-guint gw_carry_drain_held (GwCarry *carry, const struct pollfd polls[static GW_COURIER_LANES]);
 
 /* Tells the other courier that this one ends before the lanes have; best effort. */
 void gw_carry_abandon (GwCarry *carry);

@@ -27,7 +27,7 @@ static const GwMachineTable lane_table = { "lane", lane_states, G_N_ELEMENTS (la
 void
 gw_lane_init (GwLane *lane, const GwLaneOption *option)
 {
-    *lane = (GwLane){ .option = option, .listen_fd = -1, .fd = -1, .hold_fd = -1 };
+    *lane = (GwLane){ .option = option, .listen_fd = -1, .fd = -1 };
     gw_machine_init (&lane->out, &lane_table, NULL, NULL);
     gw_machine_init (&lane->in, &lane_table, NULL, NULL);
 }
@@ -37,7 +37,6 @@ gw_lane_clear (GwLane *lane)
 {
     gw_lane_drop (lane);
     gw_fd_clear (&lane->fd);
-    gw_fd_clear (&lane->hold_fd);
     if (lane->listen_fd >= 0)
         (void) unlink (lane->option->path); /* the agent removes the directory in any case */
     gw_fd_clear (&lane->listen_fd);

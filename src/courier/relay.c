@@ -7,22 +7,20 @@
 #define LAST_EVENT_MS 1000 /* for the agent to take the last event */
 
 /* The courier's descriptors in poll()'s array. */
-enum { POLL_CONTROL, POLL_SIGNAL, POLL_HELD, POLL_REST = POLL_HELD + GW_COURIER_LANES };
+enum { POLL_CONTROL, POLL_SIGNAL, POLL_REST };
 G_STATIC_ASSERT (GW_DIAL_POLLS >= GW_CARRY_POLLS);
 
 enum {
     LIFE_MEETING,  /* `dial` is valid; its own limit */
     LIFE_CARRYING, /* the link is up; until the lanes have ended or it is lost */
     LIFE_WAITING,  /* the lanes ended, some of them not cleanly; until the agent says quit */
-    LIFE_HOLDING,  /* the link or the agent is gone; until the local programs close, or quit */
     LIFE_OVER      /* `status` is valid */
 };
 #define BIT(state) (1u << (state))
 static const GwState life_states[] = {
     [LIFE_MEETING] = { "meeting", BIT (LIFE_CARRYING) | BIT (LIFE_OVER), GW_STATE_INITIAL },
-    [LIFE_CARRYING] = { "carrying", BIT (LIFE_WAITING) | BIT (LIFE_HOLDING) | BIT (LIFE_OVER), 0 },
-    [LIFE_WAITING] = { "waiting", BIT (LIFE_HOLDING) | BIT (LIFE_OVER), 0 },
-    [LIFE_HOLDING] = { "holding", BIT (LIFE_OVER), 0 },
+    [LIFE_CARRYING] = { "carrying", BIT (LIFE_WAITING) | BIT (LIFE_OVER), 0 },
+    [LIFE_WAITING] = { "waiting", BIT (LIFE_OVER), 0 },
     [LIFE_OVER] = { "over", 0, GW_STATE_FINAL },
 };
 static const GwMachineTable life_table = { "courier", life_states, G_N_ELEMENTS (life_states) };
@@ -35,7 +33,6 @@ typedef struct {
     GwCarry carry;
     int status;
     gboolean wants_probe; /* asked for before the link was up */
-    gboolean is_agent_gone; /* while holding: the control socket is over */
 } Courier;
 
 static void
@@ -89,12 +86,6 @@ obey (Courier *courier, GError **error)
         case GW_COMMAND_SPOOL:
             gw_control_say (courier->control, "spool", "state", "off", NULL);
             break;
-        case GW_COMMAND_HOLD: {
-            int fds[GW_COURIER_LANES];
-            guint n = gw_carry_hold (&courier->carry, fds);
-            gw_control_say_fds (courier->control, "{\"event\":\"holding\"}", fds, n);
-            break;
-        }
         case GW_COMMAND_QUIT:
             gw_carry_abandon (&courier->carry);
             end (courier, GW_COURIER_OK);
@@ -148,11 +139,6 @@ fill (Courier *courier, int signal_fd, struct pollfd *polls, int *ret_timeout_ms
 {
     *ret_timeout_ms = -1; /* the agent's socket ends every wait: see the command "quit" */
     gw_control_fill (courier->control, &polls[POLL_CONTROL]);
-    if (courier->is_agent_gone)
-        polls[POLL_CONTROL].fd = -1;
-    gw_carry_fill_held (&courier->carry, courier->machine.state == LIFE_HOLDING, polls + POLL_HELD);
-    if (courier->machine.state == LIFE_HOLDING)
-        return POLL_REST;
     polls[POLL_SIGNAL] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
     if (courier->machine.state == LIFE_MEETING)
         return POLL_REST + gw_dial_fill (courier->dial, polls + POLL_REST, ret_timeout_ms);
@@ -177,28 +163,8 @@ turn (Courier *courier, int signal_fd, GError **error)
         return FALSE;
     if (courier->machine.state == LIFE_MEETING)
         return turn_meeting (courier, error);
-    guint n_held = gw_carry_drain_held (&courier->carry, polls + POLL_HELD);
     if (courier->machine.state == LIFE_CARRYING)
         return turn_carrying (courier, polls + POLL_REST, error);
-    if (courier->machine.state == LIFE_HOLDING && n_held == 0)
-        end (courier, GW_COURIER_FAILED);
-    return TRUE;
-}
-
-/* A link or an agent that is lost while holding is no reason to let go.  FALSE: it is the end. */
-static gboolean
-hold_on (Courier *courier, const GError *error)
-{
-    GwCause cause = gw_error_get_cause (error);
-    if (!courier->carry.is_holding || cause == GW_CAUSE_ABORTED)
-        return FALSE;
-    if (cause == GW_CAUSE_AGENT_LOST)
-        courier->is_agent_gone = TRUE;
-    else
-        gw_control_say (courier->control, "failed", "cause", gw_cause_get_info (cause)->code,
-                        "message", error->message, NULL);
-    if (courier->machine.state != LIFE_HOLDING)
-        gw_machine_move (&courier->machine, LIFE_HOLDING);
     return TRUE;
 }
 
@@ -212,17 +178,9 @@ live (Courier *courier, GwLinkKey *key, int signal_fd, GError **error)
     courier->dial = gw_dial_new (courier->options, key);
     if (courier->options->side == GW_SIDE_DESTINATION)
         gw_control_say (courier->control, "ready", "detail", "accepting the source", NULL);
-    while (!gw_machine_is_final (&courier->machine)) {
-        GError *failure = NULL;
-        if (turn (courier, signal_fd, &failure))
-            continue;
-        gboolean goes_on = hold_on (courier, failure);
-        if (!goes_on)
-            g_propagate_error (error, g_steal_pointer (&failure));
-        g_clear_error (&failure);
-        if (!goes_on)
+    while (!gw_machine_is_final (&courier->machine))
+        if (!turn (courier, signal_fd, error))
             return FALSE;
-    }
     return TRUE;
 }
 

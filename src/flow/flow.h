@@ -9,11 +9,13 @@
  * enters them one after the other; when one fails, the undo functions of all that were entered run
  * in reverse order, and the VM is on the source as it was.
  *
- * The turn.  Two steps are different.  `switchover` ends with the source's durable RELEASED: from
- * then on the destination may start the VM, and only the destination's record says whether it did.
- * `handover` waits for that record.  STARTED: the job goes on to the end, and whatever fails after it is a
- * warning.  REFUSED: the VM is undone back to the source.  No answer, after asking again for a
- * while: undecided; both sides stay as they are (docs/handover.md).
+ * The turn.  `switchover` sends the rest with the guest stopped and ends when the source's QEMU is
+ * `completed`: the other QEMU has loaded everything, and the source's copy does not run again by
+ * itself, whatever breaks.  `handover` begins with the source's durable RELEASED: from then on the
+ * destination may start the VM, and only the destination's record says whether it did.  STARTED: the
+ * job goes on to the end, and whatever fails after it is a warning.  REFUSED: the VM is undone back to
+ * the source.  No answer, after asking again for a while: undecided; both sides stay as they are
+ * (docs/handover.md).
  *
  * States of a job, by the state kit: planned, running, released, then moved, or undoing and stayed,
  * or undecided.

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define PROGRESS_MS 250
-#define START_MS 60000     /* for the destination to load and start */
+#define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
+#define START_MS 60000       /* for the destination to start */
 #define SETTLE_DOWN_MS 150
 #define FORCED_DOWNTIME_MS 2000000 /* QEMU's own maximum: switch over now */
 
@@ -154,20 +155,29 @@ pass_turn (GwJob *job, GError **error)
     return !is_aborted || gw_fail (error, GW_CAUSE_ABORTED, "aborted before the switchover");
 }
 
+static gboolean
+source_is_done (gpointer user_data)
+{
+    static const char *const done[] = { "completed", "failed", "cancelled", NULL };
+    return is_status (((GwJob *) user_data)->source_status, done);
+}
+
+/* QEMU sends the rest and hears from the other QEMU that it has loaded everything.  Until then it lets
+ * its guest run again by itself when the connection fails (7.2: migration_iteration_finish()), so the
+ * destination must not have the right to start before this is over. */
 gboolean
 gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_SOURCE;
     job->switchover_us = g_get_real_time ();
-    if (!pass_turn (job, error))
+    if (!gw_host_continue (job->source.host, job->cancellable, error))
         return FALSE;
-    /* the answer to this may be lost after the record was written: it counts as written */
-    gw_machine_move (&job->machine, GW_JOB_RELEASED);
-    if (!gw_host_put_released (job->source.host, NULL, error))
+    if (!gw_job_wait (job, source_is_done, gw_deadline_ms (SWITCHOVER_MS), error)) {
+        if (error != NULL && gw_error_get_cause (*error) == GW_CAUSE_TIMED_OUT)
+            (*error)->code = GW_CAUSE_SWITCHOVER_TIMEOUT;
         return FALSE;
-    gw_job_note (job, GW_SIDE_SOURCE, "released", "epoch %" G_GINT64_FORMAT, job->vm->epoch + 1);
-    job->start = gw_host_begin_start (job->destination.host, job->vm->is_running, START_MS);
-    return gw_host_continue (job->source.host, NULL, error);
+    }
+    return strcmp (job->source_status, "completed") == 0 || fail_migration (job, error);
 }
 
 static gboolean
@@ -189,10 +199,28 @@ take_start (GwJob *job, GError **error)
     return TRUE;
 }
 
+/* The source's copy cannot run by itself any more.  RELEASED, then the destination's record decides. */
+static gboolean
+release (GwJob *job, GError **error)
+{
+    if (!pass_turn (job, error))
+        return FALSE;
+    /* the answer to this may be lost after the record was written: it counts as written */
+    gw_machine_move (&job->machine, GW_JOB_RELEASED);
+    if (!gw_host_put_released (job->source.host, NULL, error))
+        return FALSE;
+    gw_job_note (job, GW_SIDE_SOURCE, "released", "epoch %" G_GINT64_FORMAT, job->vm->epoch + 1);
+    return TRUE;
+}
+
 gboolean
 gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 {
+    *blame = GW_SIDE_SOURCE;
+    if (!release (job, error))
+        return FALSE;
     *blame = GW_SIDE_DESTINATION;
+    job->start = gw_host_begin_start (job->destination.host, job->vm->is_running, START_MS);
     /* faults of the source or the link do not matter any more: the destination's record decides */
     if (!gw_wait_until (job->context, is_start_answered, job, gw_deadline_ms (START_MS + 10000),
                         NULL, error))
@@ -234,19 +262,10 @@ read_counters (GwJob *job)
     job->guest_bytes = ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
 }
 
-static gboolean
-source_is_done (gpointer user_data)
-{
-    static const char *const done[] = { "completed", "failed", "cancelled", NULL };
-    return is_status (((GwJob *) user_data)->source_status, done);
-}
-
-/* The source's QEMU learns of its success a moment after the destination runs. */
 static void
 finish_source (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
-    (void) gw_wait_until (job->context, source_is_done, job, gw_deadline_ms (5000), NULL, NULL);
     (void) read_migration (job, NULL);
     if (job->plan->keeps_source) {
         gw_job_note (job, GW_SIDE_SOURCE, "source-kept", "stopped, as --keep-source says");

@@ -5,18 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CONTROL_LINE_MAX (64 * 1024)
 #define READY_MS 20000
 #define END_MS 2000
-#define HOLD_MS 2000
-#define HELD_MAX 32 /* lanes of a courier */
 
 struct _GwCourierControl {
     GwHost *host; /* borrowed */
@@ -28,8 +24,6 @@ struct _GwCourierControl {
     GString *input;
     gboolean is_ready, is_done, is_ended, is_stopping; /* is_done: every lane ended cleanly */
     GError *failure;   /* what it said before it ended */
-    GArray *held;      /* int: QEMU's sockets, held open with the courier from gw_courier_hold() on */
-    gboolean is_holding;
     JsonObject *stats; /* the last answer */
 };
 
@@ -59,8 +53,6 @@ on_message (GwCourierControl *courier, const char *line)
         courier->stats = json_object_ref (message);
     } else if (strcmp (event, "ready") == 0) {
         courier->is_ready = TRUE;
-    } else if (strcmp (event, "holding") == 0) {
-        courier->is_holding = TRUE;
     } else if (strcmp (event, "done") == 0) {
         courier->is_done = TRUE;
         gw_host_emit (courier->host, 0, "courier", line);
@@ -83,34 +75,12 @@ split_lines (GwCourierControl *courier)
     }
 }
 
-/* Reads, and keeps the descriptors that come with it. */
-static ssize_t
-receive (GwCourierControl *courier, char *buffer, gsize size)
-{
-    union {
-        char space[CMSG_SPACE (HELD_MAX * sizeof (int))];
-        struct cmsghdr align;
-    } ancillary;
-    struct iovec piece = { buffer, size };
-    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &ancillary,
-                              .msg_controllen = sizeof ancillary };
-    ssize_t n = recvmsg (courier->control, &message, MSG_CMSG_CLOEXEC);
-    if (n < 0)
-        return n;
-    for (struct cmsghdr *head = CMSG_FIRSTHDR (&message); head != NULL;
-         head = CMSG_NXTHDR (&message, head))
-        if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS)
-            g_array_append_vals (courier->held, CMSG_DATA (head),
-                                 (guint) ((head->cmsg_len - CMSG_LEN (0)) / sizeof (int)));
-    return n;
-}
-
 static gboolean
 on_control (gint fd, GIOCondition condition, gpointer user_data)
 {
     GwCourierControl *courier = user_data;
     char buffer[4096];
-    ssize_t n = receive (courier, buffer, sizeof buffer);
+    ssize_t n = read (fd, buffer, sizeof buffer);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return G_SOURCE_CONTINUE;
     if (n <= 0 || courier->input->len + (gsize) n > CONTROL_LINE_MAX) {
@@ -296,7 +266,6 @@ gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses, GCancellable 
     courier->context = spec->context;
     courier->control = pair[0];
     courier->input = g_string_new (NULL);
-    courier->held = g_array_new (FALSE, FALSE, sizeof (int));
     if (spec->side == GW_SIDE_SOURCE)
         courier->socket_path = g_build_filename (spec->job_dir, "ram.sock", NULL);
     courier->source = g_unix_fd_source_new (pair[0], G_IO_IN | G_IO_HUP | G_IO_ERR);
@@ -343,63 +312,6 @@ gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable, GErr
     return g_steal_pointer (&courier->stats);
 }
 
-static gboolean
-is_holding_or_ended (gpointer user_data)
-{
-    GwCourierControl *courier = user_data;
-    return courier->is_holding || courier->is_ended;
-}
-
-gboolean
-gw_courier_hold (GwCourierControl *courier, GError **error)
-{
-    send_command (courier, "hold");
-    if (!gw_wait_until (courier->context, is_holding_or_ended, courier, gw_deadline_ms (HOLD_MS),
-                        NULL, NULL) ||
-        !courier->is_holding || courier->held->len == 0)
-        return gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier does not hold QEMU's socket");
-    return TRUE;
-}
-
-static void
-close_held (GwCourierControl *courier)
-{
-    for (guint i = 0; i < courier->held->len; i++)
-        (void) close (g_array_index (courier->held, int, i));
-    g_array_set_size (courier->held, 0);
-}
-
-/* Stays behind as a process of its own until QEMU ends: only what may be done after a fork in a
- * program with threads. */
-static void
-leave_holder (GwCourierControl *courier)
-{
-    struct pollfd p = { .fd = courier->held->len > 0 ? g_array_index (courier->held, int, 0) : -1 };
-    if (p.fd < 0 || poll (&p, 1, 0) != 0)
-        return; /* QEMU has closed it: nothing to hold */
-    pid_t child = fork ();
-    if (child > 0)
-        (void) waitpid (child, NULL, 0); /* it ends at once; its own child is nobody's */
-    if (child != 0)
-        return;
-    (void) setsid ();
-    if (fork () != 0)
-        _exit (0);
-    while (poll (&p, 1, -1) < 0 || (p.revents & (POLLHUP | POLLERR | POLLNVAL)) == 0)
-        continue;
-    _exit (0);
-}
-
-void
-gw_courier_abandon (GwCourierControl *courier)
-{
-    gboolean is_alive = courier->process != NULL && gw_process_is_running (courier->process);
-    if (!is_alive)
-        leave_holder (courier); /* else the courier itself goes on holding */
-    g_clear_pointer (&courier->process, gw_process_free);
-    gw_courier_free (courier);
-}
-
 void
 gw_courier_free (GwCourierControl *courier)
 {
@@ -408,13 +320,10 @@ gw_courier_free (GwCourierControl *courier)
     courier->is_stopping = TRUE;
     if (courier->process != NULL) {
         send_command (courier, "quit");
-        close_held (courier);
         if (!gw_process_wait (courier->process, END_MS, NULL))
             gw_process_stop (courier->process, 500);
         gw_process_free (courier->process);
     }
-    close_held (courier);
-    g_array_unref (courier->held);
     g_source_destroy (courier->source);
     g_source_unref (courier->source);
     gw_fd_clear (&courier->control);

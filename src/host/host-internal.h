@@ -248,11 +248,6 @@ GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addres
 /* Asks for the counters and waits for them.  (transfer full) */
 JsonObject *gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable,
                                   GError **error);
-/* Keeps QEMU's sockets open from now on, here and in the courier, whatever becomes of the link, of the
- * courier and of us (see gw_local_put_released()).  GW_CAUSE_COURIER_DIED. */
-gboolean gw_courier_hold (GwCourierControl *courier, GError **error);
-/* Frees, but leaves whoever holds QEMU's sockets behind: the job is undecided. */
-void gw_courier_abandon (GwCourierControl *courier);
 /* Waits for a courier that has nothing more to carry to end by itself, then ends it. */
 void gw_courier_free (GwCourierControl *courier);
 
@@ -294,7 +289,6 @@ typedef struct {
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
     gboolean is_started;  /* destination: the VM is ours */
-    gboolean is_released; /* source: from RELEASED until the destination's record is known here */
     gboolean is_quitting; /* this side's QEMU was told to end */
 } LocalHost;
 

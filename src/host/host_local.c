@@ -333,8 +333,6 @@ gw_local_destroy_launched (LocalHost *local)
 static JsonObject *
 close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
-    if (local->courier != NULL && local->is_released)
-        gw_courier_abandon (g_steal_pointer (&local->courier)); /* undecided: see put_released */
     g_clear_pointer (&local->courier, gw_courier_free);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */

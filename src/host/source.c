@@ -169,11 +169,6 @@ gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cance
         gw_fail (error, GW_CAUSE_HOST_IO, "job %s was released before", local->job);
         return NULL;
     }
-    /* A QEMU whose connection fails in the last step lets its guest run again by itself (7.2:
-     * migration_iteration_finish()), and that may be after the destination has started it. */
-    if (local->courier == NULL || !gw_courier_hold (local->courier, error))
-        return NULL;
-    local->is_released = TRUE;
     return gw_record_append (record, GW_RECORD_RELEASED, local->epoch, local->vm_uuid, error)
                ? json_object_new ()
                : NULL;
@@ -254,11 +249,10 @@ gw_local_undo_migration (LocalHost *local, JsonObject *params, GCancellable *can
 {
     if (!need_vm (local, error))
         return NULL;
-    /* Who undoes after RELEASED holds the destination's REFUSED.  QEMU may stand in a write to a socket
-     * that nobody reads, with its big lock: it goes on when the holders let go. */
-    if (local->is_released)
+    /* In its last step QEMU holds its big lock while it writes, and answers nothing if the link takes
+     * nothing: it goes on when its socket closes. */
+    if (g_strcmp0 (local->migration_status, "device") == 0)
         g_clear_pointer (&local->courier, gw_courier_free);
-    local->is_released = FALSE;
     if (!cancel_migration (local, cancellable, error))
         return NULL;
     restore_settings (local, cancellable);
@@ -316,7 +310,6 @@ gw_local_quit_source (LocalHost *local, JsonObject *params, GCancellable *cancel
             return NULL;
         }
     }
-    local->is_released = FALSE; /* no copy is left that could run */
     if (local->vm_dir != NULL)
         gw_directory_remove (local->vm_dir);
     return json_object_new ();
