@@ -18,6 +18,10 @@ gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
     if (plan->timeout_s > 0 && strcmp (plan->on_timeout, "throttle") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "--on-timeout throttle: this version has 'stop' and 'abort'");
+    if (plan->timeout_s > 0 && strcmp (plan->on_timeout, "postcopy") == 0)
+        gw_check_add (sink, GW_VERDICT_WARNING,
+                      "--on-timeout postcopy: this version has no postcopy; when the time is up, the VM "
+                      "stays on the source");
     if (plan->n_paths > 1)
         gw_check_add (sink, GW_VERDICT_WARNING,
                       "--paths %" G_GINT64_FORMAT ": this version uses one path", plan->n_paths);

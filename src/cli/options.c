@@ -192,7 +192,7 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
           "Use no more than this, such as 100M (no limit)", "BYTES/S" },
         { "paths", 0, 0, G_OPTION_ARG_INT64, &raw.paths, "Connections between the hosts (1)", "N" },
         { "data-address", 0, 0, G_OPTION_ARG_STRING, &raw.data_address,
-          "Addresses of the destination to send to (its own choice)", "ADDR" },
+          "Addresses of the destination to send to (its own choice)", "ADDR[,ADDR]" },
         { "map", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.maps,
           "A path, directory or interface has another name there; may be repeated", "SRC=DST" },
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },

@@ -64,6 +64,18 @@ append_place (GString *out, JsonObject *report)
         g_string_append_printf (out, "%s did not move: it is on the source, as before\n", vm);
 }
 
+/* What the checks warned of; they are no warnings of the move itself (exit status 4). */
+static void
+append_notes (GString *out, JsonObject *report)
+{
+    JsonArray *checks = gw_json_peek_array (report, "checks");
+    for (guint i = 0; checks != NULL && i < json_array_get_length (checks); i++) {
+        JsonObject *check = json_array_get_object_element (checks, i);
+        if (strcmp (gw_json_peek_string (check, "verdict", ""), "warning") == 0)
+            g_string_append_printf (out, "  note: %s\n", gw_json_peek_string (check, "text", ""));
+    }
+}
+
 char *
 gw_summary_of_report (JsonObject *report)
 {
@@ -75,6 +87,7 @@ gw_summary_of_report (JsonObject *report)
     if (cause != NULL)
         append_cause (out, cause);
     append_list (out, report, "warnings", "  warning: ");
+    append_notes (out, report);
     g_string_append_printf (out, "  job %s\n", gw_json_peek_string (report, "job", "?"));
     return g_string_free (out, FALSE);
 }

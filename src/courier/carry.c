@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECORDS_A_TURN 16 /* taken from the link before the lanes get their turn */
+#define RECORDS_A_TURN 32 /* taken from the link before the lanes get their turn */
 
 #define BIT(state) (1u << (state))
 static const GwState carry_states[] = {

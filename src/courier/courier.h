@@ -125,7 +125,7 @@ GwLinkStep gw_dial_step (GwDial *dial, GwLinkTls **ret_tls, char **ret_peer, GEr
 
 /* --- lane.c -------------------------------------------------------------------------------------- */
 
-#define GW_LANE_QUEUE 16 /* records that wait for the local program */
+#define GW_LANE_QUEUE 32 /* records that wait for the local program */
 
 enum {
     GW_LANE_IDLE,     /* no local socket yet */

@@ -7,7 +7,7 @@
 #define PROGRESS_MS 250
 #define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
 #define START_MS 60000       /* for the destination to start */
-#define SETTLE_DOWN_MS 150
+#define SETTLE_DOWN_MS 60
 #define FORCED_DOWNTIME_MS 2000000 /* QEMU's own maximum: switch over now */
 
 /* --- precopy ---------------------------------------------------------------------------------------------- */
