@@ -5,9 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Faults that belong together arrive within this time of the first. */
-#define GATHER_MS 400
-
 static void
 fault_free (gpointer data)
 {
@@ -187,11 +184,10 @@ done_or_fault (gpointer user_data)
     return wait->job->faults != NULL || wait->done (wait->job);
 }
 
-/* Gives the faults that follow the first a moment to arrive, and lets the verdict choose. */
+/* The runner waits for the faults that follow before it decides (find_verdict()). */
 static gboolean
 fail_with_fault (GwJob *job, GError **error)
 {
-    (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
     const GwFault *fault = job->faults->pdata[gw_verdict_find_first (job->faults)];
     return gw_fail (error, fault->cause, "%s", fault->text);
 }

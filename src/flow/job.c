@@ -190,6 +190,7 @@ add_step_fault (GwJob *job, GwSide blame, const GError *error)
                       is_abort ? GW_SIDE_NONE : blame, 0, error);
 }
 
+/* Faults that belong together arrive within this time of the first. */
 #define GATHER_MS 400
 
 static void
