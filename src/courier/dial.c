@@ -41,6 +41,7 @@ typedef struct {
     GwLinkTls *tls;          /* from the handshake on */
     gint64 at_us;            /* idle: the next attempt; else: the limit of the state */
     guint n_attempts;
+    uint32_t serial; /* of its hello */
     GError *error; /* of the last attempt */
 } Slot;
 
@@ -51,6 +52,9 @@ struct _GwDial {
     Slot *slots;
     guint n_slots;
     guint n_dropped;
+    uint32_t n_hellos; /* the source's, so far */
+    GwLinkHello hello; /* ours */
+    GwLinkPeer peer;
 };
 
 static char *
@@ -66,6 +70,10 @@ gw_dial_new (const GwCourierOptions *options, GwLinkKey *key)
     gboolean is_source = options->side == GW_SIDE_SOURCE;
     dial->options = options;
     dial->key = key;
+    dial->hello = (GwLinkHello){ .side = options->side };
+    g_strlcpy (dial->hello.job, options->job, sizeof dial->hello.job);
+    for (guint i = 0; i < GW_LINK_SESSION_ID; i++)
+        dial->hello.session[i] = (uint8_t) g_random_int_range (1, 256);
     dial->deadline_us = gw_deadline_ms (is_source ? DIAL_MS : ACCEPT_MS);
     dial->n_slots = is_source ? options->addresses->len : GW_DIAL_HANDSHAKES;
     dial->slots = g_new0 (Slot, dial->n_slots);
@@ -191,7 +199,10 @@ static gboolean
 send_hello (GwDial *dial, Slot *slot, GError **error)
 {
     uint8_t record[GW_LINK_HELLO_MAX];
-    gsize len = gw_link_hello_store (record, dial->options->side, dial->options->job);
+    if (dial->options->side == GW_SIDE_SOURCE)
+        slot->serial = ++dial->n_hellos;
+    dial->hello.serial = slot->serial;
+    gsize len = gw_link_hello_store (record, &dial->hello);
     return gw_link_tls_send (slot->tls, record, len, error) &&
            gw_link_tls_flush (slot->tls, error) != GW_LINK_FAILED;
 }
@@ -226,10 +237,14 @@ slot_step_hello (GwDial *dial, Slot *slot)
     GwLinkStep step = gw_link_tls_receive (slot->tls, &record, &error);
     if (step == GW_LINK_AGAIN)
         return;
+    GwLinkHello theirs = { 0 };
+    dial->hello.serial = slot->serial;
     gboolean is_good = step == GW_LINK_DONE &&
-                       gw_link_hello_check (record.data, record.len, dial->options->side,
-                                            dial->options->job, &error) &&
-                       (dial->options->side == GW_SIDE_SOURCE || send_hello (dial, slot, &error));
+                       gw_link_hello_check (&dial->peer, &dial->hello, record.data, record.len,
+                                            &theirs, &error);
+    slot->serial = is_good ? theirs.serial : slot->serial;
+    is_good = is_good &&
+              (dial->options->side == GW_SIDE_SOURCE || send_hello (dial, slot, &error));
     gw_link_record_clear (&record);
     if (is_good) {
         gw_machine_move (&slot->machine, SLOT_CHOSEN);

@@ -37,23 +37,28 @@
 
 /* --- frame.c: frames -------------------------------------------------------------------------- */
 
-#define GW_LINK_VERSION 1
+#define GW_LINK_VERSION 2
 #define GW_LINK_HEAD 16                                /* bytes before the payload */
 #define GW_LINK_RECORD 16384                           /* bytes of a full TLS record */
 #define GW_LINK_PAYLOAD (GW_LINK_RECORD - GW_LINK_HEAD) /* bytes of a full frame's payload */
 #define GW_LINK_NAME_MAX 32                            /* bytes of a lane's name */
 #define GW_LINK_JOB_MAX 64                             /* bytes of a job's name */
+#define GW_LINK_TEXT_MAX 200                           /* bytes of a RESET's text */
+#define GW_LINK_ACK_ENTRY 18                           /* bytes: lane, ack, limit */
+#define GW_LINK_ACK_ENTRIES 40                         /* in one frame */
 
 typedef enum {
-    GW_LINK_HELLO = 1, /* first frame each way: version, side, job */
+    GW_LINK_HELLO = 1, /* first frame each way: who, for which job, which path */
     GW_LINK_OPEN,      /* lane: the program at the sender's end connected; payload: lane's name */
     GW_LINK_DATA,      /* lane: bytes */
     GW_LINK_EOF,       /* lane: no more bytes from the sender */
     GW_LINK_STOP,      /* lane: the sender's program reads no more */
     GW_LINK_RESET,     /* lane: over in both directions; payload: why, for people */
-    GW_LINK_PING,      /* sequence: token */
-    GW_LINK_PONG,      /* sequence: token of the ping */
-    GW_LINK_BYE,       /* every lane of the sender has ended; last frame */
+    GW_LINK_PING,      /* sequence: the sender's session clock */
+    GW_LINK_PONG,      /* sequence: of the ping; payload: our clock when it came, and now */
+    GW_LINK_BYE,       /* every lane of the sender has ended, and none will be opened */
+    GW_LINK_ACK,       /* sequence: bytes of chunks that came on this path; payload: entries */
+    GW_LINK_LEAVE,     /* the sender's last frame on this path */
     GW_LINK_N_TYPES
 } GwLinkType;
 
@@ -77,15 +82,37 @@ gboolean gw_link_frame_load (const uint8_t *record, gsize len, GwLinkFrame *ret_
 /* "data", "stop"; "unknown" for values out of range. */
 const char *gw_link_type_name (guint type);
 
-#define GW_LINK_HELLO_MAX (GW_LINK_HEAD + 4 + GW_LINK_JOB_MAX)
+#define GW_LINK_SESSION_ID 16 /* bytes */
+#define GW_LINK_HELLO_FIXED 36 /* bytes of the payload before the job */
+#define GW_LINK_HELLO_MAX (GW_LINK_HEAD + GW_LINK_HELLO_FIXED + GW_LINK_JOB_MAX)
 
-/* Writes the HELLO frame of `side` for `job` (1..GW_LINK_JOB_MAX bytes).  Returns its length. */
-gsize gw_link_hello_store (uint8_t record[static GW_LINK_HELLO_MAX], GwSide side, const char *job);
+/* What a side says of itself at the beginning of each path. */
+typedef struct {
+    GwSide side;
+    uint32_t epoch;                      /* of the VM, at which the job began */
+    uint8_t session[GW_LINK_SESSION_ID]; /* the sender's; random, never zero */
+    uint32_t serial;      /* of the path: the source counts from 1, the destination says it again */
+    int64_t wall_clock_us; /* the sender's wall clock less its session clock */
+    char job[GW_LINK_JOB_MAX + 1];
+} GwLinkHello;
 
-/* Checks that `record` is the HELLO of the side opposite to `side`, for the same job and version.
- * FALSE with GW_CAUSE_LINK_AUTH. */
-gboolean gw_link_hello_check (const uint8_t *record, gsize len, GwSide side, const char *job,
-                              GError **error);
+/* Writes the HELLO frame.  Returns its length. */
+gsize gw_link_hello_store (uint8_t record[static GW_LINK_HELLO_MAX], const GwLinkHello *hello);
+
+/* What a side knows of its peer, over all paths.  Set up `is_known` FALSE and `serial` 0. */
+typedef struct {
+    uint8_t session[GW_LINK_SESSION_ID]; /* while `is_known` */
+    gboolean is_known;
+    uint32_t serial; /* at the destination: the highest that came */
+} GwLinkPeer;
+
+/* Checks that `record` is the HELLO that a peer may say to `ours`, and notes it in `peer`.  `ours`
+ * is, at the source, what was sent on this path; at the destination, what will be (its serial is
+ * not looked at).  FALSE with GW_CAUSE_LINK_AUTH: other version, side, job, epoch; a session id of
+ * zero or other than before; at the destination a serial that is not above all that came (a hello
+ * that was delayed or replayed); at the source one that is not ours. */
+gboolean gw_link_hello_check (GwLinkPeer *peer, const GwLinkHello *ours, const uint8_t *record,
+                              gsize len, GwLinkHello *ret_hello, GError **error);
 
 /* TRUE when `job` may name a job: 1..GW_LINK_JOB_MAX bytes of [A-Za-z0-9._-]. */
 gboolean gw_link_job_is_valid (const char *job);
@@ -114,11 +141,13 @@ typedef enum {
 } GwLinkStep;
 
 typedef struct {
-    gpointer packet; /* GnuTLS's; NULL is no record */
+    gpointer packet;             /* whose memory it is; NULL is no record */
+    void (*release) (gpointer);  /* gives `packet` back */
     const uint8_t *data;
     gsize len;
 } GwLinkRecord;
 
+/* Gives the memory back; harmless on an empty one. */
 void gw_link_record_clear (GwLinkRecord *record);
 
 typedef struct {

@@ -370,6 +370,12 @@ gw_link_tls_flush (GwLinkTls *tls, GError **error)
     return GW_LINK_DONE;
 }
 
+static void
+release_packet (gpointer packet)
+{
+    gnutls_packet_deinit (packet);
+}
+
 GwLinkStep
 gw_link_tls_receive (GwLinkTls *tls, GwLinkRecord *ret_record, GError **error)
 {
@@ -386,17 +392,12 @@ gw_link_tls_receive (GwLinkTls *tls, GwLinkRecord *ret_record, GError **error)
         return lose (tls, (int) n, error);
     gnutls_datum_t datum;
     gnutls_packet_get (packet, &datum, NULL);
-    *ret_record = (GwLinkRecord){ .packet = packet, .data = datum.data, .len = datum.size };
+    *ret_record = (GwLinkRecord){ .packet = packet,
+                                   .release = release_packet,
+                                   .data = datum.data,
+                                   .len = datum.size };
     tls->counters.in_records++;
     return GW_LINK_DONE;
-}
-
-void
-gw_link_record_clear (GwLinkRecord *record)
-{
-    if (record->packet != NULL)
-        gnutls_packet_deinit (record->packet);
-    *record = (GwLinkRecord){ 0 };
 }
 
 gboolean

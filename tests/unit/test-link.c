@@ -39,6 +39,8 @@ test_frame_bad (void)
         { { GW_LINK_OPEN, 0, 0, 33, 0 }, GW_LINK_HEAD + 33, "*1 to 32*" },
         { { GW_LINK_EOF, 0, 0, 1, 0 }, GW_LINK_HEAD + 1, "*0 to 0*" },
         { { GW_LINK_DATA, 1, 0, 4, 0 }, GW_LINK_HEAD + 4, "*flags 0x01*" },
+        { { GW_LINK_ACK, 0, 0, 19, 0 }, GW_LINK_HEAD + 19, "*no multiple of 18*" },
+        { { GW_LINK_LEAVE, 0, 0, 1, 0 }, GW_LINK_HEAD + 1, "*0 to 0*" },
         { { GW_LINK_BYE, 2, 0, 0, 0 }, GW_LINK_HEAD, "*flags 0x02*" },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
@@ -52,31 +54,89 @@ test_frame_bad (void)
     }
 }
 
+static GwLinkHello
+make_hello (GwSide side, const char *job, uint32_t epoch, uint8_t session, uint32_t serial)
+{
+    GwLinkHello hello = { .side = side, .epoch = epoch, .serial = serial, .wall_clock_us = -5 };
+    memset (hello.session, session, sizeof hello.session);
+    g_strlcpy (hello.job, job, sizeof hello.job);
+    return hello;
+}
+
 static void
 test_hello (void)
 {
-    static const struct {
-        GwSide sender, receiver;
-        const char *job, *expected;
-        int version;
-        gboolean is_good;
-    } rows[] = {
-        { GW_SIDE_SOURCE, GW_SIDE_DESTINATION, "job-1", "job-1", GW_LINK_VERSION, TRUE },
-        { GW_SIDE_DESTINATION, GW_SIDE_SOURCE, "job-1", "job-1", GW_LINK_VERSION, TRUE },
-        { GW_SIDE_SOURCE, GW_SIDE_SOURCE, "job-1", "job-1", GW_LINK_VERSION, FALSE },
-        { GW_SIDE_SOURCE, GW_SIDE_DESTINATION, "job-1", "job-2", GW_LINK_VERSION, FALSE },
-        { GW_SIDE_SOURCE, GW_SIDE_DESTINATION, "job-1", "job-11", GW_LINK_VERSION, FALSE },
-        { GW_SIDE_SOURCE, GW_SIDE_DESTINATION, "job-1", "job-1", GW_LINK_VERSION + 1, FALSE },
+    GwLinkHello hello = make_hello (GW_SIDE_SOURCE, "j", 0x01020304, 0xaa, 0x05060708), out;
+    GwLinkHello ours = make_hello (GW_SIDE_DESTINATION, "j", 0x01020304, 0xbb, 0);
+    uint8_t record[GW_LINK_HELLO_MAX];
+    static const uint8_t expected[] = {
+        1,    0,    0,    0,    0,    0,    0,    37,   0,    0,    0,    0,    0,    0, 0, 0, 0, 2,
+        1,    0,    1,    2,    3,    4,    0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
+        0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 5,    6,    7,    8,    0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xfb, 'j'
     };
+    gsize len = gw_link_hello_store (record, &hello);
+    g_assert_cmpmem (record, len, expected, sizeof expected);
+    GwLinkPeer peer = { 0 };
+    g_assert_true (gw_link_hello_check (&peer, &ours, record, len, &out, NULL));
+    g_assert_true (peer.is_known);
+    g_assert_cmpuint (peer.serial, ==, 0x05060708);
+    g_assert_cmpmem (&out, sizeof out, &hello, sizeof hello);
+}
+
+/* Each row differs in one thing from what is expected. */
+static void
+test_hello_bad (void)
+{
+    GwLinkHello good = make_hello (GW_SIDE_SOURCE, "job-1", 7, 1, 5);
+    const struct {
+        GwLinkHello hello;
+        const char *says;
+    } rows[] = {
+        { make_hello (GW_SIDE_DESTINATION, "job-1", 7, 1, 6), "*not the source*" },
+        { make_hello (GW_SIDE_SOURCE, "job-2", 7, 1, 6), "*another job*" },
+        { make_hello (GW_SIDE_SOURCE, "job-11", 7, 1, 6), "*another job*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 8, 1, 6), "*epoch 8, not 7*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 7, 0, 6), "*no session*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 7, 2, 6), "*another one than before*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 7, 1, 5), "*stale*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 7, 1, 4), "*stale*" },
+        { make_hello (GW_SIDE_SOURCE, "job-1", 7, 1, 6), NULL },
+    };
+    GwLinkHello ours = make_hello (GW_SIDE_DESTINATION, "job-1", 7, 9, 0), out;
+    uint8_t record[GW_LINK_HELLO_MAX];
+    GwLinkPeer peer = { 0 };
+    gsize len = gw_link_hello_store (record, &good);
+    g_assert_true (gw_link_hello_check (&peer, &ours, record, len, &out, NULL));
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         g_autoptr (GError) error = NULL;
-        uint8_t record[GW_LINK_HELLO_MAX];
-        gsize len = gw_link_hello_store (record, rows[i].sender, rows[i].job);
-        gw_store_be16 (record + GW_LINK_HEAD, (uint16_t) rows[i].version);
-        gboolean ok = gw_link_hello_check (record, len, rows[i].receiver, rows[i].expected, &error);
-        g_assert_cmpint (ok, ==, rows[i].is_good);
-        if (!ok)
-            g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_LINK_AUTH);
+        len = gw_link_hello_store (record, &rows[i].hello);
+        gboolean ok = gw_link_hello_check (&peer, &ours, record, len, &out, &error);
+        g_assert_cmpint (ok, ==, rows[i].says == NULL);
+        g_assert_true (ok || g_pattern_match_simple (rows[i].says, error->message));
+        g_assert_true (ok || gw_error_get_cause (error) == GW_CAUSE_LINK_AUTH);
+    }
+    gw_store_be16 (record + GW_LINK_HEAD, GW_LINK_VERSION + 1);
+    g_autoptr (GError) error = NULL;
+    g_assert_false (gw_link_hello_check (&peer, &ours, record, len, &out, &error));
+    g_assert_true (g_pattern_match_simple ("*version 3*", error->message));
+    record[0] = GW_LINK_BYE;
+    g_assert_false (gw_link_hello_check (&peer, &ours, record, len, &out, NULL));
+}
+
+/* The destination says the path's serial again. */
+static void
+test_hello_answer (void)
+{
+    GwLinkHello ours = make_hello (GW_SIDE_SOURCE, "j", 7, 1, 5), out;
+    uint8_t record[GW_LINK_HELLO_MAX];
+    GwLinkPeer peer = { 0 };
+    static const uint32_t serials[] = { 6, 5, 4, 3 };
+    for (guint i = 0; i < G_N_ELEMENTS (serials); i++) { /* the answers may come in any order */
+        GwLinkHello theirs = make_hello (GW_SIDE_DESTINATION, "j", 7, 2, serials[i]);
+        gsize len = gw_link_hello_store (record, &theirs);
+        ours.serial = i == 0 ? 5 : serials[i];
+        g_assert_cmpint (gw_link_hello_check (&peer, &ours, record, len, &out, NULL), ==, i > 0);
     }
 }
 
@@ -277,6 +337,8 @@ main (int argc, char **argv)
     g_test_add_func ("/link/frame", test_frame);
     g_test_add_func ("/link/frame-bad", test_frame_bad);
     g_test_add_func ("/link/hello", test_hello);
+    g_test_add_func ("/link/hello-bad", test_hello_bad);
+    g_test_add_func ("/link/hello-answer", test_hello_answer);
     g_test_add_func ("/link/job", test_job);
     g_test_add_func ("/link/tls/wrong-key", test_tls_wrong_key);
     g_test_add_func ("/link/tls/records", test_tls_records);
