@@ -8,8 +8,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define PROBE_MS 10000
-
 static char *
 read_line (const char *path)
 {
@@ -90,99 +88,15 @@ gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error)
     return NULL;
 }
 
-/* One run of QEMU that prints something and ends. */
-typedef struct {
-    GSubprocess *child;
-    char *output;
-    gboolean is_done;
-} Probe;
-
 static void
-on_output (GObject *object, GAsyncResult *result, gpointer user_data)
+read_qemu (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context)
 {
-    Probe *probe = user_data;
-    (void) g_subprocess_communicate_utf8_finish (G_SUBPROCESS (object), result, &probe->output,
-                                                 NULL, NULL);
-    probe->is_done = TRUE;
-}
-
-static gboolean
-is_done (gpointer user_data)
-{
-    Probe *probes = user_data;
-    return probes[0].is_done && probes[1].is_done;
-}
-
-static void
-start_probe (Probe *probe, const char *qemu, const char *option, const char *argument)
-{
-    const char *argv[] = { qemu, option, argument, NULL };
-    probe->child = g_subprocess_newv (
-        argv, G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE, NULL);
-    if (probe->child != NULL)
-        g_subprocess_communicate_utf8_async (probe->child, NULL, NULL, on_output, probe);
-    else
-        probe->is_done = TRUE;
-}
-
-/* A probe that outlives its time is killed, and its callback then comes at once. */
-static void
-finish_probes (Probe probes[static 2], GMainContext *context)
-{
-    if (gw_wait_until (context, is_done, probes, gw_deadline_ms (PROBE_MS), NULL, NULL))
-        return;
-    for (guint i = 0; i < 2; i++)
-        if (!probes[i].is_done)
-            g_subprocess_force_exit (probes[i].child);
-    (void) gw_wait_until (context, is_done, probes, G_MAXINT64, NULL, NULL);
-}
-
-/* "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\n..." -> "7.2.22 (Debian 1:7.2+dfsg-7)" */
-static char *
-parse_version (const char *text)
-{
-    const char *start = text != NULL ? strstr (text, "version ") : NULL;
-    if (start == NULL)
-        return NULL;
-    start += strlen ("version ");
-    return g_strndup (start, strcspn (start, "\n"));
-}
-
-/* "pc-q35-7.2           Standard PC (Q35 + ICH9, 2009)"; aliases say so */
-static GStrv
-parse_machines (const char *text)
-{
-    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
-    g_auto (GStrv) lines = g_strsplit (text != NULL ? text : "", "\n", -1);
-    for (gsize i = 0; lines[i] != NULL; i++) {
-        gsize len = strcspn (lines[i], " ");
-        if (len == 0 || lines[i][len] == '\0' || strstr (lines[i], "(alias of ") != NULL ||
-            g_str_has_prefix (lines[i], "Supported machines"))
-            continue;
-        g_autofree char *name = g_strndup (lines[i], len);
-        g_strv_builder_add (builder, name);
-    }
-    return g_strv_builder_end (builder);
-}
-
-static void
-probe_qemu (GwHostFacts *facts, GMainContext *context)
-{
-    Probe probes[2] = { 0 };
-    g_main_context_push_thread_default (context);
-    start_probe (&probes[0], facts->qemu_binary, "-version", NULL);
-    start_probe (&probes[1], facts->qemu_binary, "-machine", "help");
-    finish_probes (probes, context);
-    g_main_context_pop_thread_default (context);
-    facts->qemu_version = parse_version (probes[0].output);
-    facts->machines = parse_machines (probes[1].output);
+    g_autoptr (GwQemuFacts) qemu = gw_qemu_read_facts (config, context, facts->qemu_binary);
+    facts->qemu_version = g_steal_pointer (&qemu->version);
+    facts->machines = g_steal_pointer (&qemu->machines);
     if (facts->qemu_version == NULL)
         facts->qemu_error = g_strdup_printf ("'%s -version' does not print a version",
                                              facts->qemu_binary);
-    for (guint i = 0; i < 2; i++) {
-        g_clear_object (&probes[i].child);
-        g_free (probes[i].output);
-    }
 }
 
 GwHostFacts *
@@ -204,7 +118,7 @@ gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const cha
         return facts;
     facts->qemu_binary = gw_find_qemu (config, qemu, &error);
     if (facts->qemu_binary != NULL)
-        probe_qemu (facts, context);
+        read_qemu (facts, config, context);
     else
         facts->qemu_error = g_strdup (error->message);
     return facts;

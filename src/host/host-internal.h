@@ -264,6 +264,12 @@ GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *conte
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
 
+/* --- qemu.c: what a QEMU program says of itself ----------------------------------------------------------------------------------------- */
+
+/* Version and machine types of the program `path`, NULL where it does not tell.  What an ELF program said is kept
+ * below the state directory, and good for as long as the file is the same.  (transfer full) */
+GwQemuFacts *gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const char *path);
+
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -185,6 +185,18 @@ extern const GwStructType gw_derived_type;
 void gw_derived_free (GwDerived *derived);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwDerived, gw_derived_free)
 
+/* --- a QEMU program ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    char *identity; /* of the file that said this */
+    char *version;  /* "7.2.22 (Debian ...)" */
+    GStrv machines; /* machine types on offer, aliases left out */
+} GwQemuFacts;
+
+extern const GwStructType gw_qemu_facts_type;
+void gw_qemu_facts_free (GwQemuFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwQemuFacts, gw_qemu_facts_free)
+
 /* --- facts.c: a host -------------------------------------------------------------------------------- */
 
 typedef struct {

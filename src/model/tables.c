@@ -114,6 +114,14 @@ static const GwField derived_fields[] = {
 TYPE (gw_derived_type, GwDerived, derived_fields);
 FREE (gw_derived_free, GwDerived, gw_derived_type)
 
+static const GwField qemu_facts_fields[] = {
+    REQ (GwQemuFacts, identity),
+    STR (GwQemuFacts, version),
+    STRV (GwQemuFacts, machines),
+};
+TYPE (gw_qemu_facts_type, GwQemuFacts, qemu_facts_fields);
+FREE (gw_qemu_facts_free, GwQemuFacts, gw_qemu_facts_type)
+
 static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
     ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
