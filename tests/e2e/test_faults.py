@@ -13,7 +13,7 @@ from rig import faults, leftovers
 LOAD = rig.Load(mem="32M", dirty="5M/s", content="text", fill="32M")
 MEM = "196600K"
 # What stays on purpose: ownership records and reports; the rig's own connections.
-KEPT = ["/records", "/reports", "/state", "monitor.sock", "agent.sock", "agent.log"]
+KEPT = ["/records", "/reports", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
 
 
 class Scene:
