@@ -56,7 +56,7 @@ def measure(link, pairs, directory):
     with rig.Net(None if link == "unshaped" else link) as net:
         hosts = {"a": net.a, "b": net.b}
         agents = {name: rig.Agent(host, directory / f"agent-{name}") for name, host in hosts.items()}
-        vm = rig.Guest(net.a, directory / "vm0", mem="1048572K",
+        vm = rig.Guest(net.a, directory / "vm0", mem="1048568K",
                        load=rig.Load(mem="4M", fill="512M", fill_content="random", check="0"))
         vm.start().wait_boot(120)
         for i in range(2 * pairs):

@@ -38,20 +38,3 @@ gw_check_blockers (const GwCheckInput *input, GwCheckSink *sink)
     for (gsize i = 0; reasons != NULL && reasons[i] != NULL; i++)
         gw_check_add (sink, GW_VERDICT_REFUSED, "QEMU says: %s", reasons[i]);
 }
-
-/* cpu_physical_memory_sync_dirty_bitmap() of QEMU before 9.0 takes a short way for blocks that begin and end
- * at multiples of 64 pages, and does not reset the TLB of TCG there (fixed by 03bfc2188f). */
-void
-gw_check_tcg_dirty (const GwCheckInput *input, GwCheckSink *sink)
-{
-    const GwVm *vm = input->vm;
-    if (g_strcmp0 (vm->accel, "tcg") != 0 || vm->version_major >= 9 ||
-        vm->ram_bytes % (256 * 1024) != 0)
-        gw_check_add (sink, GW_VERDICT_OK, "not concerned");
-    else
-        gw_check_add (sink, GW_VERDICT_WARNING,
-                      "QEMU %" G_GINT64_FORMAT ".%" G_GINT64_FORMAT " under TCG can lose dirty pages "
-                      "of a busy guest whose RAM (%" G_GINT64_FORMAT " bytes) is a multiple of 256 "
-                      "KiB; KVM is not concerned",
-                      vm->version_major, vm->version_minor, vm->ram_bytes);
-}

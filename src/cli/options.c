@@ -11,7 +11,7 @@
 typedef struct {
     gint64 max_downtime, timeout, paths;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
-    char **maps;
+    char **maps, **risks;
     gboolean no_rehearse, keep_source, json, detach;
 } Raw;
 
@@ -27,6 +27,7 @@ raw_clear (Raw *raw)
     g_free (raw->progress);
     g_free (raw->agent);
     g_strfreev (raw->maps);
+    g_strfreev (raw->risks);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Raw, raw_clear)
 
@@ -160,6 +161,7 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
         return FALSE;
     plan->data_addresses = raw->data_address != NULL ? g_strsplit (raw->data_address, ",", -1)
                                                      : g_new0 (char *, 1);
+    plan->accepted_risks = raw->risks != NULL ? g_steal_pointer (&raw->risks) : g_new0 (char *, 1);
     plan->is_rehearsed = !raw->no_rehearse;
     plan->keeps_source = raw->keep_source;
     options->is_json = raw->json;
@@ -197,6 +199,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
           "A path, directory or interface has another name there; may be repeated", "SRC=DST" },
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
+        { "accept-risk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.risks,
+          "Move in spite of this known bug of QEMU; may be repeated", "NAME" },
         { "no-rehearse", 0, 0, G_OPTION_ARG_NONE, &raw.no_rehearse,
           "Do not try out the load of the device state first", NULL },
         { "keep-source", 0, 0, G_OPTION_ARG_NONE, &raw.keep_source,

@@ -67,10 +67,14 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
 static GwSide
 refusing_side (GwCause cause)
 {
-    return cause == GW_CAUSE_VM_STATE || cause == GW_CAUSE_VM_BUSY ||
-                   cause == GW_CAUSE_MIGRATION_BLOCKED || cause == GW_CAUSE_UNSUPPORTED
-               ? GW_SIDE_SOURCE
-               : GW_SIDE_DESTINATION;
+    static const GwCause of_source[] = { GW_CAUSE_VM_STATE,          GW_CAUSE_VM_BUSY,
+                                         GW_CAUSE_MIGRATION_BLOCKED, GW_CAUSE_UNSUPPORTED,
+                                         GW_CAUSE_USAGE,             GW_CAUSE_MIGRATION_SETTINGS,
+                                         GW_CAUSE_QEMU_BUG };
+    for (guint i = 0; i < G_N_ELEMENTS (of_source); i++)
+        if (of_source[i] == cause)
+            return GW_SIDE_SOURCE;
+    return GW_SIDE_DESTINATION;
 }
 
 gboolean

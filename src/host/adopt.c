@@ -8,7 +8,7 @@
 /* The answers to what is asked in one go; NULL where QEMU refused. */
 typedef struct {
     JsonNode *name, *uuid, *status, *machine, *machines, *cpus, *kvm, *memory, *block, *nodes,
-        *chardevs, *migrate, *objects, *ramblock, *network;
+        *chardevs, *migrate, *capabilities, *parameters, *objects, *ramblock, *network;
 } Answers;
 
 static void
@@ -44,6 +44,8 @@ ask_all (GwQmp *qmp, GMainContext *context, Answers *a, GCancellable *cancellabl
                     take_answer, &a->nodes);
     gw_qmp_set_ask (set, GW_QMP_QUERY_CHARDEV, NULL, take_answer, &a->chardevs);
     gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE, NULL, take_answer, &a->migrate);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, take_answer, &a->capabilities);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, take_answer, &a->parameters);
     gw_qmp_set_ask (set, GW_QMP_QOM_LIST, gw_json_new ("path:s", "/objects", NULL), take_answer,
                     &a->objects);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
@@ -276,6 +278,22 @@ read_state (GwVm *vm, const Answers *a)
 }
 
 static void
+read_migration_settings (GwVm *vm, const Answers *a)
+{
+    g_autoptr (GStrvBuilder) on = g_strv_builder_new ();
+    JsonArray *list = as_array (a->capabilities);
+    JsonObject *parameters = as_object (a->parameters);
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        JsonObject *item = json_array_get_object_element (list, i);
+        if (gw_json_peek_bool (item, "state", FALSE))
+            g_strv_builder_add (on, gw_json_peek_string (item, "capability", ""));
+    }
+    vm->capabilities = g_strv_builder_end (on);
+    vm->tls_creds = g_strdup (
+        parameters != NULL ? gw_json_peek_string (parameters, "tls-creds", NULL) : NULL);
+}
+
+static void
 read_cpu (GwQmp *qmp, GwVm *vm, const Answers *a, GCancellable *cancellable)
 {
     JsonArray *cpus = as_array (a->cpus);
@@ -334,6 +352,7 @@ gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable, GErro
     const char *uuid = object_text (a.uuid, "UUID");
     vm->uuid = g_strdup (uuid != NULL ? uuid : "00000000-0000-0000-0000-000000000000");
     read_state (vm, &a);
+    read_migration_settings (vm, &a);
     read_memory (vm, &a);
     read_disks (vm, &a);
     read_chardevs (vm, &a);

@@ -151,6 +151,8 @@ typedef struct {
     gboolean is_running;
     char *migration_status; /* NULL when there was none */
     GStrv blocked_reasons;
+    GStrv capabilities; /* of migration, those that are on */
+    char *tls_creds;    /* of QEMU's own migration, NULL or "": none */
     gint64 epoch; /* how many times godwit has moved it */
 } GwVm;
 
@@ -239,6 +241,7 @@ typedef struct {
     char *codec; /* auto off */
     gboolean is_rehearsed;
     gboolean keeps_source;
+    GStrv accepted_risks; /* names of src/check/bugs.def */
     gboolean is_check_only;
 } GwPlan;
 

@@ -75,6 +75,8 @@ static const GwField vm_fields[] = {
     BOOL (GwVm, is_running),
     STR (GwVm, migration_status),
     STRV (GwVm, blocked_reasons),
+    STRV (GwVm, capabilities),
+    STR (GwVm, tls_creds),
     NUM (GwVm, epoch),
 };
 TYPE (gw_vm_type, GwVm, vm_fields);
@@ -160,6 +162,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
     BOOL (GwPlan, keeps_source),
+    STRV (GwPlan, accepted_risks),
     BOOL (GwPlan, is_check_only),
 };
 TYPE (gw_plan_type, GwPlan, plan_fields);

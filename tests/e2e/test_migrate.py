@@ -173,7 +173,7 @@ def test_abort_from_another_terminal_and_by_ctrl_c(shaped, tmp_path):
 def test_a_guest_that_does_not_converge_stays_in_time(tmp_path):
     with rig.Net(rate="100mbit") as net:
         load = rig.Load(mem="96M", dirty="60M/s", content="random")
-        vm, twin, agent = boot(net, tmp_path, load=load, mem="262140K")
+        vm, twin, agent = boot(net, tmp_path, load=load, mem="262136K")
         done = rig.migrate(vm, twin, agent, "--timeout", "8", "--on-timeout", "abort", "--max-downtime", "50")
         assert (done.exit, done.cause) == (7, "not-converged"), done
         assert "dirties" in done.report["cause"]["message"] and done.report["runs_on"] == "source"

@@ -238,32 +238,6 @@ test_blockers (void)
     assert_ok (f, "migration-blockers", "nothing against", NULL);
 }
 
-static void
-test_tcg_dirty (void)
-{
-    static const struct {
-        const char *accel;
-        gint64 major, ram_bytes;
-        gboolean is_concerned;
-    } rows[] = {
-        { "tcg", 7, 64 << 20, TRUE },           { "tcg", 8, 64 << 20, TRUE },
-        { "tcg", 9, 64 << 20, FALSE },          { "kvm", 7, 64 << 20, FALSE },
-        { "tcg", 7, (64 << 20) + 4096, FALSE }, { NULL, 7, 64 << 20, FALSE },
-    };
-    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
-        g_autoptr (Facts) f = facts_new ();
-        set (&f->vm->accel, rows[i].accel);
-        f->vm->version_major = rows[i].major;
-        f->vm->ram_bytes = rows[i].ram_bytes;
-        set (&f->destination->qemu_version, "9.0");
-        if (rows[i].is_concerned)
-            assert_warning (f, "tcg-dirty-pages", "67108864 bytes",
-                            rows[i].major == 7 ? "7.2" : "8.2");
-        else
-            assert_ok (f, "tcg-dirty-pages", "not concerned", NULL);
-    }
-}
-
 /* --- the destination ---------------------------------------------------------------------------------------- */
 
 static void
@@ -343,7 +317,6 @@ main (int argc, char **argv)
     g_test_add_func ("/check/vm-state", test_vm_state);
     g_test_add_func ("/check/vm-busy", test_vm_busy);
     g_test_add_func ("/check/blockers", test_blockers);
-    g_test_add_func ("/check/tcg-dirty", test_tcg_dirty);
     g_test_add_func ("/check/binary", test_binary);
     g_test_add_func ("/check/machine", test_machine);
     g_test_add_func ("/check/version", test_version);
