@@ -13,6 +13,8 @@
 #define CONTROL_LINE_MAX (64 * 1024)
 #define READY_MS 20000
 #define END_MS 2000
+#define ANSWER_MS 2000
+#define PROBE_SLACK_MS 200 /* for the courier to say that there was no answer */
 
 struct _GwCourierControl {
     GwHost *host; /* borrowed */
@@ -23,6 +25,8 @@ struct _GwCourierControl {
     GSource *source;
     GString *input;
     gboolean is_ready, is_done, is_ended, is_stopping; /* is_done: every lane ended cleanly */
+    gboolean has_probe, is_spooling; /* the answers to these have come */
+    gint64 probe_rtt_us;             /* -1: the link did not answer */
     GError *failure;   /* what it said before it ended */
     JsonObject *stats; /* the last answer */
 };
@@ -44,23 +48,76 @@ on_failed (GwCourierControl *courier, JsonObject *message)
 }
 
 static void
+on_stats (GwCourierControl *courier, JsonObject *message)
+{
+    g_clear_pointer (&courier->stats, json_object_unref);
+    courier->stats = json_object_ref (message);
+}
+
+static void
+on_ready (GwCourierControl *courier, JsonObject *message)
+{
+    courier->is_ready = TRUE;
+}
+
+static void
+on_done (GwCourierControl *courier, JsonObject *message)
+{
+    courier->is_done = TRUE;
+}
+
+static void
+on_probe (GwCourierControl *courier, JsonObject *message)
+{
+    courier->has_probe = TRUE;
+    courier->probe_rtt_us = MAX (gw_json_peek_int (message, "rtt_us", 0), 0);
+}
+
+static void
+on_probe_failed (GwCourierControl *courier, JsonObject *message)
+{
+    courier->has_probe = TRUE;
+    courier->probe_rtt_us = -1;
+}
+
+static void
+on_spooling (GwCourierControl *courier, JsonObject *message)
+{
+    courier->is_spooling = TRUE;
+}
+
+/* What the courier says that concerns this file; the flow is told everything but `is_ours`. */
+static const struct {
+    const char *event;
+    void (*fn) (GwCourierControl *courier, JsonObject *message);
+    gboolean is_ours;
+} meanings[] = {
+    { "stats", on_stats, TRUE },
+    { "ready", on_ready, TRUE },
+    { "done", on_done, FALSE },
+    { "failed", on_failed, TRUE },
+    { "probe", on_probe, FALSE },
+    { "probe-failed", on_probe_failed, FALSE },
+    { "spooling", on_spooling, FALSE },
+    { "spool", on_spooling, TRUE },
+    { "unknown-command", NULL, TRUE },
+};
+
+static void
 on_message (GwCourierControl *courier, const char *line)
 {
     g_autoptr (JsonObject) message = gw_json_parse (line, -1, NULL);
     const char *event = message != NULL ? gw_json_peek_string (message, "event", "") : "";
-    if (strcmp (event, "stats") == 0) {
-        g_clear_pointer (&courier->stats, json_object_unref);
-        courier->stats = json_object_ref (message);
-    } else if (strcmp (event, "ready") == 0) {
-        courier->is_ready = TRUE;
-    } else if (strcmp (event, "done") == 0) {
-        courier->is_done = TRUE;
-        gw_host_emit (courier->host, 0, "courier", line);
-    } else if (strcmp (event, "failed") == 0) {
-        on_failed (courier, message);
-    } else if (*event != '\0') {
-        gw_host_emit (courier->host, 0, "courier", line);
+    gboolean is_ours = *event == '\0';
+    for (guint i = 0; i < G_N_ELEMENTS (meanings); i++) {
+        if (strcmp (meanings[i].event, event) != 0)
+            continue;
+        is_ours = meanings[i].is_ours;
+        if (meanings[i].fn != NULL)
+            meanings[i].fn (courier, message);
     }
+    if (!is_ours)
+        gw_host_emit (courier->host, 0, "courier", line);
 }
 
 static void
@@ -144,7 +201,7 @@ make_secret_fd (const char *hex, GError **error)
 
 typedef struct {
     GPtrArray *argv; /* owns its strings, NULL-terminated when done */
-    int fds[3];      /* become 3, 4, 5 */
+    int fds[2 + GW_DATA_ADDRESSES]; /* become 3, 4, 5 ... */
     guint n_fds;
 } Launch;
 
@@ -168,7 +225,16 @@ add_fd (Launch *launch, const char *option, int fd)
     launch->fds[launch->n_fds++] = fd;
 }
 
-/* The side's own part of the command line.  Takes a listening socket on the destination. */
+static gboolean
+add_listeners (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GError **error)
+{
+    g_autoptr (GArray) fds = gw_data_listen (spec->addresses, ret_addresses, error);
+    for (guint i = 0; fds != NULL && i < fds->len; i++)
+        add_fd (launch, "--listen-fd", gw_fd_steal (&g_array_index (fds, int, i)));
+    return fds != NULL;
+}
+
+/* The side's own part of the command line. */
 static gboolean
 add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GError **error)
 {
@@ -177,11 +243,8 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
         g_autofree char *list = g_strjoinv (",", (char **) spec->addresses);
         add_arg (launch, "--connect");
         add_arg (launch, "%s", list);
-    } else {
-        int fd = gw_data_listen (spec->addresses, ret_addresses, error);
-        if (fd < 0)
-            return FALSE;
-        add_fd (launch, "--listen-fd", fd);
+    } else if (!add_listeners (launch, spec, ret_addresses, error)) {
+        return FALSE;
     }
     add_arg (launch, "--lane");
     add_arg (launch, "ram=%s:%s/ram.sock", is_source ? "accept" : "connect", spec->job_dir);
@@ -276,17 +339,72 @@ gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses, GCancellable 
         gw_courier_free (courier);
         return NULL;
     }
+    gw_courier_set_deadline (courier, spec->deadline_s);
     return courier;
 }
 
 /* --- asking and ending -------------------------------------------------------------------------------------- */
 
+/* `command` (transfer full) */
 static void
-send_command (GwCourierControl *courier, const char *command)
+send_command (GwCourierControl *courier, JsonObject *command)
 {
-    g_autofree char *line = g_strdup_printf ("{\"command\":\"%s\"}\n", command);
+    g_autoptr (JsonObject) owned = command;
+    g_autofree char *text = gw_json_to_text (command, FALSE);
+    g_autofree char *line = g_strconcat (text, "\n", NULL);
     /* a courier that does not read is noticed by whoever waits for its answer */
     (void) !send (courier->control, line, strlen (line), MSG_NOSIGNAL);
+}
+
+void
+gw_courier_set_deadline (GwCourierControl *courier, gint64 seconds)
+{
+    send_command (courier, gw_json_new ("command:s", "deadline", "seconds:i", seconds, NULL));
+}
+
+static gboolean
+has_probe_or_ended (gpointer user_data)
+{
+    GwCourierControl *courier = user_data;
+    return courier->has_probe || courier->is_ended;
+}
+
+gboolean
+gw_courier_probe (GwCourierControl *courier, guint within_ms, gint64 *ret_rtt_us,
+                  GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    courier->has_probe = FALSE;
+    send_command (courier,
+                  gw_json_new ("command:s", "probe", "within_ms:i", (gint64) within_ms, NULL));
+    if (!gw_wait_until (courier->context, has_probe_or_ended, courier,
+                        gw_deadline_ms (within_ms + PROBE_SLACK_MS), cancellable, &failure) &&
+        gw_error_get_cause (failure) != GW_CAUSE_TIMED_OUT) {
+        g_propagate_error (error, g_steal_pointer (&failure));
+        return FALSE;
+    }
+    if (!courier->has_probe || courier->probe_rtt_us < 0)
+        return gw_fail (error, GW_CAUSE_LINK_LOST, "the link did not answer within %u ms", within_ms);
+    *ret_rtt_us = courier->probe_rtt_us;
+    return TRUE;
+}
+
+static gboolean
+is_spooling_or_ended (gpointer user_data)
+{
+    GwCourierControl *courier = user_data;
+    return courier->is_spooling || courier->is_ended;
+}
+
+gboolean
+gw_courier_spool (GwCourierControl *courier, GCancellable *cancellable, GError **error)
+{
+    send_command (courier, gw_json_new ("command:s", "spool", NULL));
+    if (!gw_wait_until (courier->context, is_spooling_or_ended, courier, gw_deadline_ms (ANSWER_MS),
+                        cancellable, error))
+        return FALSE;
+    return courier->is_spooling ||
+           gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier has ended");
 }
 
 /* A courier that ends sends its final counters first. */
@@ -303,9 +421,9 @@ gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable, GErr
     if (courier->is_done && courier->stats != NULL)
         return json_object_ref (courier->stats); /* the final ones */
     g_clear_pointer (&courier->stats, json_object_unref);
-    send_command (courier, "stats");
-    if (!gw_wait_until (courier->context, has_stats, courier, gw_deadline_ms (2000), cancellable,
-                        error))
+    send_command (courier, gw_json_new ("command:s", "stats", NULL));
+    if (!gw_wait_until (courier->context, has_stats, courier, gw_deadline_ms (ANSWER_MS),
+                        cancellable, error))
         return NULL;
     if (courier->stats == NULL)
         gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier has ended");
@@ -319,7 +437,7 @@ gw_courier_free (GwCourierControl *courier)
         return;
     courier->is_stopping = TRUE;
     if (courier->process != NULL) {
-        send_command (courier, "quit");
+        send_command (courier, gw_json_new ("command:s", "quit", NULL));
         if (!gw_process_wait (courier->process, END_MS, NULL))
             gw_process_stop (courier->process, 500);
         gw_process_free (courier->process);

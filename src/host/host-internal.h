@@ -242,20 +242,31 @@ typedef struct {
     GwSide side;
     const char *secret_hex;
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
+    gint64 n_paths, deadline_s;
 } GwCourierSpec;
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
 /* Asks for the counters and waits for them.  (transfer full) */
 JsonObject *gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable,
                                   GError **error);
+/* A round trip over the link, or GW_CAUSE_LINK_LOST after `within_ms`. */
+gboolean gw_courier_probe (GwCourierControl *courier, guint within_ms, gint64 *ret_rtt_us,
+                           GCancellable *cancellable, GError **error);
+/* Returns when the courier takes what QEMU writes into memory. */
+gboolean gw_courier_spool (GwCourierControl *courier, GCancellable *cancellable, GError **error);
+/* From now on the link may be down for so long. */
+void gw_courier_set_deadline (GwCourierControl *courier, gint64 seconds);
 /* Waits for a courier that has nothing more to carry to end by itself, then ends it. */
 void gw_courier_free (GwCourierControl *courier);
 
-/* --- listen.c: the destination's data socket ------------------------------------------------------------------------------------------ */
+/* --- listen.c: the destination's data sockets ----------------------------------------------------------------------------------------- */
 
-/* A TCP socket that listens on the only one of `addresses`, or on all when there is none or several.
+#define GW_DATA_ADDRESSES 16
+
+/* TCP sockets that listen: one on each of `addresses` and nowhere else, or one on all addresses of the
+ * host when none is given.  An array of int that closes them when it is freed; NULL on failure.
  * `*ret_candidates` gets "ADDRESS:PORT" in the order in which the source should try them. */
-int gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error);
+GArray *gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error);
 
 /* --- facts.c ---------------------------------------------------------------------------------------------------------------------------- */
 

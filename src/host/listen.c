@@ -131,6 +131,12 @@ listen_on (const char *address, GError **error)
     return fd;
 }
 
+static void
+clear_fd (gpointer fd)
+{
+    gw_fd_clear (fd);
+}
+
 static guint16
 get_port (int fd)
 {
@@ -141,24 +147,54 @@ get_port (int fd)
                                           : ((struct sockaddr_in6 *) &ss)->sin6_port);
 }
 
-int
+static void
+tell_candidate (GStrvBuilder *builder, const char *address, int fd)
+{
+    g_autofree char *text = g_strdup_printf (strchr (address, ':') != NULL ? "[%s]:%u" : "%s:%u",
+                                             address, get_port (fd));
+    g_strv_builder_add (builder, text);
+}
+
+static gboolean
+listen_on_all (GStrvBuilder *builder, GArray *fds, GError **error)
+{
+    int fd = listen_anywhere ();
+    if (fd < 0)
+        return gw_fail (error, GW_CAUSE_HOST_IO, "cannot listen for data: %s", g_strerror (errno));
+    g_array_append_val (fds, fd);
+    g_autoptr (GPtrArray) own = list_own_addresses ();
+    for (guint i = 0; i < own->len; i++)
+        tell_candidate (builder, own->pdata[i], fd);
+    return TRUE;
+}
+
+static gboolean
+listen_on_each (const char *const *addresses, GStrvBuilder *builder, GArray *fds, GError **error)
+{
+    for (guint i = 0; addresses[i] != NULL; i++) {
+        int fd = listen_on (addresses[i], error);
+        if (fd < 0)
+            return FALSE;
+        g_array_append_val (fds, fd);
+        tell_candidate (builder, addresses[i], fd);
+    }
+    return TRUE;
+}
+
+GArray *
 gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error)
 {
     guint n = addresses != NULL ? g_strv_length ((char **) addresses) : 0;
-    int fd = n == 1 ? listen_on (addresses[0], error) : listen_anywhere ();
-    if (fd < 0) {
-        if (n != 1)
-            gw_fail (error, GW_CAUSE_HOST_IO, "cannot listen for data: %s", g_strerror (errno));
-        return -1;
-    }
-    g_autoptr (GPtrArray) own = n == 0 ? list_own_addresses () : NULL;
+    g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (int));
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
-    for (guint i = 0; i < (n != 0 ? n : own->len); i++) {
-        const char *address = n != 0 ? addresses[i] : own->pdata[i];
-        g_autofree char *text = g_strdup_printf (
-            strchr (address, ':') != NULL ? "[%s]:%u" : "%s:%u", address, get_port (fd));
-        g_strv_builder_add (builder, text);
+    g_array_set_clear_func (fds, clear_fd);
+    if (n > GW_DATA_ADDRESSES) {
+        gw_fail (error, GW_CAUSE_USAGE, "%u data addresses are more than %d", n, GW_DATA_ADDRESSES);
+        return NULL;
     }
+    if (!(n == 0 ? listen_on_all (builder, fds, error)
+                 : listen_on_each (addresses, builder, fds, error)))
+        return NULL;
     *ret_candidates = g_strv_builder_end (builder);
-    return fd;
+    return g_steal_pointer (&fds);
 }

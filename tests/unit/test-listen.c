@@ -21,9 +21,9 @@ test_one (void)
     static const char *const addresses[] = { "127.0.0.1", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_auto (GwFd) fd = gw_data_listen (addresses, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
     g_assert_no_error (error);
-    g_assert_cmpint (fd, >=, 0);
+    g_assert_cmpuint (fds->len, ==, 1);
     g_assert_cmpuint (g_strv_length (candidates), ==, 1);
     g_assert_true (g_str_has_prefix (candidates[0], "127.0.0.1:"));
     g_assert_cmpint (atoi (candidates[0] + strlen ("127.0.0.1:")), >, 0);
@@ -36,8 +36,8 @@ test_one_of_ipv6 (void)
     static const char *const addresses[] = { "::1", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_auto (GwFd) fd = gw_data_listen (addresses, &candidates, &error);
-    if (fd < 0) {
+    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
+    if (fds == NULL) {
         g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_HOST_IO);
         g_test_skip ("no IPv6 on this host");
         return;
@@ -46,20 +46,23 @@ test_one_of_ipv6 (void)
     g_assert_true (can_connect (candidates[0]));
 }
 
-/* All are told as they were given, also those that this host does not know to be its own. */
+/* A socket each, and none elsewhere. */
 static void
 test_several (void)
 {
-    static const char *const addresses[] = { "192.0.2.7", "127.0.0.1", "2001:db8::1", NULL };
+    static const char *const addresses[] = { "127.0.0.3", "127.0.0.2", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_auto (GwFd) fd = gw_data_listen (addresses, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
     g_assert_no_error (error);
-    g_assert_cmpint (fd, >=, 0);
-    g_assert_cmpuint (g_strv_length (candidates), ==, 3);
-    g_assert_true (g_str_has_prefix (candidates[0], "192.0.2.7:"));
-    g_assert_true (g_str_has_prefix (candidates[2], "[2001:db8::1]:"));
-    g_assert_true (can_connect (candidates[1]));
+    g_assert_cmpuint (fds->len, ==, 2);
+    g_assert_cmpuint (g_strv_length (candidates), ==, 2);
+    g_assert_true (g_str_has_prefix (candidates[0], "127.0.0.3:"));
+    g_assert_true (g_str_has_prefix (candidates[1], "127.0.0.2:"));
+    g_assert_true (can_connect (candidates[0]) && can_connect (candidates[1]));
+    g_autofree char *elsewhere =
+        g_strdup_printf ("127.0.0.1:%s", candidates[0] + strlen ("127.0.0.3:"));
+    g_assert_false (can_connect (elsewhere));
 }
 
 /* Loopback comes last, after the address by which the peer's ssh came; none stands there twice. */
@@ -70,10 +73,10 @@ test_own (void)
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
     g_setenv ("SSH_CONNECTION", "192.0.2.1 4711 192.0.2.9 22", TRUE);
-    g_auto (GwFd) fd = gw_data_listen (none, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (none, &candidates, &error);
     g_unsetenv ("SSH_CONNECTION");
     g_assert_no_error (error);
-    g_assert_cmpint (fd, >=, 0);
+    g_assert_cmpuint (fds->len, ==, 1);
     guint n = g_strv_length (candidates);
     g_assert_cmpuint (n, >=, 2);
     g_assert_true (g_str_has_prefix (candidates[0], "192.0.2.9:"));
@@ -105,11 +108,30 @@ test_bad (void)
         g_autoptr (GError) error = NULL;
         g_auto (GStrv) candidates = NULL;
         g_autofree char *part = g_strdup_printf ("'%s'", rows[i].address);
-        g_assert_cmpint (gw_data_listen (addresses, &candidates, &error), ==, -1);
+        g_assert_null (gw_data_listen (addresses, &candidates, &error));
         g_assert_cmpint (gw_error_get_cause (error), ==, rows[i].cause);
         g_assert_nonnull (strstr (error->message, part));
         g_assert_null (candidates);
     }
+}
+
+/* One that cannot be had spoils the others, and there is a bound. */
+static void
+test_bad_among_others (void)
+{
+    const char *const some[] = { "127.0.0.1", "192.0.2.7", NULL };
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    for (guint i = 0; i <= GW_DATA_ADDRESSES; i++)
+        g_strv_builder_add (builder, "127.0.0.1");
+    g_auto (GStrv) many = g_strv_builder_end (builder);
+    g_auto (GStrv) candidates = NULL;
+    g_autoptr (GError) error = NULL;
+    g_assert_null (gw_data_listen (some, &candidates, &error));
+    g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_HOST_IO);
+    g_clear_error (&error);
+    g_assert_null (gw_data_listen ((const char *const *) many, &candidates, &error));
+    g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_USAGE);
+    g_assert_null (candidates);
 }
 
 int
@@ -121,5 +143,6 @@ main (int argc, char **argv)
     g_test_add_func ("/listen/several", test_several);
     g_test_add_func ("/listen/own", test_own);
     g_test_add_func ("/listen/bad", test_bad);
+    g_test_add_func ("/listen/bad-among-others", test_bad_among_others);
     return g_test_run ();
 }
