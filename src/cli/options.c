@@ -9,7 +9,7 @@
 
 /* What the option parser fills in before it is checked. */
 typedef struct {
-    gint64 max_downtime, timeout, paths;
+    gint64 max_downtime, timeout, paths, link_deadline;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, json, detach;
@@ -107,6 +107,8 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
                         error) &&
            take_number (&plan->timeout_s, raw->timeout, 0, 31536000, "--timeout", error) &&
            take_number (&plan->n_paths, raw->paths, 1, 64, "--paths", error) &&
+           take_number (&plan->link_deadline_s, raw->link_deadline, 1, 31536000, "--link-deadline",
+                        error) &&
            take_word (&plan->on_timeout, &raw->on_timeout, "--on-timeout",
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
@@ -177,7 +179,8 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
 int
 gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, GwRunOptions *options)
 {
-    g_auto (Raw) raw = { .max_downtime = NOT_GIVEN, .timeout = NOT_GIVEN, .paths = NOT_GIVEN };
+    g_auto (Raw) raw = { .max_downtime = NOT_GIVEN, .timeout = NOT_GIVEN, .paths = NOT_GIVEN,
+                          .link_deadline = NOT_GIVEN };
     g_autoptr (GError) error = NULL;
     const GOptionEntry entries[] = {
         { "agent", 0, 0, G_OPTION_ARG_STRING, &raw.agent,
@@ -193,6 +196,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "max-bandwidth", 0, 0, G_OPTION_ARG_STRING, &raw.max_bandwidth,
           "Use no more than this, such as 100M (no limit)", "BYTES/S" },
         { "paths", 0, 0, G_OPTION_ARG_INT64, &raw.paths, "Connections between the hosts (1)", "N" },
+        { "link-deadline", 0, 0, G_OPTION_ARG_INT64, &raw.link_deadline,
+          "The link may be down this long while the guest runs (300)", "SECONDS" },
         { "data-address", 0, 0, G_OPTION_ARG_STRING, &raw.data_address,
           "Addresses of the destination to send to (its own choice)", "ADDR[,ADDR]" },
         { "map", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.maps,

@@ -104,12 +104,14 @@ show_plain (const GwProgress *p)
     g_autofree char *job = one_line (p->job);
     g_autofree char *vm = one_line (p->vm);
     g_autofree char *phase = one_line (p->phase);
+    g_autofree char *note = one_line (p->note);
     fprintf (stderr,
              "%s job=%s vm=%s phase=\"%s\" percent=%" G_GINT64_FORMAT " left_bytes=%" G_GINT64_FORMAT
              " rate_bps=%" G_GINT64_FORMAT " dirty_bps=%" G_GINT64_FORMAT " round=%" G_GINT64_FORMAT
-             " eta_ms=%" G_GINT64_FORMAT " downtime_ms=%" G_GINT64_FORMAT "\n",
+             " eta_ms=%" G_GINT64_FORMAT " downtime_ms=%" G_GINT64_FORMAT "%s%s%s\n",
              stamp, job, vm, phase, p->percent, p->remaining_bytes, p->rate_bps,
-             p->dirty_bps, p->rounds, p->eta_ms, p->downtime_ms);
+             p->dirty_bps, p->rounds, p->eta_ms, p->downtime_ms, *note != '\0' ? " note=\"" : "",
+             note, *note != '\0' ? "\"" : "");
 }
 
 static void

@@ -151,6 +151,7 @@ static const struct {
     { "resume", on_resume },               { "shutdown", on_shutdown },
     { "qemu-exit", on_qemu_exit },         { "courier-failed", on_courier_failed },
     { "courier-exit", on_courier_exit },   { "agent-lost", on_agent_lost },
+    { "courier", gw_job_on_courier },
 };
 
 static void

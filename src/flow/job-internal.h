@@ -68,6 +68,9 @@ struct _GwJob {
     gboolean guest_is_off;
     gboolean source_is_gone;
     gboolean link_is_up; /* couriers are connected: their end counts */
+    gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
+    GArray *outages;     /* GwOutage: those that are over */
+    guint n_paths, max_paths; /* up now, and at most at once */
 
     gint64 stop_us, running_us;  /* our clock: guest stopped at the source, runs at the destination */
     gint64 setup_us, switchover_us; /* when RAM began to flow; when the guest stopped */
@@ -89,6 +92,24 @@ void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
 /* Waits until `done` or a fault; FALSE with the fault's error (or ABORTED, TIMED_OUT). */
 gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error);
+
+/* --- link.c: the link as the job sees it -------------------------------------------------------------- */
+
+typedef struct {
+    gint64 at_us, for_us; /* our clock */
+} GwOutage;
+
+/* What the courier of a side says of its link. */
+void gw_job_on_courier (GwJobSide *side, gint64 at_us, const char *detail);
+/* "link down for 3 s, guest unaffected", NULL while it is up.  (transfer full) */
+char *gw_job_describe_outage (const GwJob *job, gint64 now_us);
+/* How long the network may be silent before the connection to the destination's agent is dead. */
+guint gw_job_link_patience_s (const GwJob *job);
+/* The guest is stopped for the switchover: a round trip over the link within the downtime allowed, or
+ * it must go on; then nothing that happens to the link stops QEMU in its last step. */
+gboolean gw_job_prove_link (GwJob *job, GwSide *blame, GError **error);
+/* For the report; the one that lasts included. */
+JsonArray *gw_job_list_outages (const GwJob *job);
 
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 

@@ -48,6 +48,7 @@ gw_job_new (const GwPlan *plan, const GwHostConfig *config)
     job->config = gw_host_config_copy (config);
     job->cancellable = g_cancellable_new ();
     job->timeline = gw_timeline_new ();
+    job->outages = g_array_new (FALSE, FALSE, sizeof (GwOutage));
     job->warnings = g_ptr_array_new_with_free_func (g_free);
     job->source = (GwJobSide) { job, GW_SIDE_SOURCE, NULL, 0 };
     job->destination = (GwJobSide) { job, GW_SIDE_DESTINATION, NULL, 0 };
@@ -73,6 +74,7 @@ free_facts (GwJob *job)
     gw_migration_free (job->migration);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
     g_clear_pointer (&job->faults, g_ptr_array_unref);
+    g_array_unref (job->outages);
     g_ptr_array_unref (job->warnings);
     g_strfreev (job->link_addresses);
     g_free (job->source_status);

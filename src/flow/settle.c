@@ -26,7 +26,7 @@ ask (GwHost *host, GwJob *job, GwRecordKind *ret_kind, GError **error)
 static gboolean
 ask_again (GwJob *job, GwRecordKind *ret_kind, GError **error)
 {
-    GwHost *host = gw_host_open_remote (job->plan->destination, job->context, NULL, error);
+    GwHost *host = gw_host_open_remote (job->plan->destination, 0, job->context, NULL, error);
     if (host == NULL)
         return FALSE;
     gboolean ok = ask (host, job, ret_kind, error);

@@ -170,6 +170,9 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_SOURCE;
     job->switchover_us = g_get_real_time ();
+    if (!gw_job_prove_link (job, blame, error))
+        return FALSE;
+    *blame = GW_SIDE_SOURCE;
     if (!gw_host_continue (job->source.host, job->cancellable, error))
         return FALSE;
     if (!gw_job_wait (job, source_is_done, gw_deadline_ms (SWITCHOVER_MS), error)) {

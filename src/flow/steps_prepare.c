@@ -12,8 +12,9 @@ gw_step_connect (GwJob *job, GwSide *blame, GError **error)
     *blame = GW_SIDE_DESTINATION;
     job->source.host = gw_host_new_local (job->config, job->context);
     gw_job_watch (&job->source);
-    job->destination.host = gw_host_open_remote (job->plan->destination, job->context,
-                                                 job->cancellable, error);
+    job->destination.host =
+        gw_host_open_remote (job->plan->destination, gw_job_link_patience_s (job), job->context,
+                             job->cancellable, error);
     if (job->destination.host == NULL)
         return FALSE;
     gw_job_watch (&job->destination);
@@ -128,12 +129,13 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     *blame = GW_SIDE_LINK;
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
-    if (!gw_host_accept_courier (job->destination.host, job->secret,
-                                 (const char *const *) job->plan->data_addresses,
-                                 &job->link_addresses, job->cancellable, error) ||
-        !gw_host_connect_courier (job->source.host, job->secret,
-                                  (const char *const *) job->link_addresses, job->cancellable,
-                                  error))
+    GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
+                        job->plan->n_paths, job->plan->link_deadline_s };
+    if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
+                                 job->cancellable, error))
+        return FALSE;
+    link.addresses = (const char *const *) job->link_addresses;
+    if (!gw_host_connect_courier (job->source.host, &link, job->cancellable, error))
         return FALSE;
     explicit_bzero (job->secret, sizeof job->secret);
     job->link_is_up = TRUE;

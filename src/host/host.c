@@ -131,15 +131,20 @@ secret_to_hex (const uint8_t secret[static GW_HOST_SECRET_BYTES])
     return hex;
 }
 
+static JsonObject *
+link_params (const GwHostLink *link)
+{
+    g_autofree char *hex = secret_to_hex (link->secret);
+    return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
+                        "deadline_s:i", link->deadline_s, NULL);
+}
+
 gboolean
-gw_host_accept_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
-                        const char *const *addresses, GStrv *ret_addresses,
+gw_host_accept_courier (GwHost *host, const GwHostLink *link, GStrv *ret_addresses,
                         GCancellable *cancellable, GError **error)
 {
-    g_autofree char *hex = secret_to_hex (secret);
-    JsonObject *params = gw_json_new ("secret:s", hex, "addresses:v", addresses, NULL);
     g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_COURIER_START, params, cancellable, error);
+        gw_host_call (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
     if (result == NULL)
         return FALSE;
     *ret_addresses = gw_json_peek_strv (result, "addresses");
@@ -147,12 +152,30 @@ gw_host_accept_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET
 }
 
 gboolean
-gw_host_connect_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
-                         const char *const *addresses, GCancellable *cancellable, GError **error)
+gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,
+                         GError **error)
 {
-    g_autofree char *hex = secret_to_hex (secret);
-    JsonObject *params = gw_json_new ("secret:s", hex, "addresses:v", addresses, NULL);
-    return call_plain (host, GW_RPC_COURIER_START, params, cancellable, error);
+    return call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
+}
+
+gboolean
+gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us, GCancellable *cancellable,
+                    GError **error)
+{
+    JsonObject *params = gw_json_new ("within_ms:i", (gint64) within_ms, NULL);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_COURIER_PROBE, params, cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    *ret_rtt_us = gw_json_peek_int (result, "rtt_us", 0);
+    return TRUE;
+}
+
+gboolean
+gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
+                       cancellable, error);
 }
 
 JsonObject *

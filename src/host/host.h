@@ -73,9 +73,10 @@ typedef void (*GwHostEventFn) (GwHost *host, gint64 at_us, const char *event, co
 
 /* This host, in this process. */
 GwHost *gw_host_new_local (const GwHostConfig *config, GMainContext *context);
-/* The host behind an agent; connects and shakes hands.  NULL with a cause of exit status 8. */
-GwHost *gw_host_open_remote (const char *address, GMainContext *context, GCancellable *cancellable,
-                             GError **error);
+/* The host behind an agent; connects and shakes hands.  NULL with a cause of exit status 8.  A network
+ * that is silent for less than `patience_s` does not end the connection. */
+GwHost *gw_host_open_remote (const char *address, guint patience_s, GMainContext *context,
+                             GCancellable *cancellable, GError **error);
 /* Ends what the job left running here that has no right to go on: couriers always, a launched QEMU
  * unless it holds STARTED.  NULL is fine. */
 void gw_host_free (GwHost *host);
@@ -115,14 +116,26 @@ gboolean gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
 
 #define GW_HOST_SECRET_BYTES 32
 
+typedef struct {
+    const uint8_t *secret;        /* GW_HOST_SECRET_BYTES */
+    const char *const *addresses; /* destination: to listen on, may be empty; source: "ADDRESS:PORT" */
+    gint64 n_paths;
+    gint64 deadline_s; /* without any path, before the link is given up */
+} GwHostLink;
+
 /* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
-gboolean gw_host_accept_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
-                                 const char *const *addresses, GStrv *ret_addresses,
+gboolean gw_host_accept_courier (GwHost *host, const GwHostLink *link, GStrv *ret_addresses,
                                  GCancellable *cancellable, GError **error);
 /* source: the courier that connects; returns when the link is up. */
-gboolean gw_host_connect_courier (GwHost *host, const uint8_t secret[static GW_HOST_SECRET_BYTES],
-                                  const char *const *addresses, GCancellable *cancellable,
+gboolean gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,
                                   GError **error);
+/* A round trip over the link.  GW_CAUSE_LINK_LOST when there is none within `within_ms`. */
+gboolean gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us,
+                             GCancellable *cancellable, GError **error);
+/* source: from now on whatever QEMU writes is taken into memory at once, so that a stalled link cannot
+ * stop it in its last step; and the link may be down for `deadline_s` only. */
+gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable,
+                             GError **error);
 /* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
 JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define PROBE_MAX_MS 3600000
+
 /* --- QEMU's monitor ---------------------------------------------------------------------------------------- */
 
 /* QMP events that the job wants to know, and what it calls them. */
@@ -269,20 +271,49 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .secret_hex = gw_json_peek_string (params, "secret", NULL),
         .addresses = (const char *const *) addresses,
     };
+    if (!gw_json_get_int (params, "paths", 1, 64, &spec.n_paths, error) ||
+        !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error))
+        return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
         return NULL;
     return gw_json_new ("addresses:v", candidates, NULL);
 }
 
+static gboolean
+need_courier (LocalHost *local, GError **error)
+{
+    return local->courier != NULL || gw_fail (error, GW_CAUSE_COURIER_DIED, "there is no courier");
+}
+
 static JsonObject *
 get_courier_stats (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
-    if (local->courier == NULL) {
-        gw_fail (error, GW_CAUSE_COURIER_DIED, "there is no courier");
+    return need_courier (local, error) ? gw_courier_get_stats (local->courier, cancellable, error)
+                                       : NULL;
+}
+
+static JsonObject *
+probe_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    gint64 within_ms, rtt_us = 0;
+    if (!need_courier (local, error) ||
+        !gw_json_get_int (params, "within_ms", 1, PROBE_MAX_MS, &within_ms, error) ||
+        !gw_courier_probe (local->courier, (guint) within_ms, &rtt_us, cancellable, error))
         return NULL;
-    }
-    return gw_courier_get_stats (local->courier, cancellable, error);
+    return gw_json_new ("rtt_us:i", rtt_us, NULL);
+}
+
+static JsonObject *
+spool_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    gint64 deadline_s;
+    if (!need_courier (local, error) ||
+        !gw_json_get_int (params, "deadline_s", 1, 31536000, &deadline_s, error) ||
+        !gw_courier_spool (local->courier, cancellable, error))
+        return NULL;
+    gw_courier_set_deadline (local->courier, deadline_s);
+    return json_object_new ();
 }
 
 static JsonObject *
@@ -365,6 +396,8 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,
+    [GW_RPC_COURIER_PROBE] = probe_courier,
+    [GW_RPC_COURIER_SPOOL] = spool_courier,
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,

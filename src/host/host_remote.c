@@ -76,12 +76,13 @@ static const GwHostOps remote_ops = {
 };
 
 GwHost *
-gw_host_open_remote (const char *address, GMainContext *context, GCancellable *cancellable,
-                     GError **error)
+gw_host_open_remote (const char *address, guint patience_s, GMainContext *context,
+                     GCancellable *cancellable, GError **error)
 {
     g_autoptr (GwRpcAddress) parsed = gw_rpc_address_parse (address, error);
     if (parsed == NULL)
         return NULL;
+    parsed->patience_s = patience_s;
     g_autoptr (GwRpc) rpc = gw_rpc_connect (parsed, context, cancellable, error);
     if (rpc == NULL || !gw_rpc_hello (rpc, "godwit", NULL, cancellable, error))
         return NULL;

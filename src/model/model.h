@@ -235,6 +235,7 @@ typedef struct {
     char *postcopy;   /* auto never now */
     gint64 max_bandwidth_bps;
     gint64 n_paths;
+    gint64 link_deadline_s; /* the link may be down this long in precopy */
     GStrv data_addresses;
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */

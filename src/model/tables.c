@@ -156,6 +156,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, postcopy),
     NUM (GwPlan, max_bandwidth_bps),
     INT (GwPlan, n_paths, 1, 64),
+    INT (GwPlan, link_deadline_s, 1, 31536000),
     STRV (GwPlan, data_addresses),
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
@@ -176,6 +177,7 @@ gw_plan_new (void)
     plan->on_timeout = g_strdup ("postcopy");
     plan->postcopy = g_strdup ("auto");
     plan->n_paths = 1;
+    plan->link_deadline_s = 300;
     plan->disks = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;

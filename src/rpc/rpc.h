@@ -148,6 +148,7 @@ typedef struct {
     char *user;   /* SSH, may be NULL: ssh's own choice */
     char *host;   /* SSH, GODWIT; IPv6 without brackets */
     guint16 port; /* SSH, GODWIT; 0: the default one */
+    guint patience_s; /* SSH: a network that is silent for this long is dead; 0: 30 */
     char *text;   /* as it was given, for messages */
 } GwRpcAddress;
 

@@ -40,17 +40,22 @@ typedef struct {
 
 /* --- the command line --- */
 
+#define ALIVE_S 5
+#define PATIENCE_MIN_S 30
+
 static void
 add_options (GPtrArray *argv, const GwRpcAddress *address)
 {
     static const char *const options[] = {
-        "-oBatchMode=yes",         /* never ask: nobody is there to answer */
-        "-oConnectTimeout=10",     /* seconds */
-        "-oServerAliveInterval=5", /* with the next: a dead path is noticed within 30 s */
-        "-oServerAliveCountMax=6", "-T",
+        "-oBatchMode=yes",     /* never ask: nobody is there to answer */
+        "-oConnectTimeout=10", /* seconds */
     };
+    guint patience_s = MAX (address->patience_s, PATIENCE_MIN_S);
     for (guint i = 0; i < G_N_ELEMENTS (options); i++)
         g_ptr_array_add (argv, g_strdup (options[i]));
+    g_ptr_array_add (argv, g_strdup_printf ("-oServerAliveInterval=%u", ALIVE_S));
+    g_ptr_array_add (argv, g_strdup_printf ("-oServerAliveCountMax=%u", patience_s / ALIVE_S));
+    g_ptr_array_add (argv, g_strdup ("-T"));
     if (address->port != 0) {
         g_ptr_array_add (argv, g_strdup ("-p"));
         g_ptr_array_add (argv, g_strdup_printf ("%u", address->port));

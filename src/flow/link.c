@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The link as the job sees it: its outages, and the proof that it needs before the last step. */
+#include "job-internal.h"
+
+#include <string.h>
+
+/* With the guest stopped a longer outage costs more than another attempt. */
+#define SWITCHOVER_DEADLINE_S 10
+/* Least time for the proof: a busy link of long way still answers. */
+#define PROBE_MIN_MS 1000
+#define PATIENCE_SLACK_S 60
+
+/* --- what the couriers say ------------------------------------------------------------------------------- */
+
+static void
+on_outage (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    job->outage_us = at_us;
+    gw_job_report_progress (job, FALSE);
+}
+
+static void
+on_resumed (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    gint64 for_us = gw_json_peek_int (message, "for_ms", 0) * 1000;
+    GwOutage outage = { at_us - for_us, for_us };
+    g_array_append_val (job->outages, outage);
+    job->outage_us = 0;
+    gw_job_report_progress (job, FALSE);
+}
+
+static void
+on_path_up (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    job->n_paths++;
+    job->max_paths = MAX (job->max_paths, job->n_paths);
+}
+
+static void
+on_path_down (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    job->n_paths -= job->n_paths > 0;
+}
+
+static const struct {
+    const char *event;
+    void (*fn) (GwJob *job, gint64 at_us, JsonObject *message);
+} meanings[] = {
+    { "outage", on_outage },
+    { "resumed", on_resumed },
+    { "path-up", on_path_up },
+    { "path-down", on_path_down },
+};
+
+/* The source's courier tells; what the other one says reaches us late, or twice. */
+void
+gw_job_on_courier (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autoptr (JsonObject) message =
+        side->side == GW_SIDE_SOURCE ? gw_json_parse (detail, -1, NULL) : NULL;
+    const char *event = message != NULL ? gw_json_peek_string (message, "event", "") : "";
+    for (guint i = 0; i < G_N_ELEMENTS (meanings); i++)
+        if (strcmp (meanings[i].event, event) == 0)
+            meanings[i].fn (side->job, at_us, message);
+}
+
+/* --- what people are told ---------------------------------------------------------------------------------- */
+
+char *
+gw_job_describe_outage (const GwJob *job, gint64 now_us)
+{
+    if (job->outage_us == 0)
+        return NULL;
+    gint64 seconds = MAX (now_us - job->outage_us, 0) / G_USEC_PER_SEC;
+    return g_strdup_printf ("link down for %" G_GINT64_FORMAT " s, %s", seconds,
+                            job->step < GW_STEP_switchover ? "guest unaffected" : "guest stopped");
+}
+
+static void
+add_outage (JsonArray *list, const GwJob *job, const GwOutage *outage)
+{
+    json_array_add_object_element (
+        list, gw_json_new ("at_ms:i", (outage->at_us - job->started_us) / 1000, "for_ms:i",
+                           outage->for_us / 1000, NULL));
+}
+
+JsonArray *
+gw_job_list_outages (const GwJob *job)
+{
+    JsonArray *list = json_array_new ();
+    for (guint i = 0; i < job->outages->len; i++)
+        add_outage (list, job, &g_array_index (job->outages, GwOutage, i));
+    if (job->outage_us != 0) {
+        GwOutage last = { job->outage_us, job->ended_us - job->outage_us };
+        add_outage (list, job, &last);
+    }
+    return list;
+}
+
+/* --- limits and proof ------------------------------------------------------------------------------------------ */
+
+guint
+gw_job_link_patience_s (const GwJob *job)
+{
+    return (guint) MIN (job->plan->link_deadline_s + PATIENCE_SLACK_S, G_MAXINT);
+}
+
+gboolean
+gw_job_prove_link (GwJob *job, GwSide *blame, GError **error)
+{
+    gint64 rtt_us = 0;
+    guint within_ms = (guint) MAX (job->plan->max_downtime_ms, PROBE_MIN_MS);
+    *blame = GW_SIDE_LINK;
+    if (!gw_host_probe_link (job->source.host, within_ms, &rtt_us, job->cancellable, error)) {
+        g_prefix_error (error, "the guest was stopped for the switchover, but ");
+        return FALSE;
+    }
+    gw_job_note (job, GW_SIDE_LINK, "proved", "round trip %" G_GINT64_FORMAT " us", rtt_us);
+    return gw_host_spool_link (job->source.host,
+                               MIN (job->plan->link_deadline_s, SWITCHOVER_DEADLINE_S),
+                               job->cancellable, error);
+}
