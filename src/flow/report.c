@@ -135,7 +135,8 @@ add_figures (const GwJob *job, JsonObject *report)
     json_object_set_int_member (report, "guest_bytes", job->guest_bytes);
     json_object_set_int_member (report, "wire_bytes", job->wire_bytes);
     json_object_set_int_member (report, "disk_bytes", 0);
-    json_object_set_int_member (report, "paths", job->max_paths);
+    json_object_set_int_member (report, "paths",
+                                MAX (job->max_paths, job->link_addresses != NULL ? 1u : 0u));
     json_object_set_array_member (report, "outages", gw_job_list_outages (job));
     json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", NULL));
 }
