@@ -15,10 +15,10 @@ static const TypeRow types[] = {
     [GW_LINK_DATA] = { "data", 1, GW_LINK_PAYLOAD, 0 },
     [GW_LINK_EOF] = { "eof", 0, 0, 0 },
     [GW_LINK_STOP] = { "stop", 0, 0, 0 },
-    [GW_LINK_RESET] = { "reset", 0, GW_LINK_TEXT_MAX, 0 },
+    [GW_LINK_RESET] = { "reset", 0, GW_LINK_TEXT_MAX, GW_LINK_ANSWER },
     [GW_LINK_PING] = { "ping", 0, 0, 0 },
     [GW_LINK_PONG] = { "pong", 0, 16, 0 },
-    [GW_LINK_BYE] = { "bye", 0, 0, GW_LINK_UNCLEAN },
+    [GW_LINK_BYE] = { "bye", 0, 0, GW_LINK_UNCLEAN | GW_LINK_SEEN },
     [GW_LINK_ACK] = { "ack", 0, GW_LINK_ACK_ENTRIES * GW_LINK_ACK_ENTRY, 0 },
     [GW_LINK_LEAVE] = { "leave", 0, 0, 0 },
 };

@@ -62,7 +62,11 @@ typedef enum {
     GW_LINK_N_TYPES
 } GwLinkType;
 
-enum { GW_LINK_UNCLEAN = 1 }; /* flag of BYE: a lane did not end by EOF in both directions */
+enum {
+    GW_LINK_UNCLEAN = 1, /* of BYE: a lane did not end by EOF in both directions */
+    GW_LINK_SEEN = 2,    /* of BYE: the sender has the receiver's BYE */
+    GW_LINK_ANSWER = 1   /* of RESET: it answers one, and wants no answer */
+};
 
 typedef struct {
     uint8_t type; /* GwLinkType */

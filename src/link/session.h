@@ -143,7 +143,7 @@ gpointer gw_session_lane_data (const GwSessionLane *lane);
 void gw_session_lane_set_class (GwSession *session, GwSessionLane *lane, GwLinkClass class);
 
 /* Outwards.  Memory for up to `n` pieces to read the program's bytes into; 0 when the lane has no
- * room now.  Then say how many bytes it was (0 is allowed).  The pieces stay valid until then. */
+ * room now.  Then say how many bytes it was (0 is allowed), before any other call. */
 guint gw_session_reserve (GwSession *session, GwSessionLane *lane, struct iovec *pieces, guint n);
 void gw_session_commit (GwSession *session, GwSessionLane *lane, gsize bytes);
 /* The program wrote its last byte. */

@@ -41,7 +41,7 @@ test_frame_bad (void)
         { { GW_LINK_DATA, 1, 0, 4, 0 }, GW_LINK_HEAD + 4, "*flags 0x01*" },
         { { GW_LINK_ACK, 0, 0, 19, 0 }, GW_LINK_HEAD + 19, "*no multiple of 18*" },
         { { GW_LINK_LEAVE, 0, 0, 1, 0 }, GW_LINK_HEAD + 1, "*0 to 0*" },
-        { { GW_LINK_BYE, 2, 0, 0, 0 }, GW_LINK_HEAD, "*flags 0x02*" },
+        { { GW_LINK_BYE, 4, 0, 0, 0 }, GW_LINK_HEAD, "*flags 0x04*" },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         g_autoptr (GError) error = NULL;
