@@ -39,6 +39,59 @@ check_remote (const GwDisk *disk, const char *name, GwCheckSink *sink)
                   name, disk->url != NULL ? disk->url : "no file");
 }
 
+/* QEMU's snapshot=on: a file in TMPDIR that was unlinked at once. */
+static gboolean
+is_temporary (const GwDisk *disk)
+{
+    g_autofree char *base = g_path_get_basename (disk->path);
+    return disk->st_ino == 0 && g_str_has_prefix (base, "vl.") && strlen (base) == strlen ("vl.XXXXXX");
+}
+
+/* Facts of the disk's file here, NULL when there are none. */
+static const GwPathFacts *
+find_here (const GwCheckInput *input, const GwDisk *disk)
+{
+    for (guint i = 0; i < input->source->paths->len; i++) {
+        const GwPathFacts *here = input->source->paths->pdata[i];
+        if (g_strcmp0 (here->path, disk->path) == 0)
+            return here;
+    }
+    return NULL;
+}
+
+/* Of a raw image every byte is the guest's.  Whether something was said. */
+static gboolean
+refuse_small (const GwCheckInput *input, const GwDisk *disk, const char *name, GwCheckSink *sink)
+{
+    const char *path = disk->path;
+    const GwPathFacts *there = find_there (input, disk, &path), *here = find_here (input, disk);
+    if (g_strcmp0 (disk->driver, "raw") != 0 || there == NULL || here == NULL || !there->exists ||
+        here->bytes == 0 || there->bytes >= here->bytes)
+        return FALSE;
+    gw_check_add_cause (sink, GW_CAUSE_DISK_SMALL,
+                        "disk '%s': '%s' has %" G_GINT64_FORMAT " bytes on the destination, '%s' has %"
+                        G_GINT64_FORMAT " on the source",
+                        name, path, there->bytes, disk->path, here->bytes);
+    return TRUE;
+}
+
+/* What no word of the user's makes right. */
+static gboolean
+refuse_disk (const GwCheckInput *input, const GwDisk *disk, const char *name, GwCheckSink *sink)
+{
+    if (is_temporary (disk))
+        gw_check_add_cause (sink, GW_CAUSE_DISK_TEMPORARY,
+                            "disk '%s': the guest's writes are in '%s', a temporary file that only the "
+                            "source's QEMU has",
+                            name, disk->path);
+    else if (disk->is_unflushed && !disk->is_read_only)
+        gw_check_add_cause (sink, GW_CAUSE_DISK_CACHE,
+                            "disk '%s': '%s' has cache=unsafe, QEMU never flushes it", name, disk->path);
+    else
+        return refuse_small (input, disk, name, sink);
+    return TRUE;
+}
+
 static void
 check_writable (const GwCheckInput *input, const GwDisk *disk, const char *name, GwCheckSink *sink)
 {
@@ -86,9 +139,30 @@ gw_check_disks (const GwCheckInput *input, GwCheckSink *sink)
                                                  : "unnamed";
         if (disk->path == NULL)
             check_remote (disk, name, sink);
+        else if (refuse_disk (input, disk, name, sink))
+            continue;
         else if (disk->is_read_only)
             check_read_only (input, disk, name, sink);
         else
             check_writable (input, disk, name, sink);
     }
+}
+
+void
+gw_check_backing (const GwCheckInput *input, GwCheckSink *sink)
+{
+    const GPtrArray *needs = input->derived->needs, *paths = input->destination->paths;
+    guint n = 0, before = sink->results->len;
+    for (guint i = 0; i < needs->len; i++) {
+        const GwNeed *need = needs->pdata[i];
+        if (strcmp (need->kind, "backing") != 0)
+            continue;
+        n++;
+        if (i < paths->len && !((const GwPathFacts *) paths->pdata[i])->exists)
+            gw_check_add (sink, GW_VERDICT_REFUSED,
+                          "a disk is built on '%s', and '%s' does not exist on the destination",
+                          need->source_path, need->path);
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "%u images below the disks, none is missing", n);
 }

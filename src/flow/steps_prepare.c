@@ -60,7 +60,10 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
     *blame = GW_SIDE_DESTINATION;
     job->destination_facts = gw_host_get_facts (
         job->destination.host, qemu, (const char *const *) there, job->cancellable, error);
-    return job->destination_facts != NULL;
+    if (job->destination_facts == NULL)
+        return FALSE;
+    job->destination_facts->clock_offset_us = job->destination.clock_offset_us;
+    return TRUE;
 }
 
 /* A refusal about what the VM is or does is the source's; about what is missing there, the

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define BACKING_MAX 200 /* images below each other */
+
 /* The answers to what is asked in one go; NULL where QEMU refused. */
 typedef struct {
     JsonNode *name, *uuid, *status, *machine, *machines, *cpus, *kvm, *memory, *block, *nodes,
@@ -170,10 +172,29 @@ read_identity (GwDisk *disk)
     disk->st_ino = (gint64) (S_ISBLK (st.st_mode) ? 1 : st.st_ino);
 }
 
-/* A file name of QEMU's is a path unless it begins with a protocol or is JSON. */
+/* "json:{"driver":"qcow2","file":{"driver":"file","filename":"/a"},...}", which QEMU says where a name
+ * does not tell all: the local file, or NULL.  (transfer full) */
+static char *
+find_file_in_json (const char *filename)
+{
+    if (!g_str_has_prefix (filename, "json:"))
+        return NULL;
+    g_autoptr (JsonObject) object = gw_json_parse (filename + strlen ("json:"), -1, NULL);
+    JsonObject *at = object;
+    while (at != NULL && gw_json_peek_object (at, "file") != NULL)
+        at = gw_json_peek_object (at, "file");
+    const char *driver = at != NULL ? gw_json_peek_string (at, "driver", "") : "";
+    gboolean is_local = strcmp (driver, "file") == 0 || strcmp (driver, "host_device") == 0;
+    return is_local ? g_strdup (gw_json_peek_string (at, "filename", NULL)) : NULL;
+}
+
+/* A file name of QEMU's is a path unless it begins with a protocol. */
 static void
 set_location (GwDisk *disk, const char *filename, const char *cwd)
 {
+    g_autofree char *local = find_file_in_json (filename);
+    if (local != NULL)
+        filename = local;
     if (g_str_has_prefix (filename, "file:"))
         filename += strlen ("file:");
     const char *colon = strchr (filename, ':');
@@ -187,15 +208,37 @@ set_location (GwDisk *disk, const char *filename, const char *cwd)
     read_identity (disk);
 }
 
+/* QEMU nests the image below in the image above. */
+static GPtrArray *
+read_backing (JsonObject *image)
+{
+    GPtrArray *chain = g_ptr_array_new ();
+    while (image != NULL && chain->len < BACKING_MAX) {
+        const char *name = gw_json_peek_string (image, "backing-filename", NULL);
+        const char *path = gw_json_peek_string (image, "full-backing-filename", name);
+        if (name != NULL) {
+            GwBacking *backing = g_new0 (GwBacking, 1);
+            backing->name = g_strdup (name);
+            backing->path = g_strdup (path);
+            g_ptr_array_add (chain, backing);
+        }
+        image = gw_json_peek_object (image, "backing-image");
+    }
+    return chain;
+}
+
 static GwDisk *
 disk_new (JsonObject *inserted, const char *device, const GwVm *vm)
 {
     GwDisk *disk = g_new0 (GwDisk, 1);
     JsonObject *image = gw_json_peek_object (inserted, "image");
+    JsonObject *cache = gw_json_peek_object (inserted, "cache");
     disk->device = g_strdup (device);
     disk->node = g_strdup (gw_json_peek_string (inserted, "node-name", NULL));
     disk->driver = g_strdup (gw_json_peek_string (inserted, "drv", "raw"));
     disk->is_read_only = gw_json_peek_bool (inserted, "ro", FALSE);
+    disk->is_unflushed = cache != NULL && gw_json_peek_bool (cache, "no-flush", FALSE);
+    disk->backing = read_backing (image);
     disk->bytes = image != NULL ? MAX (gw_json_peek_int (image, "virtual-size", 0), 0) : 0;
     const char *filename = image != NULL ? gw_json_peek_string (image, "filename", NULL) : NULL;
     set_location (disk, filename != NULL ? filename : gw_json_peek_string (inserted, "file", ""),

@@ -331,6 +331,22 @@ derive_chardev (GwDerive *d, const GwOption *option, GError **error)
     return g_steal_pointer (&opt);
 }
 
+/* A tap that no script makes, and the bridge of a helper, must be there before QEMU is. */
+static void
+need_interface (GwDerive *d, const GwOption *option, const GwOptStr *opt)
+{
+    g_autoptr (GwOptStr) before = gw_optstr_parse (option->arg);
+    const char *type = gw_optstr_get_first (opt, "type");
+    const char *script = gw_optstr_get (opt, "script");
+    gboolean is_bridge = g_strcmp0 (type, "bridge") == 0;
+    const char *key = is_bridge || gw_optstr_has (opt, "helper") ? "br" : "ifname";
+    const char *from = gw_optstr_get (before, key), *to = gw_optstr_get (opt, key);
+    if (strcmp (key, "br") == 0)
+        add_need (d, "bridge", from != NULL ? from : "br0", to != NULL ? to : "br0");
+    else if (g_strcmp0 (type, "tap") == 0 && to != NULL && g_strcmp0 (script, "no") == 0)
+        add_need (d, "tap", from, to);
+}
+
 static GwOptStr *
 derive_netdev (GwDerive *d, const GwOption *option, GError **error)
 {
@@ -342,6 +358,7 @@ derive_netdev (GwDerive *d, const GwOption *option, GError **error)
     if (!refuse_fd (option, opt, error))
         return NULL;
     gw_derive_move_keys (d, option, opt, "input");
+    need_interface (d, option, opt);
     return g_steal_pointer (&opt);
 }
 
@@ -556,6 +573,38 @@ check_maps (const char *const *maps, GError **error)
     return TRUE;
 }
 
+static const GwNeed *
+find_need (const GwDerive *d, const char *source_path)
+{
+    for (guint i = 0; i < d->out->needs->len; i++) {
+        const GwNeed *need = d->out->needs->pdata[i];
+        if (g_strcmp0 (need->source_path, source_path) == 0)
+            return need;
+    }
+    return NULL;
+}
+
+/* The images below a disk, which QEMU opens by the name that stands in the image above.  One that the
+ * command line names itself is among the needs already. */
+static void
+need_backing (GwDerive *d, const GwDisk *disk)
+{
+    const GwNeed *top = disk->path != NULL ? find_need (d, disk->path) : NULL;
+    g_autofree char *above = g_strdup (top != NULL ? top->path : disk->path);
+    for (guint i = 0; above != NULL && disk->backing != NULL && i < disk->backing->len; i++) {
+        const GwBacking *backing = disk->backing->pdata[i];
+        const char *name = local_path (backing->name);
+        const GwNeed *known = find_need (d, backing->path);
+        if (name == NULL)
+            return;
+        g_autofree char *directory = g_path_get_dirname (above);
+        g_free (above);
+        above = known != NULL ? g_strdup (known->path) : g_canonicalize_filename (name, directory);
+        if (known == NULL)
+            add_need (d, "backing", backing->path, above);
+    }
+}
+
 static gboolean
 derive_all (GwDerive *d, const GPtrArray *options, GError **error)
 {
@@ -568,7 +617,11 @@ derive_all (GwDerive *d, const GPtrArray *options, GError **error)
                                "QEMU's default, pinned to its version");
         g_ptr_array_insert (d->options, 0, gw_option_new ("-machine", d->vm->machine));
     }
-    return gw_derive_add_hotplugged (d, error);
+    if (!gw_derive_add_hotplugged (d, error))
+        return FALSE;
+    for (guint i = 0; i < d->vm->disks->len; i++)
+        need_backing (d, d->vm->disks->pdata[i]);
+    return TRUE;
 }
 
 GwDerived *

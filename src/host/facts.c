@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host-internal.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -49,6 +52,17 @@ has_listener (const char *path)
     return fd >= 0 && connect (fd, (struct sockaddr *) &address, sizeof address) == 0;
 }
 
+/* 0: not known */
+static gint64
+block_device_bytes (const char *path)
+{
+    guint64 bytes = 0;
+    g_auto (GwFd) fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || ioctl (fd, BLKGETSIZE64, &bytes) != 0 || bytes > G_MAXINT64)
+        return 0;
+    return (gint64) bytes;
+}
+
 static GwPathFacts *
 read_path (const char *path)
 {
@@ -61,6 +75,8 @@ read_path (const char *path)
     facts->bytes = st.st_size;
     facts->st_dev = (gint64) (S_ISBLK (st.st_mode) ? st.st_rdev : st.st_dev);
     facts->st_ino = (gint64) (S_ISBLK (st.st_mode) ? 1 : st.st_ino);
+    if (S_ISBLK (st.st_mode))
+        facts->bytes = block_device_bytes (path);
     facts->is_live = S_ISSOCK (st.st_mode) && has_listener (path);
     return facts;
 }
@@ -112,6 +128,7 @@ gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const cha
     facts->data_addresses = g_strdupv (config->data_addresses);
     facts->uid = geteuid ();
     read_memory (facts);
+    gw_read_neighbours (facts);
     for (gsize i = 0; paths != NULL && paths[i] != NULL; i++)
         g_ptr_array_add (facts->paths, read_path (paths[i]));
     if (qemu == NULL)

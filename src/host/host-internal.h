@@ -85,6 +85,8 @@ GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GErr
 
 /* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
 gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
+/* The words of its command line.  (transfer full) */
+GStrv gw_procfs_read_argv (pid_t pid, GError **error);
 /* Clock ticks since boot at which `pid` started, 0 when there is no such process or it is a zombie. */
 gint64 gw_procfs_get_start_time (pid_t pid);
 
@@ -274,6 +276,13 @@ GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *conte
                                  const char *const *paths, GCancellable *cancellable);
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
+
+/* --- neighbours.c: what else is on the host --------------------------------------------------------------------------------------------- */
+
+/* Fills interfaces, addresses and qemus. */
+void gw_read_neighbours (GwHostFacts *facts);
+/* Name and uuid of a QEMU's command line; NULL when it is none.  Pure.  (transfer full) */
+GwOtherVm *gw_parse_other_vm (const char *const *argv);
 
 /* --- qemu.c: what a QEMU program says of itself ----------------------------------------------------------------------------------------- */
 

@@ -46,21 +46,24 @@ read_link (pid_t pid, const char *name, char **ret_target, GError **error)
     return TRUE;
 }
 
-static gboolean
-read_argv (pid_t pid, GwVm *vm, GError **error)
+GStrv
+gw_procfs_read_argv (pid_t pid, GError **error)
 {
     g_autofree char *path = proc_path (pid, "cmdline");
     g_autofree char *text = NULL;
     gsize len = 0;
-    if (!g_file_get_contents (path, &text, &len, error))
-        return gw_error_adopt (error, GW_CAUSE_HOST_IO);
-    if (len == 0 || len > CMDLINE_MAX)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "%s holds %" G_GSIZE_FORMAT " bytes", path, len);
+    if (!g_file_get_contents (path, &text, &len, error)) {
+        gw_error_adopt (error, GW_CAUSE_HOST_IO);
+        return NULL;
+    }
+    if (len == 0 || len > CMDLINE_MAX) {
+        gw_fail (error, GW_CAUSE_HOST_IO, "%s holds %" G_GSIZE_FORMAT " bytes", path, len);
+        return NULL;
+    }
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
     for (gsize at = 0; at < len; at += strlen (text + at) + 1)
         g_strv_builder_add (builder, text + at);
-    vm->argv = g_strv_builder_end (builder);
-    return TRUE;
+    return g_strv_builder_end (builder);
 }
 
 /* The user that QEMU runs as now, which -runas may have changed. */
@@ -85,5 +88,5 @@ gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error)
     vm->pid = pid;
     vm->start_time = gw_procfs_get_start_time (pid);
     return read_link (pid, "exe", &vm->binary, error) && read_link (pid, "cwd", &vm->cwd, error) &&
-           read_argv (pid, vm, error) && read_user (pid, vm, error);
+           (vm->argv = gw_procfs_read_argv (pid, error)) != NULL && read_user (pid, vm, error);
 }

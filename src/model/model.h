@@ -110,6 +110,11 @@ typedef struct {
 } GwDevice;
 
 typedef struct {
+    char *name; /* as the image above has it, may be relative to that */
+    char *path; /* where that is here */
+} GwBacking;
+
+typedef struct {
     char *device;  /* name of the block backend, "" when it has none */
     char *node;    /* node name */
     char *driver;  /* "qcow2", "raw" ... */
@@ -118,6 +123,8 @@ typedef struct {
     gint64 bytes;  /* virtual size */
     gint64 st_dev, st_ino; /* identity of `path` on its host, 0 when unknown */
     gboolean is_read_only;
+    gboolean is_unflushed; /* cache=unsafe: QEMU never flushes it */
+    GPtrArray *backing;    /* GwBacking: the chain below, nearest first */
 } GwDisk;
 
 typedef struct {
@@ -172,7 +179,8 @@ typedef struct {
 
 typedef struct {
     char *path;
-    char *kind; /* "socket" or "file" that QEMU will create, "image", "input" that it will read */
+    char *kind; /* "socket" or "file" that QEMU will create, "image", "input", "backing" that it will read;
+                   "tap" and "bridge": an interface, whose name is `path` */
     char *source_path;
 } GwNeed;
 
@@ -209,6 +217,16 @@ typedef struct {
 } GwPathFacts;
 
 typedef struct {
+    char *name;
+    gint64 mtu;
+} GwInterface;
+
+typedef struct {
+    gint64 pid, start_time;
+    char *name, *uuid; /* as its command line has them, NULL: not */
+} GwOtherVm;
+
+typedef struct {
     char *hostname, *boot_id, *kernel;
     gint64 mem_total_bytes, mem_available_bytes;
     char *qemu_binary;   /* NULL when the asked program is not there or not allowed */
@@ -217,6 +235,10 @@ typedef struct {
     GStrv machines;      /* machine types on offer, aliases left out */
     GStrv data_addresses;
     GPtrArray *paths; /* GwPathFacts, in the order asked */
+    GPtrArray *interfaces; /* GwInterface: of the network namespace that the agent is in */
+    GStrv addresses;       /* of those interfaces */
+    GPtrArray *qemus;      /* GwOtherVm: QEMUs that run in that namespace */
+    gint64 clock_offset_us; /* its clock less the coordinator's */
     gint64 uid;
 } GwHostFacts;
 

@@ -33,10 +33,14 @@ static const GwField device_fields[] = {
 };
 static TYPE (device_type, GwDevice, device_fields);
 
+static const GwField backing_fields[] = { REQ (GwBacking, name), STR (GwBacking, path) };
+static TYPE (backing_type, GwBacking, backing_fields);
+
 static const GwField disk_fields[] = {
     REQ (GwDisk, device), STR (GwDisk, node),   REQ (GwDisk, driver), STR (GwDisk, path),
     STR (GwDisk, url),    NUM (GwDisk, bytes),  ANY (GwDisk, st_dev), ANY (GwDisk, st_ino),
-    BOOL (GwDisk, is_read_only),
+    BOOL (GwDisk, is_read_only), BOOL (GwDisk, is_unflushed),
+    ARRAY (GwDisk, backing, backing_type),
 };
 static TYPE (disk_type, GwDisk, disk_fields);
 
@@ -130,6 +134,17 @@ static const GwField path_facts_fields[] = {
 };
 static TYPE (path_facts_type, GwPathFacts, path_facts_fields);
 
+static const GwField interface_fields[] = { REQ (GwInterface, name), NUM (GwInterface, mtu) };
+static TYPE (interface_type, GwInterface, interface_fields);
+
+static const GwField other_vm_fields[] = {
+    INT (GwOtherVm, pid, 1, G_MAXINT32),
+    NUM (GwOtherVm, start_time),
+    STR (GwOtherVm, name),
+    STR (GwOtherVm, uuid),
+};
+static TYPE (other_vm_type, GwOtherVm, other_vm_fields);
+
 static const GwField host_facts_fields[] = {
     REQ (GwHostFacts, hostname),
     REQ (GwHostFacts, boot_id),
@@ -142,6 +157,10 @@ static const GwField host_facts_fields[] = {
     STRV (GwHostFacts, machines),
     STRV (GwHostFacts, data_addresses),
     ARRAY (GwHostFacts, paths, path_facts_type),
+    ARRAY (GwHostFacts, interfaces, interface_type),
+    STRV (GwHostFacts, addresses),
+    ARRAY (GwHostFacts, qemus, other_vm_type),
+    ANY (GwHostFacts, clock_offset_us),
     INT (GwHostFacts, uid, 0, G_MAXUINT32),
 };
 TYPE (gw_host_facts_type, GwHostFacts, host_facts_fields);

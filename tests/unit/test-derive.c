@@ -218,7 +218,12 @@ test_needs (void)
         { "-vnc unix:/v", "socket", "/v", "/v" },
         { "-bios bios.bin", NULL, NULL, NULL },
         { "-drive file=nbd://h/x", NULL, NULL, NULL },
-        { "-netdev tap,id=n0,ifname=tap0,script=no", NULL, NULL, NULL },
+        { "-netdev tap,id=n0,ifname=tap0,script=no", "tap", "tap0", "tap0" },
+        { "-netdev tap,id=n0,ifname=/img,script=no", "tap", "/there", "/img" },
+        { "-netdev tap,id=n0,ifname=tap0", NULL, NULL, NULL }, /* QEMU's script makes it */
+        { "-netdev bridge,id=n0", "bridge", "br0", "br0" },
+        { "-netdev bridge,id=n0,br=lan", "bridge", "lan", "lan" },
+        { "-netdev user,id=n0", NULL, NULL, NULL },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         g_autoptr (GwVm) vm = vm_new (rows[i].arguments);
@@ -232,6 +237,41 @@ test_needs (void)
         g_assert_cmpstr (need->kind, ==, rows[i].kind);
         g_assert_cmpstr (need->path, ==, rows[i].path);
         g_assert_cmpstr (need->source_path, ==, rows[i].source_path);
+    }
+}
+
+/* The image above says where the image below is: relative to itself, or for ever. */
+static void
+test_backing (void)
+{
+    static const struct {
+        const char *name, *path, *expected; /* expected NULL: no need of its own */
+    } rows[] = {
+        { "base", "/img/base", "/there/base" },
+        { "../old/base", "/old/base", "/old/base" },
+        { "/img/base", "/img/base", "/img/base" },
+        { "nbd://h/x", "nbd://h/x", NULL },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autoptr (GwVm) vm = vm_new ("-drive file=/img/a");
+        g_autoptr (GwDerived) derived = NULL;
+        GwDisk *disk = g_new0 (GwDisk, 1);
+        GwBacking *backing = g_new0 (GwBacking, 1);
+        disk->path = g_strdup ("/img/a");
+        disk->backing = g_ptr_array_new ();
+        backing->name = g_strdup (rows[i].name);
+        backing->path = g_strdup (rows[i].path);
+        g_ptr_array_add (disk->backing, backing);
+        g_ptr_array_add (vm->disks, disk);
+        g_autofree char *line = derive_line (vm, "/img=/there", &derived);
+        g_assert_nonnull (line);
+        g_assert_cmpuint (derived->needs->len, ==, rows[i].expected != NULL ? 2 : 1);
+        if (rows[i].expected == NULL)
+            continue;
+        const GwNeed *need = derived->needs->pdata[1];
+        g_assert_cmpstr (need->kind, ==, "backing");
+        g_assert_cmpstr (need->path, ==, rows[i].expected);
+        g_assert_cmpstr (need->source_path, ==, rows[i].path);
     }
 }
 
@@ -269,6 +309,7 @@ main (int argc, char **argv)
     g_test_add_func ("/derive/left-out", test_left_out);
     g_test_add_func ("/derive/refused", test_refused);
     g_test_add_func ("/derive/needs", test_needs);
+    g_test_add_func ("/derive/backing", test_backing);
     g_test_add_func ("/derive/rewrites", test_rewrites);
     return g_test_run ();
 }
