@@ -70,6 +70,7 @@ struct _GwJob {
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
+    JsonObject *link;    /* the source courier's counters; NULL: not known */
     guint n_paths, max_paths; /* up now, and at most at once */
 
     gint64 stop_us, running_us;  /* our clock: guest stopped at the source, runs at the destination */
@@ -108,6 +109,8 @@ guint gw_job_link_patience_s (const GwJob *job);
 /* The guest is stopped for the switchover: a round trip over the link within the downtime allowed, or
  * it must go on; then nothing that happens to the link stops QEMU in its last step. */
 gboolean gw_job_prove_link (GwJob *job, GwSide *blame, GError **error);
+/* Keeps what the report says of the link. */
+void gw_job_take_link (GwJob *job, JsonObject *stats);
 /* For the report; the one that lasts included. */
 JsonArray *gw_job_list_outages (const GwJob *job);
 

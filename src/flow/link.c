@@ -97,6 +97,18 @@ gw_job_list_outages (const GwJob *job)
     return list;
 }
 
+void
+gw_job_take_link (GwJob *job, JsonObject *stats)
+{
+    JsonArray *paths = gw_json_peek_array (stats, "paths");
+    g_clear_pointer (&job->link, json_object_unref);
+    job->link = gw_json_new ("resent_bytes:i", gw_json_peek_int (stats, "resent_bytes", 0),
+                             "renewals:i", gw_json_peek_int (stats, "renewals", 0), "paths_seen:i",
+                             gw_json_peek_int (stats, "paths_seen", 0), NULL);
+    json_object_set_array_member (job->link, "paths",
+                                  paths != NULL ? json_array_ref (paths) : json_array_new ());
+}
+
 /* --- limits and proof ------------------------------------------------------------------------------------------ */
 
 guint

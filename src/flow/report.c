@@ -138,6 +138,10 @@ add_figures (const GwJob *job, JsonObject *report)
     json_object_set_int_member (report, "paths",
                                 MAX (job->max_paths, job->link_addresses != NULL ? 1u : 0u));
     json_object_set_array_member (report, "outages", gw_job_list_outages (job));
+    if (job->link != NULL)
+        json_object_set_object_member (report, "link", json_object_ref (job->link));
+    else
+        json_object_set_null_member (report, "link");
     json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", NULL));
 }
 

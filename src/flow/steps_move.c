@@ -263,6 +263,7 @@ read_counters (GwJob *job)
     job->wire_bytes = gw_json_peek_int (stats, "wire_out_bytes", 0) +
                       gw_json_peek_int (stats, "wire_in_bytes", 0);
     job->guest_bytes = ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
+    gw_job_take_link (job, stats);
 }
 
 static void
