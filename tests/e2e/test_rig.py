@@ -89,6 +89,62 @@ def test_drop_works_in_one_direction_only(net):
     assert echo.answer() == "two"
 
 
+def test_refusal_resets_and_one_way_loss_does_not(net):
+    echo = Echo(net)
+    echo.send("one")
+    assert echo.answer() == "one"
+    with net.one_way_loss(net.b):
+        echo.send("two")
+        time.sleep(0.3)
+    assert echo.answer() == "two"
+    with net.refusal():
+        echo.send("three")
+        assert echo.answer() in ("ConnectionResetError", "ConnectionRefusedError")
+
+
+def test_two_pairs_are_cut_apart_and_an_address_moves():
+    with rig.Net(pairs=2) as pairs:
+        echo = Echo(pairs)
+        echo.send("one")
+        assert echo.answer() == "one"
+        pairs.cut(0)
+        echo.send("two")
+        assert pairs.b.addresses[0] == pairs.b.address
+        pairs.move_address(pairs.b)
+        assert echo.answer() == "two"
+
+
+def test_proxy_stalls_and_resets(net):
+    with rig.Proxy(net.a, net.b) as proxy:
+        echo = Echo(net)
+        proxy.flip()
+        echo.send("one")
+        assert echo.answer() == "one" and proxy.flips_left() == 1, "small pieces are left alone"
+        with proxy.stalled():
+            echo.send("two")
+            time.sleep(0.3)
+        assert echo.answer() == "two"
+        assert proxy.reset() == 1
+        echo.send("three")
+        assert echo.answer() in ("ConnectionResetError", "BrokenPipeError")
+
+
+def test_proxy_flips_as_many_bits_as_it_is_told(net):
+    count = ("import socket,sys\n"
+             "s=socket.create_server((sys.argv[1],7)); print('ready',flush=True)\n"
+             "c,_=s.accept(); n=0\n"
+             "while d:=c.recv(1<<20): n+=sum(x!=0 for x in d)\n"
+             "print(n,flush=True)\n")
+    send = ("import socket,sys; c=socket.create_connection((sys.argv[1],7)); "
+            "c.sendall(bytes(3000000))")
+    with rig.Proxy(net.a, net.b) as proxy:
+        server = net.b.popen([PYTHON, "-c", count, net.b.address], stdout=subprocess.PIPE, text=True)
+        assert server.stdout.readline() == "ready\n"
+        proxy.flip(3)
+        net.a.run([PYTHON, "-c", send, net.b.address])
+        assert server.stdout.readline() == "3\n" and proxy.flips_left() == 0
+
+
 def test_net_of_a_crashed_rig_is_removed():
     script = ("import os, sys; sys.path.insert(0, sys.argv[1]); import rig\n"
               "net = rig.Net(); p = net.a.popen(['sleep', '1000'], log='/dev/null')\n"

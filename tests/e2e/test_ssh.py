@@ -99,7 +99,7 @@ def test_moves_and_leaves_nothing_but_the_vm(net, tmp_path):
 def test_data_goes_where_ssh_went(net, tmp_path):
     """The address by which the destination is reached is on none of its interfaces, and the one that
     is on an interface cannot be reached: only sshd can tell the agent."""
-    device, service = rig.hosts.DEVICE, "198.18.255.1"
+    device, service = net.devices[0], "198.18.255.1"
     net.b.run(["ip", "addr", "flush", "dev", device])
     net.b.run(["ip", "addr", "add", "203.0.113.1/24", "dev", device])
     net.b.run(["ip", "route", "add", "local", service, "dev", "lo"])

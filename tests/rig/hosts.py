@@ -19,7 +19,6 @@ import time
 from . import faults, paths
 
 PREFIX = "godwit-rig"
-DEVICE = "eth0"
 RUN_DIR = pathlib.Path("/run/netns")
 LOCK = "/run/godwit-rig.lock"
 HOST_HZ = 250  # tbf must be able to send as much as passes between two timer ticks
@@ -37,12 +36,14 @@ def _command(argv, **kwargs):
 
 
 class Host:
-    """One host. Made by Net; `name` is "a" or "b", `address` the one of its end of the link."""
+    """One host. Made by Net; `name` is "a" or "b", `address` the one of its end of the link,
+    `addresses` those of all pairs."""
 
-    def __init__(self, name, netns, address):
+    def __init__(self, name, netns, addresses):
         self.name = name
         self.netns = netns
-        self.address = address
+        self.addresses = addresses
+        self.address = addresses[0] if addresses else None
         self.processes = []
         self._closers = []
         self.inode = (RUN_DIR / netns).stat().st_ino
@@ -124,7 +125,7 @@ def _owner_is_dead(netns):
 def _remove(netns):
     """Ends the processes of a namespace and deletes it."""
     try:
-        host = Host("?", netns, None)
+        host = Host("?", netns, [])
     except FileNotFoundError:
         return  # another rig was faster
     host.kill_all()
@@ -144,11 +145,12 @@ def remove_stale():
 class Net:
     """Two hosts `a` and `b` and the link between them; a context manager.
 
-    rate: "100mbit", "1gbit", None for unshaped. Offloads of the veth pair stay on, as they are on a
-    real card; a wire byte counts with its Ethernet header.
+    rate: "100mbit", "1gbit", None for unshaped; each pair has it for itself. pairs: how many veth pairs
+    join the hosts. Offloads of the veth pair stay on, as they are on a real card; a wire byte counts
+    with its Ethernet header.
     """
 
-    def __init__(self, rate=None):
+    def __init__(self, rate=None, pairs=1):
         if os.geteuid() != 0:
             raise paths.Missing("network namespaces need root")
         remove_stale()
@@ -157,6 +159,7 @@ class Net:
         self._names = [f"{base}-{end}" for end in "ab"]
         self.rate = None
         self.hosts = []
+        self.devices = [f"eth{i}" for i in range(pairs)]
         try:
             self._make(number % 250 + 1)
             self.set_rate(rate)
@@ -167,16 +170,20 @@ class Net:
     def _make(self, third):
         for name in self._names:
             _command(["ip", "netns", "add", name])
-        self.hosts = [Host(end, name, f"198.18.{third}.{i}")
+        # the pairs' networks do not overlap with those of other Nets of this process
+        nets = [f"198.{18 + i}.{third}" for i in range(len(self.devices))]
+        self.hosts = [Host(end, name, [f"{net}.{i}" for net in nets])
                       for i, (end, name) in enumerate(zip("ab", self._names), 1)]
-        _command(["ip", "-n", self._names[0], "link", "add", DEVICE, "type", "veth",
-                  "peer", "name", DEVICE, "netns", self._names[1]])
+        for device in self.devices:
+            _command(["ip", "-n", self._names[0], "link", "add", device, "type", "veth",
+                      "peer", "name", device, "netns", self._names[1]])
         for host in self.hosts:
             # no router advertisements or duplicate detection: the link is silent when unused
             host.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"], check=False)
-            _command(["ip", "-n", host.netns, "addr", "add", f"{host.address}/24", "dev", DEVICE])
             _command(["ip", "-n", host.netns, "link", "set", "lo", "up"])
-            _command(["ip", "-n", host.netns, "link", "set", DEVICE, "up"])
+            for device, address in zip(self.devices, host.addresses):
+                _command(["ip", "-n", host.netns, "addr", "add", f"{address}/24", "dev", device])
+                _command(["ip", "-n", host.netns, "link", "set", device, "up"])
         self.a, self.b = self.hosts
 
     def __enter__(self):
@@ -199,41 +206,73 @@ class Net:
 
     def set_rate(self, rate):
         """Shapes both directions anew; None takes the shaping away."""
-        for host in self.hosts:
+        for host, device in itertools.product(self.hosts, self.devices):
             where = ["tc", "-n", host.netns, "qdisc"]
             if rate is not None:
                 bytes_s = _shape_bytes(rate)
                 burst = max(bytes_s // HOST_HZ, 2 * GSO_BYTES)
                 limit = burst + max(int(bytes_s * TBF_QUEUE_S), 2 * GSO_BYTES)
-                _command([*where, "replace", "dev", DEVICE, "root", "tbf", "rate", rate,
+                _command([*where, "replace", "dev", device, "root", "tbf", "rate", rate,
                           "burst", str(burst), "limit", str(limit)])
             elif self.rate is not None:
-                _command([*where, "del", "dev", DEVICE, "root"])
+                _command([*where, "del", "dev", device, "root"])
         self.rate = rate
 
-    def cut(self):
-        """Takes the link down; open connections stay and wait."""
-        _command(["ip", "-n", self.a.netns, "link", "set", DEVICE, "down"])
+    def cut(self, pair=None):
+        """Takes the link down, or one of its pairs; open connections stay and wait."""
+        for device in self.devices if pair is None else [self.devices[pair]]:
+            _command(["ip", "-n", self.a.netns, "link", "set", device, "down"])
 
     def heal(self):
-        """Ends cut(), drop() and loss()."""
+        """Ends cut(), drop(), loss() and refuse()."""
         for host in self.hosts:
-            _command(["ip", "-n", host.netns, "link", "set", DEVICE, "up"])
-            with contextlib.suppress(RuntimeError):  # there may be no table
-                _command(host.argv(["nft", "delete", "table", "netdev", "rig"]))
+            for device in self.devices:
+                _command(["ip", "-n", host.netns, "link", "set", device, "up"])
+            for family in ("netdev", "inet"):
+                with contextlib.suppress(RuntimeError):  # there may be no table
+                    _command(host.argv(["nft", "delete", "table", family, "rig"]))
 
     @contextlib.contextmanager
-    def outage(self):
-        """with net.outage(): the link is down inside."""
-        self.cut()
+    def _healed(self, fault, *args):
+        fault(*args)
         try:
             yield
         finally:
             self.heal()
 
+    def outage(self):
+        """with net.outage(): the link is down inside."""
+        return self._healed(self.cut)
+
+    def one_way_loss(self, to):
+        """with net.one_way_loss(net.b): nothing arrives there inside, while it can still send."""
+        return self._healed(self.drop, to)
+
+    def refusal(self):
+        """with net.refusal(): every TCP connection between the hosts is reset at its next segment, and
+        none can be made."""
+        return self._healed(self.refuse)
+
     def drop(self, to):
         """Makes everything that arrives at the host `to` vanish, as behind a dead switch port."""
         self._filter(to, "drop")
+
+    def refuse(self):
+        """Answers whatever comes over TCP by a reset, as a firewall does that lost its state."""
+        devices = ", ".join(self.devices)
+        for host in self.hosts:
+            _command(host.argv(["nft", "-f", "-"]), input=
+                     f"table inet rig {{ chain in {{ type filter hook input priority 0; "
+                     f"iifname {{ {devices} }} tcp flags & rst == 0 reject with tcp reset; }}; }}\n")
+
+    def move_address(self, host):
+        """Moves the first address of a host from the first pair to the second, and the other host's
+        route to it."""
+        other, (old, new) = self.other(host), self.devices[:2]
+        _command(["ip", "-n", host.netns, "addr", "del", f"{host.address}/24", "dev", old])
+        _command(["ip", "-n", host.netns, "addr", "add", f"{host.address}/24", "dev", new])
+        _command(["ip", "-n", other.netns, "route", "replace", f"{host.address}/32", "dev", new,
+                  "src", other.address])
 
     def loss(self, percent, to=None):
         """Loses that share of the packets that arrive at `to` (None: at both)."""
@@ -242,37 +281,40 @@ class Net:
 
     def _filter(self, host, rule):
         """Puts a rule at the very entrance of the host, behind the wire and before its stack."""
-        table = (f"table netdev rig {{ chain entrance {{ type filter hook ingress device {DEVICE} "
-                 f"priority 0; {rule}; }}; }}")
+        chains = " ".join(f"chain {device} {{ type filter hook ingress device {device} priority 0; "
+                          f"{rule}; }};" for device in self.devices)
+        table = f"table netdev rig {{ {chains} }}"
         _command(host.argv(["nft", "-f", "-"]), input=f"add table netdev rig\n"
                  f"delete table netdev rig\n{table}\n")
 
     def connections(self, host, port=None):
         """The established TCP connections of a host with the other one: ss lines. `port` is one
         that either end of the connection has."""
-        peer = self.other(host).address
-        wanted = f"dst {peer}"
+        wanted = self._between(host, port)
+        return _command(host.argv(["ss", "-Htn", "state", "connected", wanted])).splitlines()
+
+    def _between(self, host, port):
+        """A filter of ss for the connections of a host with the other one."""
+        wanted = "( " + " or ".join(f"dst {peer}" for peer in self.other(host).addresses) + " )"
         if port is not None:
             wanted += f" and ( sport = :{port} or dport = :{port} )"
-        return _command(host.argv(["ss", "-Htn", "state", "connected", wanted])).splitlines()
+        return wanted
 
     def reset(self, port=None):
         """Resets the TCP connections between the hosts, at both ends; returns how many there
         were."""
         count = len(self.connections(self.a, port))
         for host in self.hosts:
-            wanted = f"dst {self.other(host).address}"
-            if port is not None:
-                wanted += f" and ( sport = :{port} or dport = :{port} )"
-            _command(host.argv(["ss", "-KHtn", "state", "connected", wanted]))
+            _command(host.argv(["ss", "-KHtn", "state", "connected", self._between(host, port)]))
         return count
 
     def wire_bytes(self):
         """Bytes that have gone (from a to b, from b to a) so far."""
         sent = []
         for host in self.hosts:
-            shown = _command(["ip", "-j", "-s", "-n", host.netns, "link", "show", "dev", DEVICE])
-            sent.append(json.loads(shown)[0]["stats64"]["tx"]["bytes"])
+            shown = json.loads(_command(["ip", "-j", "-s", "-n", host.netns, "link", "show"]))
+            sent.append(sum(entry["stats64"]["tx"]["bytes"] for entry in shown
+                            if entry["ifname"] in self.devices))
         return tuple(sent)
 
     def tcp_rate(self, seconds=1.0):
