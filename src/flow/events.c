@@ -74,10 +74,19 @@ on_stop (GwJobSide *side, gint64 at_us, const char *detail)
 }
 
 static void
+on_pass (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    if (side->side == GW_SIDE_SOURCE)
+        side->job->round++;
+}
+
+static void
 on_resume (GwJobSide *side, gint64 at_us, const char *detail)
 {
     if (side->side == GW_SIDE_DESTINATION)
         side->job->running_us = at_us;
+    else if (side->side == GW_SIDE_SOURCE)
+        side->job->stop_us = 0;
 }
 
 static void
@@ -148,10 +157,10 @@ static const struct {
     void (*fn) (GwJobSide *side, gint64 at_us, const char *detail);
 } meanings[] = {
     { "migration", on_migration },         { "stop", on_stop },
-    { "resume", on_resume },               { "shutdown", on_shutdown },
-    { "qemu-exit", on_qemu_exit },         { "courier-failed", on_courier_failed },
-    { "courier-exit", on_courier_exit },   { "agent-lost", on_agent_lost },
-    { "courier", gw_job_on_courier },
+    { "resume", on_resume },               { "pass", on_pass },
+    { "shutdown", on_shutdown },           { "qemu-exit", on_qemu_exit },
+    { "courier-failed", on_courier_failed }, { "courier-exit", on_courier_exit },
+    { "agent-lost", on_agent_lost },       { "courier", gw_job_on_courier },
 };
 
 static void

@@ -67,6 +67,9 @@ struct _GwJob {
     char *source_status;  /* QEMU's migration status on the source */
     gboolean guest_is_off;
     gboolean source_is_gone;
+    gboolean is_stopping; /* the guest was told to stand still for the switchover */
+    gboolean is_forced;   /* ... and not to run on because it takes long */
+    guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
@@ -118,6 +121,12 @@ JsonArray *gw_job_list_outages (const GwJob *job);
 
 /* Tells the phase of the current step, and what `job->migration` says. */
 void gw_job_report_progress (GwJob *job, gboolean is_done);
+
+/* --- converge.c: pure ------------------------------------------------------------------------------------- */
+
+/* At the start of a round: whether what is left of the RAM, the device state and the handover fit into
+ * `max_downtime_ms`. */
+gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
 
 /* --- steps -------------------------------------------------------------------------------------------------- */
 

@@ -8,18 +8,10 @@
 #define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
 #define START_MS 60000       /* for the destination to start */
 #define SETTLE_DOWN_MS 60
-#define FORCED_DOWNTIME_MS 2000000 /* QEMU's own maximum: switch over now */
+#define QEMU_DOWNTIME_MS 2         /* QEMU itself switches over only when nearly nothing is left */
+#define STOP_MIN_MS 1000           /* a stop is not given up earlier */
 
 /* --- precopy ---------------------------------------------------------------------------------------------- */
-
-/* QEMU counts only RAM into its downtime; device state, load and handover come on top. */
-#define DOWNTIME_RESERVE_MS 60
-
-static gint64
-qemu_downtime_ms (const GwPlan *plan)
-{
-    return MAX (plan->max_downtime_ms - DOWNTIME_RESERVE_MS, (plan->max_downtime_ms + 1) / 2);
-}
 
 static gboolean
 is_status (const char *status, const char *const *list)
@@ -83,38 +75,89 @@ fail_not_converged (GwJob *job, GError **error)
                     job->plan->max_downtime_ms);
 }
 
+/* QEMU would stop the guest right after it has gone through its dirty pages, which holds the guest up
+ * for as long as that takes (25 ms for 512 MiB under TCG), and then send what is left with its big
+ * lock held, deaf to every command.  Stopped by us just after, the guest stands still for the sending
+ * alone, QEMU keeps answering, and it never lets the guest run again by itself: this side decides. */
+static gboolean
+stop_guest (GwJob *job, const char *why, GError **error)
+{
+    job->is_stopping = TRUE;
+    gw_job_note (job, GW_SIDE_SOURCE, "stopping", "%s", why);
+    return gw_host_stop_guest (job->source.host, TRUE, job->cancellable, error);
+}
+
+/* The link has not kept to the rate it had: rather a later switchover than a longer downtime. */
+static gboolean
+bound_stop (GwJob *job, GError **error)
+{
+    gint64 for_ms = job->stop_us != 0 ? (g_get_real_time () - job->stop_us) / 1000 : 0;
+    if (job->is_forced && for_ms > SWITCHOVER_MS)
+        return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
+                        "the guest stood still for %" G_GINT64_FORMAT
+                        " ms and the rest of its memory is still not over",
+                        for_ms);
+    if (job->is_forced || for_ms < MAX (2 * job->plan->max_downtime_ms, STOP_MIN_MS))
+        return TRUE;
+    gw_job_note (job, GW_SIDE_SOURCE, "runs-on", "the switchover would take too long: %"
+                 G_GINT64_FORMAT " ms are over", for_ms);
+    job->is_stopping = FALSE;
+    return gw_host_stop_guest (job->source.host, FALSE, job->cancellable, error);
+}
+
 /* What --on-timeout says; TRUE: go on. */
 static gboolean
-handle_timeout (GwJob *job, gboolean *is_forced, GError **error)
+handle_timeout (GwJob *job, GError **error)
 {
     if (strcmp (job->plan->on_timeout, "stop") != 0)
         return fail_not_converged (job, error);
-    if (*is_forced)
+    job->is_forced = TRUE;
+    return stop_guest (job, "out of time, and --on-timeout says stop", error);
+}
+
+static gboolean
+steer_precopy (GwJob *job, gboolean is_new_round, GError **error)
+{
+    if (!job->vm->is_running)
         return TRUE;
-    *is_forced = TRUE;
-    gw_job_note (job, GW_SIDE_SOURCE, "timeout", "switching over now, as --on-timeout stop says");
-    GwHostMigrate params = { FORCED_DOWNTIME_MS, job->plan->max_bandwidth_bps };
-    return gw_host_set_migration (job->source.host, &params, job->cancellable, error);
+    if (job->is_stopping)
+        return bound_stop (job, error);
+    if (is_new_round && gw_converge_can_switch (job->migration, job->plan->max_downtime_ms))
+        return stop_guest (job, "what is left fits into the allowed downtime", error);
+    return !is_out_of_time (job) || handle_timeout (job, error);
+}
+
+static gboolean
+has_news (gpointer user_data)
+{
+    const GwJob *job = user_data;
+    return job->round != job->seen_round || has_left_precopy (user_data);
+}
+
+static gboolean
+wait_for_news (GwJob *job, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    if (gw_job_wait (job, has_news, gw_deadline_ms (PROGRESS_MS), &failure) ||
+        gw_error_get_cause (failure) == GW_CAUSE_TIMED_OUT)
+        return TRUE;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
 }
 
 static gboolean
 follow_precopy (GwJob *job, GError **error)
 {
-    gboolean is_forced = FALSE;
     while (!has_left_precopy (job)) {
-        g_autoptr (GError) failure = NULL;
-        if (!gw_job_wait (job, has_left_precopy, gw_deadline_ms (PROGRESS_MS), &failure) &&
-            gw_error_get_cause (failure) != GW_CAUSE_TIMED_OUT) {
-            g_propagate_error (error, g_steal_pointer (&failure));
+        if (!wait_for_news (job, error))
             return FALSE;
-        }
+        gboolean is_new_round = job->round != job->seen_round;
+        job->seen_round = job->round;
         if (has_left_precopy (job))
             break;
-        if (!read_migration (job, error))
+        if (!read_migration (job, error) || !steer_precopy (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
-        if (is_out_of_time (job) && !handle_timeout (job, &is_forced, error))
-            return FALSE;
     }
     if (strcmp (job->source_status, "pre-switchover") == 0)
         return TRUE;
@@ -124,7 +167,7 @@ follow_precopy (GwJob *job, GError **error)
 gboolean
 gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
 {
-    GwHostMigrate params = { qemu_downtime_ms (job->plan), job->plan->max_bandwidth_bps };
+    GwHostMigrate params = { QEMU_DOWNTIME_MS, job->plan->max_bandwidth_bps };
     *blame = GW_SIDE_SOURCE;
     g_clear_pointer (&job->source_status, g_free);
     job->setup_us = g_get_real_time ();

@@ -339,7 +339,7 @@ typedef JsonObject *(*GwLocalHandler) (LocalHost *local, JsonObject *params,
 JsonObject *gw_local_adopt (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_derive (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_migrate (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_set_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_stop_guest (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_continue (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_undo_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_quit_source (LocalHost *, JsonObject *, GCancellable *, GError **);

@@ -190,25 +190,21 @@ gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error)
     return call_plain (host, GW_RPC_QEMU_INCOMING, NULL, cancellable, error);
 }
 
-static JsonObject *
-migrate_params (const GwHostMigrate *params)
-{
-    return gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
-                        params->bandwidth_bps, NULL);
-}
-
 gboolean
 gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
                  GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_MIGRATE, migrate_params (params), cancellable, error);
+    return call_plain (host, GW_RPC_QEMU_MIGRATE,
+                       gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
+                                    params->bandwidth_bps, NULL),
+                       cancellable, error);
 }
 
 gboolean
-gw_host_set_migration (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
-                       GError **error)
+gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_SET, migrate_params (params), cancellable, error);
+    return call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
+                       cancellable, error);
 }
 
 GwMigration *

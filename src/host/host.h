@@ -149,9 +149,10 @@ typedef struct {
 /* source: capabilities and parameters (their old values are kept for undo), and QEMU begins. */
 gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
                           GError **error);
-/* source: changes parameters of the migration under way. */
-gboolean gw_host_set_migration (GwHost *host, const GwHostMigrate *params,
-                                GCancellable *cancellable, GError **error);
+/* source: the guest stands still while QEMU sends what is left; QEMU then does not let it run by itself,
+ * whatever happens to the migration.  FALSE for `is_stopped`: it runs on, and the migration too. */
+gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable,
+                             GError **error);
 GwMigration *gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: out of pre-switchover. */
 gboolean gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error);

@@ -138,15 +138,6 @@ gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellabl
 }
 
 JsonObject *
-gw_local_set_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable,
-                        GError **error)
-{
-    return need_vm (local, error) && set_parameters (local, params, cancellable, error)
-               ? json_object_new ()
-               : NULL;
-}
-
-JsonObject *
 gw_local_continue (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     return gw_local_qmp (local, GW_QMP_MIGRATE_CONTINUE,
@@ -241,6 +232,18 @@ let_run (LocalHost *local, GCancellable *cancellable, GError **error)
     if (is_running || strcmp (state, "shutdown") == 0 || strcmp (state, "guest-panicked") == 0)
         return TRUE;
     return gw_local_qmp (local, GW_QMP_CONT, NULL, cancellable, error);
+}
+
+JsonObject *
+gw_local_stop_guest (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                     GError **error)
+{
+    if (!need_vm (local, error))
+        return NULL;
+    gboolean ok = gw_json_peek_bool (params, "stopped", TRUE)
+                      ? gw_local_qmp (local, GW_QMP_STOP, NULL, cancellable, error)
+                      : let_run (local, cancellable, error);
+    return ok ? json_object_new () : NULL;
 }
 
 JsonObject *

@@ -230,24 +230,31 @@ def test_a_disk_that_is_not_shared_is_refused(net, tmp_path):
 
 # --- with the guest stopped: in the switchover, and after the destination got the right to start ---
 
-def switching_over(net, tmp_path):
-    """A migration whose last step takes many seconds: all of the RAM is sent with the guest stopped,
-    over a slow link."""
+def switching_over(net, tmp_path, at="device state"):
+    """A migration that is held, with the guest stopped, by a link that has become very slow: while the
+    last RAM is sent, or while the device state is."""
     scene = Scene(net, tmp_path)
+    net.set_rate("500mbit")
+    with scene.vm.monitor() as monitor:
+        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "60000")
+        monitor.wait_event("STOP", 60)
     net.set_rate("20mbit")
-    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "60000")
-    faults.wait_until(lambda: 'phase="switching over"' in started.stderr() or not started.is_running(),
-                      60, "switchover")
+    if at == "device state":
+        faults.wait_until(lambda: 'phase="switching over"' in started.stderr() or not started.is_running(),
+                          60, "switchover", interval=0.002)
+    net.set_rate("100kbit")
     time.sleep(1)
     assert started.is_running()
+    assert ('phase="switching over"' in started.stderr()) == (at == "device state")
     return scene, started
 
 
+@pytest.mark.parametrize("at", ["last ram", "device state"])
 @pytest.mark.parametrize("what", ["source courier", "destination courier", "destination qemu", "link",
                                   "ctrl-c"])
-def test_switchover_is_broken(net, tmp_path, what):
-    """QEMU lets the source's guest run again by itself then: the destination must have no right yet."""
-    scene, started = switching_over(net, tmp_path)
+def test_switchover_is_broken(net, tmp_path, what, at):
+    """The source's guest runs again, and the destination must have no right yet."""
+    scene, started = switching_over(net, tmp_path, at)
     if what == "link":
         assert net.reset() == 1
     elif what == "ctrl-c":
@@ -263,9 +270,27 @@ def test_switchover_is_broken(net, tmp_path, what):
                          "link": (3, "link-lost", "link"),
                          "ctrl-c": (5, "aborted", "none")}[what]
     assert "released" not in [event["event"] for event in done.report["timeline"]]
+    net.set_rate(None)  # or what the kernel still has to send is found
     scene.expect(done, exit, cause, side)
-    net.set_rate(None)
     scene.expect_next_works()
+
+
+def test_link_is_down_while_the_guest_stands_still(net, tmp_path):
+    """Nobody waits for a link with the guest stopped: it runs on, and moves later."""
+    scene = Scene(net, tmp_path)
+    net.set_rate("100mbit")
+    with scene.vm.monitor() as monitor:
+        started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+        monitor.wait_event("STOP", 60)
+        with net.outage():
+            mark = scene.vm.ticks.mark()
+            monitor.wait_event("RESUME", 5)
+            scene.vm.ticks.wait_side("a", 100, since=mark)
+    done = started.wait()
+    assert done.exit == 0, done
+    assert "runs-on" in [event["event"] for event in done.report["timeline"]]
+    # the first, vain stop is not a part of the downtime
+    assert done.report["downtime_ms"] < 600
 
 
 def test_agent_is_lost_after_the_release_and_nothing_runs_twice(net, tmp_path):
