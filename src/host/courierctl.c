@@ -350,7 +350,7 @@ static void
 send_command (GwCourierControl *courier, JsonObject *command)
 {
     g_autoptr (JsonObject) owned = command;
-    g_autofree char *text = gw_json_to_text (command, FALSE);
+    g_autofree char *text = gw_json_to_text (owned, FALSE);
     g_autofree char *line = g_strconcat (text, "\n", NULL);
     /* a courier that does not read is noticed by whoever waits for its answer */
     (void) !send (courier->control, line, strlen (line), MSG_NOSIGNAL);
