@@ -185,11 +185,16 @@ step_wire (SimWorld *world, SimWire *wire)
 }
 
 void
-sim_net_step (SimWorld *world)
+sim_net_receive (SimWorld *world)
 {
     for (guint i = 0; i < MAX_WIRES; i++)
         if (world->wires[i].is_used)
             step_wire (world, &world->wires[i]);
+}
+
+void
+sim_net_send (SimWorld *world)
+{
     for (guint i = 0; i < MAX_WIRES; i++)
         for (int end = 0; end < 2; end++)
             if (world->wires[i].is_used && world->wires[i].path[end] >= 0)

@@ -24,6 +24,7 @@ init_flow (SimWorld *world, SimFlow *flow)
     flow->read_chunk = (guint) sim_between (random, flow->total / 200 + 1, 100000);
     flow->read_at_us = sim_chance (random, 10) ? (gint64) sim_between (random, 1, 15000000) : 0;
     flow->stop_at = sim_chance (random, 7) ? (gsize) sim_between (random, 0, flow->total) : SIZE_MAX;
+    flow->is_endless = flow->stop_at != SIZE_MAX && sim_chance (random, 50);
 }
 
 void
@@ -69,7 +70,7 @@ write_some (SimWorld *world, guint number, int end)
         gw_session_commit (world->end[end], lane->lane[end], done);
     flow->written += done;
     flow->write_at_us = world->now_us + flow->pace_us;
-    if (flow->written == flow->total) {
+    if (flow->written == flow->total && !flow->is_endless) {
         flow->has_ended = TRUE;
         gw_session_end (world->end[end], lane->lane[end]);
     }

@@ -224,9 +224,14 @@ sim_world_run (SimWorld *world)
         run_dialer (world);
         run_faults (world);
         run_doom (world);
+        gboolean is_eager = sim_chance (&world->random, 50); /* sends before it looks at events */
         sim_programs_step (world);
-        sim_net_step (world);
+        sim_net_receive (world);
+        if (is_eager)
+            sim_net_send (world);
         gint64 next_us = run_ends (world);
+        if (!is_eager)
+            sim_net_send (world);
         gint64 others_us[] = { sim_net_next (world), sim_programs_next (world), world->dial_at_us,
                                world->now_us < CALM_US ? world->fault_at_us : G_MAXINT64,
                                world->now_us + 50000 };

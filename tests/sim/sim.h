@@ -68,6 +68,7 @@ typedef struct {
     gint64 write_at_us, read_at_us;
     gsize stop_at;             /* the reader stops after as many bytes; SIZE_MAX for never */
     gboolean has_ended, has_stopped;
+    gboolean is_endless; /* the writer ends only when it is stopped */
 } SimFlow;
 
 typedef struct {
@@ -115,7 +116,8 @@ gint64 sim_clock (const SimWorld *world, int end);
 /* --- sim-net.c ----------------------------------------------------------------------------------- */
 
 void sim_net_dial (SimWorld *world);
-void sim_net_step (SimWorld *world);
+void sim_net_receive (SimWorld *world);
+void sim_net_send (SimWorld *world);
 void sim_net_fault (SimWorld *world);
 /* That end gives the path up; the other learns it later. */
 void sim_net_drop (SimWorld *world, SimWire *wire, int end, const char *why);
