@@ -14,7 +14,7 @@ CLANG_ASAN = -Db_sanitize=address,undefined -Db_lundef=false
 setup = [ -f $(1)/build.ninja ] || CC="$(2)" meson setup $(1) $(3)
 ninja = ninja -C $(1) -j $(JOBS)
 
-.PHONY: all build deps demo test unit e2e gcc clang asan bench fuzz coverage install clean help
+.PHONY: all build deps demo test unit e2e gcc clang asan bench fuzz soak coverage install clean help
 
 all: build
 
@@ -77,6 +77,11 @@ fuzz:
 	    mkdir -p found-$$target; ./$$target found-$$target ../../fuzz/corpus-$${target#fuzz-} \
 	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; done
 
+# The long grids: what `make test` runs a sample of.
+SOAK_SCHEDULES ?= 100000
+soak: build
+	@$(BUILD)/tests/sim/sim-link --seeds 1-$(SOAK_SCHEDULES)
+
 coverage:
 	@scripts/deps coverage
 	@scripts/coverage
@@ -95,5 +100,6 @@ help:
 	@echo "make test      everything that is tested; under 20 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
+	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"
