@@ -183,11 +183,12 @@ say_note (Turn *turn)
     return FALSE;
 }
 
+/* Also on a path that comes up when we are over: the last BYE may have been lost. */
 static gboolean
 say_bye (Turn *turn)
 {
     GwSession *session = turn->session;
-    if (!session->must_bye || session->machine.state != SESSION_FINISHING || session->n_lanes > 0)
+    if (!session->must_bye || session->machine.state == SESSION_ACTIVE || session->n_lanes > 0)
         return FALSE;
     session->must_bye = FALSE;
     session->has_said_bye = TRUE;
