@@ -33,7 +33,7 @@ main (int argc, char **argv)
         { "seeds", 0, 0, G_OPTION_ARG_STRING, &seeds, "run them all", "FROM-TO" },
         { "seed", 0, 0, G_OPTION_ARG_INT64, &seed, "run this one", "N" },
         { "trace", 0, 0, G_OPTION_ARG_NONE, &is_traced, "say what happens", NULL },
-        { NULL }
+        G_OPTION_ENTRY_NULL
     };
     g_autoptr (GOptionContext) context = g_option_context_new (NULL);
     g_autoptr (GError) error = NULL;
