@@ -190,24 +190,42 @@ gw_control_next (GwControl *control, JsonObject **ret_line)
 
 /* --- events -------------------------------------------------------------------------------------- */
 
-void
-gw_control_say (GwControl *control, const char *event, ...)
+/* `path` 0 is none. */
+static void
+say_pairs (GwControl *control, const char *event, guint path, va_list pairs)
 {
     g_autoptr (JsonObject) object = json_object_new ();
     g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
-    json_object_set_string_member (object, "event", event);
-    va_list args;
-    va_start (args, event);
     const char *key;
-    while ((key = va_arg (args, const char *)) != NULL) {
-        const char *value = va_arg (args, const char *);
+    json_object_set_string_member (object, "event", event);
+    if (path != 0)
+        json_object_set_int_member (object, "path", path);
+    while ((key = va_arg (pairs, const char *)) != NULL) {
+        const char *value = va_arg (pairs, const char *);
         if (value != NULL)
             json_object_set_string_member (object, key, value);
     }
-    va_end (args);
     json_node_set_object (node, object);
     g_autofree char *json = json_to_string (node, FALSE);
     gw_control_say_json (control, json);
+}
+
+void
+gw_control_say (GwControl *control, const char *event, ...)
+{
+    va_list pairs;
+    va_start (pairs, event);
+    say_pairs (control, event, 0, pairs);
+    va_end (pairs);
+}
+
+void
+gw_control_say_of_path (GwControl *control, const char *event, guint path, ...)
+{
+    va_list pairs;
+    va_start (pairs, path);
+    say_pairs (control, event, path, pairs);
+    va_end (pairs);
 }
 
 void

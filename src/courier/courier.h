@@ -156,6 +156,10 @@ gint64 gw_control_get_number (JsonObject *line, const char *key, gint64 otherwis
  * its pair out. */
 void gw_control_say (GwControl *control, const char *event, ...) G_GNUC_NULL_TERMINATED;
 
+/* The same, with the number of a path as "path". */
+void gw_control_say_of_path (GwControl *control, const char *event, guint path,
+                             ...) G_GNUC_NULL_TERMINATED;
+
 /* Queues a line of ready JSON without its newline. */
 void gw_control_say_json (GwControl *control, const char *json);
 void gw_control_say_format (GwControl *control, const char *format, ...) G_GNUC_PRINTF (2, 3);
@@ -235,6 +239,7 @@ typedef struct {
     int64_t peer_wall_clock_us;
     gboolean is_retired; /* it has or will have a successor */
     gboolean is_new;     /* it has no place yet */
+    gboolean has_peer_left; /* the other courier said good-bye on it */
     guint place;
 } GwCourierPath;
 
@@ -292,25 +297,25 @@ typedef struct {
     guint place;
 } GwLane;
 
-GwLane *gw_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control);
+GwLane *gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control);
 /* Closes its socket; the session's lane stays. */
-void gw_lane_free (GwLane *lane);
+void gw_courier_lane_free (GwLane *lane);
 
 /* The class of this side's direction. */
-GwLinkClass gw_lane_get_class (const GwLane *lane);
+GwLinkClass gw_courier_lane_get_class (const GwLane *lane);
 /* Bytes flow from now on between `fd` (transfer full) and `carried`. */
-void gw_lane_start (GwLane *lane, int fd, GwSessionLane *carried);
-void gw_lane_fill (GwLane *lane, GwPolls *polls);
+void gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried);
+void gw_courier_lane_fill (GwLane *lane, GwPolls *polls);
 /* Takes what the program wrote, after poll() said `events`. */
-void gw_lane_read (GwLane *lane, short events);
+void gw_courier_lane_read (GwLane *lane, short events);
 /* Gives it what has arrived. */
-void gw_lane_write (GwLane *lane);
+void gw_courier_lane_write (GwLane *lane);
 /* The peer's program reads no more. */
-void gw_lane_stop (GwLane *lane);
+void gw_courier_lane_stop (GwLane *lane);
 /* Both directions are over, now. */
-void gw_lane_break (GwLane *lane);
-gboolean gw_lane_has_ended (const GwLane *lane); /* both directions, in whatever way */
-gboolean gw_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
+void gw_courier_lane_break (GwLane *lane);
+gboolean gw_courier_lane_has_ended (const GwLane *lane); /* both directions, in whatever way */
+gboolean gw_courier_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
 
 /* --- lanes.c: all of them -------------------------------------------------------------------------------- */
 

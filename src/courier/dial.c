@@ -349,7 +349,8 @@ local_to_text (int fd)
 static void
 slot_meet (GwDial *dial, Slot *slot, const GwLinkHello *hello, GwMet *ret_met)
 {
-    *ret_met = (GwMet){ .local = local_to_text (gw_link_tls_get_fd (slot->tls)),
+    char *local = local_to_text (gw_link_tls_get_fd (slot->tls));
+    *ret_met = (GwMet){ .local = local,
                         .tls = g_steal_pointer (&slot->tls),
                         .peer = g_steal_pointer (&slot->peer),
                         .address = slot->address,

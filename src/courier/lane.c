@@ -22,7 +22,7 @@ static const GwState lane_states[] = {
 static const GwMachineTable lane_table = { "lane", lane_states, G_N_ELEMENTS (lane_states) };
 
 GwLane *
-gw_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control)
+gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control)
 {
     GwLane *lane = g_new0 (GwLane, 1);
     lane->group = group;
@@ -36,7 +36,7 @@ gw_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control)
 }
 
 void
-gw_lane_free (GwLane *lane)
+gw_courier_lane_free (GwLane *lane)
 {
     if (lane == NULL)
         return;
@@ -45,14 +45,14 @@ gw_lane_free (GwLane *lane)
 }
 
 GwLinkClass
-gw_lane_get_class (const GwLane *lane)
+gw_courier_lane_get_class (const GwLane *lane)
 {
     const GwLaneOption *option = &lane->group->option;
     return option->classes[MIN (lane->index, option->n_classes - 1)];
 }
 
 void
-gw_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
+gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
 {
     lane->fd = fd;
     lane->carried = carried;
@@ -74,12 +74,12 @@ end_direction (GwLane *lane, GwMachine *direction, guint to)
     gw_control_say (lane->control, to == GW_LANE_ENDED ? "lane-eof" : "lane-closed", "lane",
                     lane->group->option.name, "direction", direction == &lane->out ? "out" : "in",
                     NULL);
-    if (gw_lane_has_ended (lane))
+    if (gw_courier_lane_has_ended (lane))
         gw_fd_clear (&lane->fd);
 }
 
 void
-gw_lane_break (GwLane *lane)
+gw_courier_lane_break (GwLane *lane)
 {
     end_direction (lane, &lane->out, GW_LANE_BROKEN);
     end_direction (lane, &lane->in, GW_LANE_BROKEN);
@@ -90,7 +90,7 @@ static void
 reset (GwLane *lane, const char *why)
 {
     gw_session_reset (lane->session, lane->carried, why);
-    gw_lane_break (lane);
+    gw_courier_lane_break (lane);
 }
 
 static void
@@ -147,7 +147,7 @@ read_out (GwLane *lane)
 }
 
 void
-gw_lane_read (GwLane *lane, short events)
+gw_courier_lane_read (GwLane *lane, short events)
 {
     if (lane->carried == NULL || lane->fd < 0)
         return;
@@ -173,7 +173,7 @@ discard_unread (GwLane *lane)
 }
 
 void
-gw_lane_stop (GwLane *lane)
+gw_courier_lane_stop (GwLane *lane)
 {
     if (lane->out.state != GW_LANE_OPEN)
         return;
@@ -211,19 +211,13 @@ write_some (GwLane *lane)
 static void
 finish_in (GwLane *lane)
 {
-    GwLaneCounters counters;
-    gw_session_lane_get_counters (lane->carried, &counters);
-    if (lane->in.state == GW_LANE_DEAF) {
-        end_direction (lane, &lane->in,
-                       counters.in_bytes > lane->in_bytes ? GW_LANE_BROKEN : GW_LANE_ENDED);
-        return;
-    }
-    (void) shutdown (lane->fd, SHUT_WR); /* fails only when the program has gone: the same end */
+    if (lane->in.state == GW_LANE_OPEN)
+        (void) shutdown (lane->fd, SHUT_WR); /* fails only when the program has gone: the same end */
     end_direction (lane, &lane->in, GW_LANE_ENDED);
 }
 
 void
-gw_lane_write (GwLane *lane)
+gw_courier_lane_write (GwLane *lane)
 {
     if (lane->carried == NULL || gw_machine_is_final (&lane->in))
         return;
@@ -240,7 +234,7 @@ gw_lane_write (GwLane *lane)
 /* --- waiting ------------------------------------------------------------------------------------------- */
 
 void
-gw_lane_fill (GwLane *lane, GwPolls *polls)
+gw_courier_lane_fill (GwLane *lane, GwPolls *polls)
 {
     short events = 0;
     if (lane->out.state == GW_LANE_OPEN && !lane->is_full)
@@ -253,13 +247,13 @@ gw_lane_fill (GwLane *lane, GwPolls *polls)
 }
 
 gboolean
-gw_lane_has_ended (const GwLane *lane)
+gw_courier_lane_has_ended (const GwLane *lane)
 {
     return gw_machine_is_final (&lane->out) && gw_machine_is_final (&lane->in);
 }
 
 gboolean
-gw_lane_is_clean (const GwLane *lane)
+gw_courier_lane_is_clean (const GwLane *lane)
 {
     return lane->out.state != GW_LANE_BROKEN && lane->in.state != GW_LANE_BROKEN;
 }

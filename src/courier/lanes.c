@@ -62,7 +62,7 @@ say_failed (GwCourier *courier, const char *name, const char *message)
 static void
 start (GwCourier *courier, GwLane *lane, int fd, GwSessionLane *carried)
 {
-    gw_lane_start (lane, fd, carried);
+    gw_courier_lane_start (lane, fd, carried);
     if (courier->spool_bytes > 0 && lane->group->option.accepts)
         gw_session_spool (courier->session, carried, courier->spool_bytes);
 }
@@ -73,12 +73,12 @@ accept_one (GwCourier *courier, GwLaneGroup *group)
     g_auto (GwFd) fd = accept4 (group->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return; /* who waited has gone; poll() tells when to look again */
-    GwLane *lane = gw_lane_new (group, courier->session, courier->control);
+    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control);
     GwSessionLane *carried = gw_session_open (courier->session, group->option.name,
-                                              gw_lane_get_class (lane), lane);
+                                              gw_courier_lane_get_class (lane), lane);
     if (carried == NULL) {
         say_failed (courier, group->option.name, "too many lanes are open");
-        gw_lane_free (lane);
+        gw_courier_lane_free (lane);
         return;
     }
     g_ptr_array_add (courier->lanes, lane);
@@ -108,17 +108,17 @@ take_offer (GwCourier *courier, GwSessionLane *carried)
         gw_session_reset (courier->session, carried, "there is no such lane");
         return;
     }
-    GwLane *lane = gw_lane_new (group, courier->session, courier->control);
+    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control);
     int fd = call_program (courier, group);
     if (fd >= 0) {
         g_ptr_array_add (courier->lanes, lane);
-        gw_session_accept (courier->session, carried, gw_lane_get_class (lane), lane);
+        gw_session_accept (courier->session, carried, gw_courier_lane_get_class (lane), lane);
         start (courier, lane, fd, carried);
         return;
     }
     gw_session_reset (courier->session, carried, "the local program does not accept connections");
-    gw_lane_break (lane);
-    gw_lane_free (lane);
+    gw_courier_lane_break (lane);
+    gw_courier_lane_free (lane);
     courier->is_unclean = TRUE;
 }
 
@@ -132,7 +132,7 @@ gw_lanes_fill (GwCourier *courier, GwPolls *polls)
         group->place = gw_polls_add (polls, group->listen_fd, POLLIN);
     }
     for (guint i = 0; i < courier->lanes->len; i++)
-        gw_lane_fill (g_ptr_array_index (courier->lanes, i), polls);
+        gw_courier_lane_fill (g_ptr_array_index (courier->lanes, i), polls);
 }
 
 void
@@ -143,7 +143,7 @@ gw_lanes_read (GwCourier *courier, const GwPolls *polls)
         GwLane *lane = g_ptr_array_index (courier->lanes, i);
         short events = gw_polls_get (polls, lane->place);
         if (events != 0)
-            gw_lane_read (lane, events);
+            gw_courier_lane_read (lane, events);
     }
     for (guint i = 0; i < courier->groups->len; i++) {
         GwLaneGroup *group = g_ptr_array_index (courier->groups, i);
@@ -156,7 +156,7 @@ void
 gw_lanes_write (GwCourier *courier)
 {
     for (guint i = 0; i < courier->lanes->len; i++)
-        gw_lane_write (g_ptr_array_index (courier->lanes, i));
+        gw_courier_lane_write (g_ptr_array_index (courier->lanes, i));
 }
 
 /* --- events of the session ---------------------------------------------------------------------------- */
@@ -179,9 +179,9 @@ take_over (GwCourier *courier, GwSessionLane *carried)
 {
     GwLane *lane = gw_session_lane_data (carried);
     if (lane != NULL) {
-        gw_lane_write (lane);
-        gw_lane_break (lane); /* nothing, when both directions have ended in order */
-        courier->is_unclean = courier->is_unclean || !gw_lane_is_clean (lane);
+        gw_courier_lane_write (lane);
+        gw_courier_lane_break (lane); /* nothing, when both directions have ended in order */
+        courier->is_unclean = courier->is_unclean || !gw_courier_lane_is_clean (lane);
         add_counters (lane);
         (void) g_ptr_array_remove (courier->lanes, lane); /* and frees it */
     }
@@ -200,13 +200,13 @@ gw_lanes_take_event (GwCourier *courier, const GwSessionEvent *event)
         break;
     case GW_SESSION_LANE_STOPPED:
         if (lane != NULL)
-            gw_lane_stop (lane);
+            gw_courier_lane_stop (lane);
         break;
     case GW_SESSION_LANE_RESET:
         if (lane == NULL)
             break;
-        gw_lane_write (lane); /* a last chance for what arrived before the reset */
-        gw_lane_break (lane);
+        gw_courier_lane_write (lane); /* a last chance for what arrived before the reset */
+        gw_courier_lane_break (lane);
         break;
     case GW_SESSION_LANE_OVER:
         take_over (courier, event->lane);
@@ -235,7 +235,7 @@ gw_lanes_have_ended (const GwCourier *courier)
     }
     for (guint i = 0; i < courier->lanes->len; i++) {
         const GwLane *lane = g_ptr_array_index (courier->lanes, i);
-        if (!gw_lane_has_ended (lane))
+        if (!gw_courier_lane_has_ended (lane))
             return FALSE;
     }
     return TRUE;

@@ -17,9 +17,8 @@ gw_paths_add (GwCourier *courier, GwMet *met)
     *path = (GwCourierPath){ .path = made, .peer = met->peer, .local = met->local,
                              .address = met->address, .serial = met->serial, .up_us = now_us, .is_new = TRUE,
                              .peer_wall_clock_us = met->wall_clock_us };
-    gw_control_say_format (courier->control,
-                           "{\"event\":\"path-up\",\"path\":%u,\"peer\":\"%s\",\"local\":\"%s\"}",
-                           path->serial, path->peer, path->local);
+    gw_control_say_of_path (courier->control, "path-up", path->serial, "peer", path->peer, "local",
+                            path->local, NULL);
 }
 
 static GwCourierPath *
@@ -45,9 +44,8 @@ forget (GwCourier *courier, GwCourierPath *path)
 static void
 say_down (GwCourier *courier, const GwCourierPath *path, const char *reason)
 {
-    g_autofree char *serial = g_strdup_printf ("%u", path->serial);
-    gw_control_say (courier->control, "path-down", "path", serial, "peer", path->peer, "reason",
-                    reason, NULL);
+    gw_control_say_of_path (courier->control, "path-down", path->serial, "peer", path->peer,
+                            "reason", reason, NULL);
 }
 
 void
@@ -91,7 +89,10 @@ gw_paths_fill (GwCourier *courier, GwPolls *polls)
         if (path->path == NULL)
             continue;
         const GwLinkTls *tls = gw_link_path_get_tls (path->path);
-        path->place = gw_polls_add (polls, gw_link_tls_get_fd (tls), gw_link_tls_get_events (tls));
+        short events = gw_link_tls_get_events (tls);
+        if (path->has_peer_left)
+            events &= (short) ~POLLIN;
+        path->place = gw_polls_add (polls, events == 0 ? -1 : gw_link_tls_get_fd (tls), events);
         if (gw_link_path_has_more (path->path))
             gw_polls_add_due (polls, 0);
     }
@@ -112,10 +113,8 @@ receive_one (GwCourier *courier, int number)
     GwLinkStep step = gw_link_path_receive (path, g_get_monotonic_time (), &error);
     if (step == GW_LINK_FAILED)
         fail_path (courier, number, error);
-    if (step == GW_LINK_CLOSED) {
-        courier->has_peer_left = TRUE;
-        gw_paths_end (courier, number, "the other courier has ended");
-    }
+    if (step == GW_LINK_CLOSED) /* what we still have to say can be sent */
+        courier->paths[number].has_peer_left = courier->has_peer_left = TRUE;
 }
 
 void
@@ -123,7 +122,7 @@ gw_paths_receive (GwCourier *courier, const GwPolls *polls)
 {
     for (int i = 0; i < GW_SESSION_PATHS; i++) {
         const GwCourierPath *path = &courier->paths[i];
-        if (path->path == NULL)
+        if (path->path == NULL || path->has_peer_left)
             continue;
         gboolean is_readable = path->is_new || (gw_polls_get (polls, path->place) & ~POLLOUT) != 0;
         courier->paths[i].is_new = FALSE;

@@ -78,7 +78,7 @@ take_left (GwCourier *courier, int number)
     GwCourierPath *path = &courier->paths[number];
     if (path->path == NULL)
         return;
-    gw_control_say_format (courier->control, "{\"event\":\"renewed\",\"path\":%u}", path->serial);
+    gw_control_say_of_path (courier->control, "renewed", path->serial, NULL);
     gw_link_path_shut (path->path);
     gw_paths_end (courier, number, "left for another");
 }
@@ -351,7 +351,7 @@ group_free (gpointer data)
 static void
 lane_free (gpointer data)
 {
-    gw_lane_free (data);
+    gw_courier_lane_free (data);
 }
 
 static void
