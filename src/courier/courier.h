@@ -294,6 +294,8 @@ typedef struct {
     gboolean is_held;        /* inwards: the program's socket is full */
     gboolean is_full;        /* outwards: the session had no room */
     gboolean has_hung_up;    /* poll() said so; it would say it for ever */
+    char *reset_why;         /* its socket broke; the far program is told once it has what was read */
+    gint64 reset_us;         /* or at this time */
     guint place;
 } GwLane;
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define PIECES 32           /* of one readv() or writev() */
+#define RESET_MS 2000       /* for what the program wrote before its socket broke to arrive */
 #define WRITES_A_TURN 16    /* a program that takes all at once does not keep the others waiting */
 
 /* No state has a time limit of its own: a lane lives as long as QEMU likes, and the agent ends the
@@ -41,6 +42,7 @@ gw_courier_lane_free (GwLane *lane)
     if (lane == NULL)
         return;
     gw_fd_clear (&lane->fd);
+    g_free (lane->reset_why);
     g_free (lane);
 }
 
@@ -85,12 +87,26 @@ gw_courier_lane_break (GwLane *lane)
     end_direction (lane, &lane->in, GW_LANE_BROKEN);
 }
 
-/* The local socket is of no more use; the far program shall know. */
+/* The local socket is of no more use.  The far program shall know, but first have what ours said:
+ * a reset overtakes everything. */
 static void
-reset (GwLane *lane, const char *why)
+start_reset (GwLane *lane, const char *why)
 {
-    gw_session_reset (lane->session, lane->carried, why);
+    lane->reset_why = g_strdup (why);
+    lane->reset_us = gw_deadline_ms (RESET_MS);
+}
+
+static void
+go_on_with_reset (GwLane *lane)
+{
+    GwLaneCounters counters;
+    gw_session_lane_get_counters (lane->carried, &counters);
+    if (counters.unsent_bytes + counters.unacked_bytes > 0 &&
+        g_get_monotonic_time () < lane->reset_us)
+        return;
+    gw_session_reset (lane->session, lane->carried, lane->reset_why);
     gw_courier_lane_break (lane);
+    g_clear_pointer (&lane->reset_why, g_free);
 }
 
 static void
@@ -143,13 +159,15 @@ read_out (GwLane *lane)
     if (n == 0)
         end_out (lane, GW_LANE_ENDED);
     else if (n < 0 && errno != EAGAIN)
-        reset (lane, g_strerror (errno));
+        start_reset (lane, g_strerror (errno));
 }
 
 void
 gw_courier_lane_read (GwLane *lane, short events)
 {
     if (lane->carried == NULL || lane->fd < 0)
+        return;
+    if (lane->reset_why != NULL)
         return;
     gboolean has_hung_up = (events & (POLLHUP | POLLERR)) != 0;
     if (lane->out.state == GW_LANE_OPEN && ((events & POLLIN) != 0 || has_hung_up))
@@ -219,7 +237,9 @@ finish_in (GwLane *lane)
 void
 gw_courier_lane_write (GwLane *lane)
 {
-    if (lane->carried == NULL || gw_machine_is_final (&lane->in))
+    if (lane->carried != NULL && lane->reset_why != NULL)
+        go_on_with_reset (lane);
+    if (lane->carried == NULL || gw_machine_is_final (&lane->in) || lane->reset_why != NULL)
         return;
     if (lane->in.state == GW_LANE_OPEN) {
         GwLinkStep step = write_some (lane);
@@ -237,6 +257,11 @@ void
 gw_courier_lane_fill (GwLane *lane, GwPolls *polls)
 {
     short events = 0;
+    if (lane->reset_why != NULL) {
+        gw_polls_add_due (polls, lane->reset_us);
+        lane->place = gw_polls_add (polls, -1, 0);
+        return;
+    }
     if (lane->out.state == GW_LANE_OPEN && !lane->is_full)
         events |= POLLIN;
     if (lane->is_held)

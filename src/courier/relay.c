@@ -209,6 +209,10 @@ turn_ends (GwCourier *courier, GError **error)
         gw_machine_move (&courier->machine, LIFE_LEAVING);
         return TRUE;
     }
+    if (state == LIFE_LEAVING && courier->has_peer_left && courier->is_unclean) {
+        gw_machine_move (&courier->machine, LIFE_WAITING); /* it has nothing better to tell */
+        return TRUE;
+    }
     if (state <= LIFE_LEAVING && courier->has_peer_left)
         return gw_fail (error, GW_CAUSE_LINK_LOST,
                         "the other courier left before the lanes had ended");
