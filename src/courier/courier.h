@@ -385,5 +385,7 @@ void gw_courier_say_stats (GwCourier *courier);
 /* Gives up files, programs, new sockets and new processes for good.  Each of `ret_seccomp` and
  * `ret_landlock` (transfer full) is "on", or why it is not. */
 void gw_sandbox_enter (char **ret_seccomp, char **ret_landlock);
+/* The files alone.  "on", or why not (transfer full). */
+char *gw_sandbox_enter_landlock (void);
 
 #endif
