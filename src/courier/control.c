@@ -2,7 +2,6 @@
 #include "courier.h"
 
 #include <errno.h>
-#include <json-glib/json-glib.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,8 +14,13 @@ struct _GwControl {
     GString *out;
     char in[LINE_MAX_BYTES];
     gsize in_len;
-    GQueue commands; /* GINT_TO_POINTER (GwCommand) */
+    GQueue commands; /* Command */
 };
+
+typedef struct {
+    GwCommand command;
+    JsonObject *line;
+} Command;
 
 static const struct {
     const char *name;
@@ -25,6 +29,11 @@ static const struct {
     { "stats", GW_COMMAND_STATS },
     { "probe", GW_COMMAND_PROBE },
     { "spool", GW_COMMAND_SPOOL },
+    { "deadline", GW_COMMAND_DEADLINE },
+    { "lane", GW_COMMAND_LANE },
+    { "class", GW_COMMAND_CLASS },
+    { "path-add", GW_COMMAND_PATH_ADD },
+    { "path-remove", GW_COMMAND_PATH_REMOVE },
     { "quit", GW_COMMAND_QUIT },
 };
 
@@ -38,6 +47,14 @@ gw_control_new (int fd)
     return control;
 }
 
+static void
+command_free (gpointer data)
+{
+    Command *command = data;
+    json_object_unref (command->line);
+    g_free (command);
+}
+
 void
 gw_control_free (GwControl *control)
 {
@@ -45,15 +62,20 @@ gw_control_free (GwControl *control)
         return;
     gw_fd_clear (&control->fd);
     g_string_free (control->out, TRUE);
-    g_queue_clear (&control->commands);
+    g_queue_clear_full (&control->commands, command_free);
     g_free (control);
 }
 
-void
-gw_control_fill (const GwControl *control, struct pollfd *ret_poll)
+int
+gw_control_get_fd (const GwControl *control)
 {
-    short events = (short) (POLLIN | (control->out->len > 0 ? POLLOUT : 0));
-    *ret_poll = (struct pollfd){ .fd = control->fd, .events = events };
+    return control->fd;
+}
+
+short
+gw_control_get_events (const GwControl *control)
+{
+    return (short) (POLLIN | (control->out->len > 0 ? POLLOUT : 0));
 }
 
 /* --- commands ------------------------------------------------------------------------------------ */
@@ -74,15 +96,32 @@ take_line (GwControl *control, const char *line, gsize len, GError **error)
     if (!json_parser_load_from_data (parser, line, (gssize) len, NULL) ||
         !JSON_NODE_HOLDS_OBJECT (json_parser_get_root (parser)))
         return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent sent a line that is no JSON object");
-    JsonNode *node =
-        json_object_get_member (json_node_get_object (json_parser_get_root (parser)), "command");
-    const char *name = node != NULL && JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
+    JsonObject *object = json_node_get_object (json_parser_get_root (parser));
+    const char *name = gw_control_get_text (object, "command");
     GwCommand command = find_command (name);
-    if (command == GW_COMMAND_NONE)
+    if (command == GW_COMMAND_NONE) {
         gw_control_say (control, "unknown-command", "command", name, NULL);
-    else
-        g_queue_push_tail (&control->commands, GINT_TO_POINTER (command));
+        return TRUE;
+    }
+    Command *queued = g_new (Command, 1);
+    *queued = (Command){ command, json_object_ref (object) };
+    g_queue_push_tail (&control->commands, queued);
     return TRUE;
+}
+
+const char *
+gw_control_get_text (JsonObject *line, const char *key)
+{
+    JsonNode *node = json_object_get_member (line, key);
+    return node != NULL && JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
+}
+
+gint64
+gw_control_get_number (JsonObject *line, const char *key, gint64 otherwise)
+{
+    JsonNode *node = json_object_get_member (line, key);
+    return node != NULL && json_node_get_value_type (node) == G_TYPE_INT64 ? json_node_get_int (node)
+                                                                          : otherwise;
 }
 
 static gboolean
@@ -140,31 +179,53 @@ gw_control_step (GwControl *control, GError **error)
 }
 
 GwCommand
-gw_control_next (GwControl *control)
+gw_control_next (GwControl *control, JsonObject **ret_line)
 {
-    return (GwCommand) GPOINTER_TO_INT (g_queue_pop_head (&control->commands));
+    g_autofree Command *first = g_queue_pop_head (&control->commands);
+    if (first == NULL)
+        return GW_COMMAND_NONE;
+    *ret_line = first->line;
+    return first->command;
 }
 
 /* --- events -------------------------------------------------------------------------------------- */
 
-void
-gw_control_say (GwControl *control, const char *event, ...)
+/* `path` 0 is none. */
+static void
+say_pairs (GwControl *control, const char *event, guint path, va_list pairs)
 {
     g_autoptr (JsonObject) object = json_object_new ();
     g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
-    json_object_set_string_member (object, "event", event);
-    va_list args;
-    va_start (args, event);
     const char *key;
-    while ((key = va_arg (args, const char *)) != NULL) {
-        const char *value = va_arg (args, const char *);
+    json_object_set_string_member (object, "event", event);
+    if (path != 0)
+        json_object_set_int_member (object, "path", path);
+    while ((key = va_arg (pairs, const char *)) != NULL) {
+        const char *value = va_arg (pairs, const char *);
         if (value != NULL)
             json_object_set_string_member (object, key, value);
     }
-    va_end (args);
     json_node_set_object (node, object);
     g_autofree char *json = json_to_string (node, FALSE);
     gw_control_say_json (control, json);
+}
+
+void
+gw_control_say (GwControl *control, const char *event, ...)
+{
+    va_list pairs;
+    va_start (pairs, event);
+    say_pairs (control, event, 0, pairs);
+    va_end (pairs);
+}
+
+void
+gw_control_say_of_path (GwControl *control, const char *event, guint path, ...)
+{
+    va_list pairs;
+    va_start (pairs, path);
+    say_pairs (control, event, path, pairs);
+    va_end (pairs);
 }
 
 void
@@ -173,6 +234,16 @@ gw_control_say_json (GwControl *control, const char *json)
     g_string_append (control->out, json);
     g_string_append_c (control->out, '\n');
     (void) write_lines (control); /* the next step notices a dead agent */
+}
+
+void
+gw_control_say_format (GwControl *control, const char *format, ...)
+{
+    va_list args;
+    va_start (args, format);
+    g_autofree char *json = g_strdup_vprintf (format, args);
+    va_end (args);
+    gw_control_say_json (control, json);
 }
 
 void

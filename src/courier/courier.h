@@ -5,58 +5,69 @@
  * Theory
  * ------
  * Life.  The agent starts the program with a control socket, the job's secret and, on the
- * destination, a listening TCP socket.  First the two couriers meet (dial.c): the source dials every
- * address, the destination accepts, and the first connection on which both ends proved the secret
- * and exchanged hellos becomes the link.  Then bytes are carried (carry.c) until every lane has ended in
- * both directions, the link is lost, or the agent says so (relay.c).
+ * destination, listening TCP sockets.  First the two couriers meet: the source dials every address,
+ * the destination accepts, and each connection on which both ends proved the secret and exchanged
+ * hellos becomes a path of the session (dial.c, paths.c).  From the first path on the local programs
+ * are carried (lane.c, lanes.c) until every lane has ended in both directions, or the agent says so, or
+ * the session's deadline passes without a path (relay.c).  Paths come and go all the while: the
+ * source redials for as long as the session lives, the destination's sockets stay open.
  *
- * One thread, one poll().  A courier waits for a handful of descriptors: control, signals, the
- * link, its lanes.  A turn of the loop moves at most one batch (GW_LINK_BATCH records) a lane and
- * direction, so no lane and no command waits for long.
+ * One thread, one poll().  A turn of the loop takes what each lane's program has written as far as
+ * the session has room, what each path has brought, and gives each path what the session chooses for
+ * it.  All queues, their bounds and their order are the session's (session.h); bytes outwards are read
+ * into the blocks from which they are encrypted, bytes inwards are written from the decrypted records.
  *
- * Bytes outwards: readv() from the lane's socket into the staging area, which leaves a gap for the
- * head of a frame before each payload; each frame is encrypted from there into the link's buffer.
- * Bytes inwards: decrypted records are queued as they are, and written with one writev().  Nothing
- * else is copied, nothing is allocated by us.
+ * Ends.  A half-close is carried as EOF, a reader that went away as STOP (the far program's next write
+ * fails with EPIPE), and a broken socket as RESET.  A unix socket cannot pass a reset on as such: the
+ * far program sees its socket closed in both directions.
  *
- * Bounds.  Whatever waits in a courier when the guest is stopped adds to its downtime.  Outwards
- * there is one batch plus TCP_NOTSENT_LOWAT; inwards a lane's queue is GW_LANE_QUEUE records, and
- * when it is full the link is not read, so TCP holds the sender back.
- *
- * Ends.  Each direction of a lane is a machine of the state kit (lane.c).  A half-close is carried
- * as EOF, a reader that went away as STOP (the far program's next write fails with EPIPE), and a
- * broken socket as RESET.  A unix socket cannot pass a reset on as such: the far program sees its
- * socket closed in both directions.
+ * The dialer.  The courier parses what strangers send, so it shall not be able to reach anything.
+ * Before it reads the first of their bytes a child is forked that does nothing but make sockets: it
+ * connects to the addresses and listens or connects at the paths of the command line (and to those
+ * that the agent adds on --dialer-fd), and hands them over (dialer.c, dialer_child.c).  The courier
+ * itself then gives up everything else (sandbox.c).  The child outlives it by a moment, to remove the
+ * sockets that it made.
  */
 #ifndef GW_COURIER_H
 #define GW_COURIER_H
 
-#include "link.h"
+#include "path.h"
+#include "redial.h"
 
+#include <json-glib/json-glib.h>
 #include <poll.h>
 
 enum { GW_COURIER_OK = 0, GW_COURIER_USAGE = 2, GW_COURIER_FAILED = 3 }; /* exit statuses */
 
-#define GW_COURIER_LANES 16     /* lanes of one courier */
-#define GW_COURIER_ADDRESSES 16 /* addresses given to --connect */
+#define GW_COURIER_LISTENERS 16
+#define GW_COURIER_TARGET_MAX 300 /* bytes of what the dialer is asked for */
 
 /* --- options.c ---------------------------------------------------------------------------------- */
+
+#define GW_LANE_CLASSES 8
 
 typedef struct {
     char *name;
     char *path;       /* of the unix socket */
     gboolean accepts; /* listens at `path`; otherwise connects to it */
+    GwLinkClass classes[GW_LANE_CLASSES]; /* of the first, second ... connection; the last repeats */
+    guint n_classes;
 } GwLaneOption;
 
 typedef struct {
     GwSide side;
     int control_fd;
     int secret_fd;
-    int listen_fd; /* destination; -1 on the source */
+    int dialer_fd;     /* -1 for none */
+    int listen_fds[GW_COURIER_LISTENERS]; /* destination */
+    guint n_listen_fds;
     char *job;
-    GPtrArray *addresses; /* GSocketAddress; source */
+    GPtrArray *addresses; /* of text, as gw_courier_address_parse() makes it; source */
     GArray *lanes;        /* GwLaneOption */
-    gint64 memory_bytes;
+    gint64 memory_bytes, spool_bytes, renew_bytes;
+    guint paths, deadline_s, silence_ms, epoch;
+    char *title; /* the memory of the command line, for the child to write its name to */
+    gsize title_size;
 } GwCourierOptions;
 
 /* Reads the command line.  FALSE with GW_CAUSE_USAGE. */
@@ -69,6 +80,42 @@ void gw_courier_options_clear (GwCourierOptions *options);
 gboolean gw_courier_read_secret (GwCourierOptions *options,
                                  uint8_t ret_secret[static GW_LINK_SECRET], GError **error);
 
+/* "198.18.0.2:49152" or "[fd00::2]:49152": no names, so that no resolver runs here.  Returns the
+ * address and, in `ret_text`, its one spelling (both transfer full).  NULL with GW_CAUSE_USAGE. */
+GSocketAddress *gw_courier_address_parse (const char *text, char **ret_text, GError **error);
+
+/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]].  FALSE with GW_CAUSE_USAGE. */
+gboolean gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side,
+                               GError **error);
+void gw_lane_option_clear (GwLaneOption *option);
+/* What the dialer is asked for: "accept PATH" or "connect PATH".  (transfer full) */
+char *gw_lane_option_target (const GwLaneOption *option);
+
+/* --- dialer.c, dialer_child.c: who makes sockets ---------------------------------------------------- */
+
+typedef struct _GwDialer GwDialer;
+
+/* Forks the child.  It may make what `options` names: "tcp ADDR:PORT", "accept PATH", "connect PATH",
+ * and what comes as lines of such texts on the dialer's descriptor.  Call it first of all: the child
+ * keeps what is in memory.  NULL with GW_CAUSE_HOST_IO. */
+GwDialer *gw_dialer_new (const GwCourierOptions *options, GError **error);
+
+/* The child removes the sockets that it made and ends; waits for it, at most a second. */
+void gw_dialer_free (GwDialer *dialer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwDialer, gw_dialer_free)
+
+/* The child's socket for poll(): readable when it has gone; -1 from then on. */
+int gw_dialer_get_fd (const GwDialer *dialer);
+/* Call when that is readable.  TRUE once, when the child has gone. */
+gboolean gw_dialer_has_died (GwDialer *dialer);
+
+/* A socket for `target`: listening, connected (unix), or connecting (TCP).  It is non-blocking.
+ * Takes microseconds, as the child never waits.  -1 with GW_CAUSE_HOST_IO. */
+int gw_dialer_open (GwDialer *dialer, const char *target, GError **error);
+
+/* The child's program; never returns. */
+_Noreturn void gw_dialer_child_run (const GwCourierOptions *options, int fd);
+
 /* --- control.c: the agent's socket --------------------------------------------------------------- */
 
 typedef enum {
@@ -76,6 +123,11 @@ typedef enum {
     GW_COMMAND_STATS,
     GW_COMMAND_PROBE,
     GW_COMMAND_SPOOL,
+    GW_COMMAND_DEADLINE,
+    GW_COMMAND_LANE,
+    GW_COMMAND_CLASS,
+    GW_COMMAND_PATH_ADD,
+    GW_COMMAND_PATH_REMOVE,
     GW_COMMAND_QUIT
 } GwCommand;
 
@@ -85,158 +137,255 @@ GwControl *gw_control_new (int fd);
 void gw_control_free (GwControl *control);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwControl, gw_control_free)
 
-void gw_control_fill (const GwControl *control, struct pollfd *ret_poll);
+int gw_control_get_fd (const GwControl *control);
+short gw_control_get_events (const GwControl *control);
 
 /* Reads and writes what is ready.  FALSE with GW_CAUSE_AGENT_LOST when the agent is gone, does not
  * read, or sends what is no line of JSON. */
 gboolean gw_control_step (GwControl *control, GError **error);
 
-/* The next command that was read; NONE when there is none.  Unknown ones are answered here. */
-GwCommand gw_control_next (GwControl *control);
+/* The next command that was read, with the line's object (transfer full); NONE when there is none.
+ * Unknown ones are answered here. */
+GwCommand gw_control_next (GwControl *control, JsonObject **ret_line);
+
+/* A member of a command's line, or the default where it is missing or of another type. */
+const char *gw_control_get_text (JsonObject *line, const char *key);
+gint64 gw_control_get_number (JsonObject *line, const char *key, gint64 otherwise);
 
 /* Queues {"event":EVENT, ...}: pairs of key and string follow, ended by NULL; a NULL value leaves
  * its pair out. */
 void gw_control_say (GwControl *control, const char *event, ...) G_GNUC_NULL_TERMINATED;
 
+/* The same, with the number of a path as "path". */
+void gw_control_say_of_path (GwControl *control, const char *event, guint path,
+                             ...) G_GNUC_NULL_TERMINATED;
+
 /* Queues a line of ready JSON without its newline. */
 void gw_control_say_json (GwControl *control, const char *json);
+void gw_control_say_format (GwControl *control, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 /* Writes what is queued, waiting at most `ms`. */
 void gw_control_drain (GwControl *control, guint ms);
+
+/* --- polls.c: the descriptors of one turn ----------------------------------------------------------- */
+
+/* What poll() is asked in one turn; who adds a descriptor keeps its place to look at later. */
+typedef struct {
+    GArray *entries; /* struct pollfd */
+    gint64 due_us;   /* when to look again at the latest */
+} GwPolls;
+
+void gw_polls_init (GwPolls *polls);
+void gw_polls_clear (GwPolls *polls);
+void gw_polls_reset (GwPolls *polls);
+/* Returns the place; `fd` -1 is never ready. */
+guint gw_polls_add (GwPolls *polls, int fd, short events);
+void gw_polls_add_due (GwPolls *polls, gint64 due_us);
+short gw_polls_get (const GwPolls *polls, guint place);
+/* FALSE with GW_CAUSE_INTERNAL. */
+gboolean gw_polls_wait (GwPolls *polls, GError **error);
 
 /* --- dial.c: how the couriers meet ---------------------------------------------------------------- */
 
 typedef struct _GwDial GwDial;
 
-/* Starts to dial (source) or to accept (destination).  `key` must outlive it. */
-GwDial *gw_dial_new (const GwCourierOptions *options, GwLinkKey *key);
+/* Starts to dial (source) or to accept (destination).  `key` and `dialer` must outlive it. */
+GwDial *gw_dial_new (const GwCourierOptions *options, GwLinkKey *key, GwDialer *dialer);
 void gw_dial_free (GwDial *dial);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwDial, gw_dial_free)
 
-#define GW_DIAL_HANDSHAKES 64               /* connections at once that have not proved the secret */
-#define GW_DIAL_POLLS (GW_DIAL_HANDSHAKES + 1)
+#define GW_DIAL_SLOTS 64 /* connections at once that have not proved the secret */
 
-/* Fills up to GW_DIAL_POLLS entries; returns how many, and in how many ms the next limit passes. */
-guint gw_dial_fill (const GwDial *dial, struct pollfd *ret_polls, int *ret_timeout_ms);
+void gw_dial_fill (GwDial *dial, GwPolls *polls);
 
-/* Goes on with every connection.  DONE once: the session and its peer's address pass to the caller.
- * FAILED with GW_CAUSE_LINK_AUTH or GW_CAUSE_LINK_CONNECT. */
-GwLinkStep gw_dial_step (GwDial *dial, GwLinkTls **ret_tls, char **ret_peer, GError **error);
+/* A connection on which both hellos were exchanged. */
+typedef struct {
+    GwLinkTls *tls; /* transfer full, as are the texts */
+    char *peer, *local;
+    int address; /* of the source's redial; -1 at the destination */
+    guint serial;
+    int64_t wall_clock_us; /* the peer's, less its session clock */
+} GwMet;
 
-/* --- lane.c -------------------------------------------------------------------------------------- */
+/* Goes on with every connection.  TRUE when one is ready: call again. */
+gboolean gw_dial_step (GwDial *dial, GwMet *ret_met);
 
-#define GW_LANE_QUEUE 32 /* records that wait for the local program */
+/* Before the first path: FALSE with GW_CAUSE_LINK_AUTH or GW_CAUSE_LINK_CONNECT when there will be
+ * none. */
+gboolean gw_dial_check (const GwDial *dial, GError **error);
 
-enum {
-    GW_LANE_IDLE,     /* no local socket yet */
-    GW_LANE_OPEN,     /* bytes flow */
-    GW_LANE_DRAINING, /* inwards: EOF arrived, the queue is not empty; ends with the queue */
-    GW_LANE_DEAF,     /* inwards: the local program reads no more; ends with EOF or a byte */
-    GW_LANE_ENDED,    /* every byte was carried, and the end too */
-    GW_LANE_BROKEN    /* ended by a reset, or with bytes that nobody took */
-};
+/* A path has ended, or is to have a successor. */
+void gw_dial_path_down (GwDial *dial, int address);
+void gw_dial_path_retire (GwDial *dial, int address);
+
+/* Source.  FALSE with GW_CAUSE_USAGE; the second: when it is not there. */
+gboolean gw_dial_add_address (GwDial *dial, const char *text, GError **error);
+gboolean gw_dial_remove_address (GwDial *dial, const char *text, int *ret_address, GError **error);
+
+int64_t gw_dial_get_wall_clock_us (const GwDial *dial); /* ours, less our session clock */
+guint gw_dial_get_refused (const GwDial *dial); /* hellos that did not fit */
+guint gw_dial_get_dropped (const GwDial *dial); /* connections that never became paths */
+
+/* --- paths.c: the paths that are up ------------------------------------------------------------------ */
+
+typedef struct _GwCourier GwCourier;
 
 typedef struct {
-    const GwLaneOption *option; /* borrowed */
-    uint16_t id;                /* on the link, once open */
-    GwFd listen_fd;             /* -1 when not listening */
-    GwFd fd;                    /* the local program's socket, -1 when not open */
-    GwMachine out, in;          /* outwards: program to link; inwards: link to program */
-    uint64_t out_bytes;         /* handed to the link */
-    uint64_t arrived_bytes;     /* taken from the link */
-    uint64_t in_bytes;          /* handed to the program */
-    gboolean has_hung_up;       /* poll() said so; it would say it for ever */
-    GwLinkRecord queue[GW_LANE_QUEUE];
-    guint first, n_queued;
-    gsize first_offset; /* bytes of the first record that are written already, head included */
+    GwLinkPath *path; /* NULL: none */
+    char *peer, *local;
+    int address;
+    guint serial;
+    gint64 up_us;
+    int64_t peer_wall_clock_us;
+    gboolean is_retired; /* it has or will have a successor */
+    gboolean is_new;     /* it has no place yet */
+    gboolean has_peer_left; /* the other courier said good-bye on it */
+    guint place;
+} GwCourierPath;
+
+/* The connection becomes a path; says so. */
+void gw_paths_add (GwCourier *courier, GwMet *met);
+void gw_paths_fill (GwCourier *courier, GwPolls *polls);
+/* Receives on what is readable. */
+void gw_paths_receive (GwCourier *courier, const GwPolls *polls);
+/* Sends on each. */
+void gw_paths_send (GwCourier *courier);
+/* Ends path `number`; says so with the reason. */
+void gw_paths_end (GwCourier *courier, int number, const char *reason);
+/* Asks for a successor of it. */
+void gw_paths_retire (GwCourier *courier, int number);
+/* Leaves all that go to `address`, once there is another. */
+void gw_paths_leave (GwCourier *courier, int address);
+/* Says good-bye on each. */
+void gw_paths_shut (GwCourier *courier);
+/* Differs from before when anything was sent or received: then the session may have room again. */
+uint64_t gw_paths_get_activity (const GwCourier *courier);
+guint gw_paths_count (const GwCourier *courier);
+void gw_paths_clear (GwCourier *courier);
+
+/* --- lane.c: one local program ------------------------------------------------------------------------ */
+
+enum {
+    GW_LANE_IDLE,   /* no local socket yet */
+    GW_LANE_OPEN,   /* bytes flow */
+    GW_LANE_DEAF,   /* inwards: the local program reads no more; ends with the peer's end */
+    GW_LANE_ENDED,  /* every byte was carried, and the end too */
+    GW_LANE_BROKEN  /* ended by a reset, or with bytes that nobody took */
+};
+
+/* All connections of one --lane. */
+typedef struct {
+    GwLaneOption option;
+    GwFd listen_fd; /* -1 when not listening */
+    guint n_opened;
+    uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes; /* of lanes that are closed */
+    guint place;
+} GwLaneGroup;
+
+typedef struct {
+    GwLaneGroup *group;      /* borrowed */
+    GwSession *session;      /* borrowed */
+    GwControl *control;      /* borrowed */
+    GwSessionLane *carried;  /* the session's; NULL once closed */
+    GwFd fd;                 /* the local program's socket, -1 when not open */
+    GwMachine out, in;       /* outwards: program to link; inwards: link to program */
+    guint index;             /* how many of its group came before */
+    uint64_t in_bytes;       /* handed to the program */
+    gboolean is_held;        /* inwards: the program's socket is full */
+    gboolean is_full;        /* outwards: the session had no room */
+    gboolean has_hung_up;    /* poll() said so; it would say it for ever */
+    char *reset_why;         /* its socket broke; the far program is told once it has what was read */
+    gint64 reset_us;         /* or at this time */
+    guint place;
 } GwLane;
 
-void gw_lane_init (GwLane *lane, const GwLaneOption *option);
-/* Closes its sockets and removes the one that it listens at. */
-void gw_lane_clear (GwLane *lane);
+GwLane *gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control);
+/* Closes its socket; the session's lane stays. */
+void gw_courier_lane_free (GwLane *lane);
 
-/* Starts to listen if the lane accepts.  FALSE with GW_CAUSE_HOST_IO. */
-gboolean gw_lane_listen (GwLane *lane, GError **error);
+/* The class of this side's direction. */
+GwLinkClass gw_courier_lane_get_class (const GwLane *lane);
+/* Bytes flow from now on between `fd` (transfer full) and `carried`. */
+void gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried);
+void gw_courier_lane_fill (GwLane *lane, GwPolls *polls);
+/* Takes what the program wrote, after poll() said `events`. */
+void gw_courier_lane_read (GwLane *lane, short events);
+/* Gives it what has arrived. */
+void gw_courier_lane_write (GwLane *lane);
+/* The peer's program reads no more. */
+void gw_courier_lane_stop (GwLane *lane);
+/* Both directions are over, now. */
+void gw_courier_lane_break (GwLane *lane);
+gboolean gw_courier_lane_has_ended (const GwLane *lane); /* both directions, in whatever way */
+gboolean gw_courier_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
 
-/* Accepts the local program, if one waits.  DONE, AGAIN, or FAILED with GW_CAUSE_HOST_IO. */
-GwLinkStep gw_lane_accept (GwLane *lane, uint16_t id, GError **error);
+/* --- lanes.c: all of them -------------------------------------------------------------------------------- */
 
-/* Connects to the local program.  FALSE with GW_CAUSE_HOST_IO. */
-gboolean gw_lane_connect (GwLane *lane, uint16_t id, GError **error);
-
-/* Reads up to `n` payloads of GW_LINK_PAYLOAD bytes into `staging`, at GW_LINK_HEAD in every
- * GW_LINK_RECORD bytes.  Returns bytes, 0 for the end, -1 with errno. */
-gssize gw_lane_read (GwLane *lane, uint8_t *staging, guint n);
-
-/* Takes a data record (transfer full on TRUE).  FALSE when the queue is full. */
-gboolean gw_lane_queue (GwLane *lane, GwLinkRecord *record);
-
-/* Writes what is queued.  DONE when the queue is empty, AGAIN, or FAILED: the program reads no
- * more. */
-GwLinkStep gw_lane_write (GwLane *lane);
-
-/* Forgets what is queued. */
-void gw_lane_drop (GwLane *lane);
-
-gsize gw_lane_get_queued (const GwLane *lane);
-gboolean gw_lane_has_ended (const GwLane *lane);  /* both directions, in whatever way */
-gboolean gw_lane_is_clean (const GwLane *lane);   /* neither direction is broken */
-
-/* --- carry.c: lanes over the link ------------------------------------------------------------------ */
-
-#define GW_CARRY_POLLS (1 + GW_COURIER_LANES)
-
-enum {
-    GW_CARRY_ACTIVE,  /* lanes may open, carry and end */
-    GW_CARRY_LEAVING, /* ours have ended and BYE is sent; waits for the peer's, GW_CARRY_LEAVE_MS */
-    GW_CARRY_OVER     /* both said BYE */
-};
-
-#define GW_CARRY_LEAVE_MS 60000
-
-typedef struct {
-    GwControl *control; /* borrowed; for events */
-    GwSide side;
-    GwLinkTls *tls; /* owned; NULL until gw_carry_start() */
-    GwMachine machine;
-    gint64 leave_deadline_us; /* while leaving */
-    GwLane lanes[GW_COURIER_LANES];
-    guint n_lanes;
-    uint16_t n_opened;    /* by us; makes the ids */
-    uint8_t *staging;     /* GW_LINK_BATCH records */
-    GwLinkRecord held;    /* arrived for a lane whose queue is full; the link is not read meanwhile */
-    gboolean has_more;    /* the last turn left records that poll() does not see */
-    gboolean peer_left;   /* its BYE arrived */
-    gboolean is_unclean;  /* some lane, here or there, was reset or lost bytes */
-    uint64_t probe_token; /* of the last PING */
-    gint64 probe_us;      /* when it was sent; 0 when none is out */
-} GwCarry;
-
-/* Makes the lanes and listens where they accept.  FALSE with GW_CAUSE_HOST_IO. */
-gboolean gw_carry_init (GwCarry *carry, const GwCourierOptions *options, GwControl *control,
-                        GError **error);
-void gw_carry_clear (GwCarry *carry);
-
-/* Lanes may open from now on.  `tls` (transfer full). */
-void gw_carry_start (GwCarry *carry, GwLinkTls *tls);
-
-/* Fills GW_CARRY_POLLS entries; lowers `*timeout_ms` (-1 is for ever) where needed. */
-void gw_carry_fill (const GwCarry *carry, struct pollfd *ret_polls, int *timeout_ms);
-
-/* Moves what is ready.  FALSE with GW_CAUSE_LINK_LOST or GW_CAUSE_HOST_IO. */
-gboolean gw_carry_turn (GwCarry *carry, const struct pollfd *polls, GError **error);
-
-/* Sends a PING; its PONG becomes an event "probe".  One is out at a time. */
-gboolean gw_carry_probe (GwCarry *carry, GError **error);
-
-/* Tells the other courier that this one ends before the lanes have; best effort. */
-void gw_carry_abandon (GwCarry *carry);
+/* Makes a group and listens if it accepts.  FALSE with GW_CAUSE_HOST_IO or GW_CAUSE_USAGE. */
+gboolean gw_lanes_add (GwCourier *courier, const GwLaneOption *option, GError **error);
+void gw_lanes_fill (GwCourier *courier, GwPolls *polls);
+/* Accepts and reads. */
+void gw_lanes_read (GwCourier *courier, const GwPolls *polls);
+/* Writes what has arrived. */
+void gw_lanes_write (GwCourier *courier);
+/* The session may have room again. */
+void gw_lanes_have_room (GwCourier *courier);
+/* Events of the session about lanes. */
+void gw_lanes_take_event (GwCourier *courier, const GwSessionEvent *event);
+/* TRUE when each group had a lane and all have ended. */
+gboolean gw_lanes_have_ended (const GwCourier *courier);
+GwLane *gw_lanes_find (const GwCourier *courier, const char *name);
+void gw_lanes_set_spool (GwCourier *courier, gsize bytes);
 
 /* --- relay.c: the courier's life --------------------------------------------------------------------- */
 
+#define GW_COURIER_OUTAGES 100 /* kept for the statistics */
+
+typedef struct {
+    gint64 at_us, for_us; /* wall clock; -1 while it lasts */
+} GwOutage;
+
+struct _GwCourier {
+    GwCourierOptions *options;
+    GwControl *control;
+    GwDialer *dialer;
+    GwSession *session;
+    GwMachine machine;
+    GwDial *dial;
+    GwCourierPath paths[GW_SESSION_PATHS];
+    GPtrArray *groups; /* GwLaneGroup */
+    GPtrArray *lanes;  /* GwLane */
+    GwPolls polls;
+    GArray *outages;   /* GwOutage */
+    gint64 down_us;    /* when the last path went; 0 while there is one */
+    gint64 end_us;     /* the limit of the state that waits for the peer's end */
+    gsize spool_bytes; /* 0 before it was asked for */
+    uint64_t wire_out_bytes, wire_in_bytes; /* of paths that have ended */
+    gboolean is_unclean; /* some lane, here or there, was reset or lost bytes */
+    gboolean wants_probe;
+    guint probe_ms;
+    gboolean has_peer_left; /* the other courier said that it ends */
+    uint64_t activity;      /* of the paths, when the lanes were last told of room */
+    int status;
+};
+
 /* Meets the other courier, carries, obeys.  Returns the exit status; unless that is OK, the error
  * has the last words.  `signal_fd` is a signalfd of the signals that end it. */
-int gw_courier_run (const GwCourierOptions *options, GwLinkKey *key, GwControl *control,
-                    int signal_fd, GError **error);
+int gw_courier_run (GwCourierOptions *options, GwLinkKey *key, GwControl *control,
+                    GwDialer *dialer, int signal_fd, GError **error);
+
+/* --- commands.c, stats.c ------------------------------------------------------------------------------- */
+
+/* Does what the agent asks for, but for quit: returns FALSE for that. */
+gboolean gw_courier_obey (GwCourier *courier);
+void gw_courier_say_stats (GwCourier *courier);
+
+/* --- sandbox.c ------------------------------------------------------------------------------------------ */
+
+/* Gives up files, programs, new sockets and new processes for good.  Each of `ret_seccomp` and
+ * `ret_landlock` (transfer full) is "on", or why it is not. */
+void gw_sandbox_enter (char **ret_seccomp, char **ret_landlock);
+/* The files alone.  "on", or why not (transfer full). */
+char *gw_sandbox_enter_landlock (void);
 
 #endif

@@ -2,226 +2,283 @@
 #include "courier.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#define PIECES 32           /* of one readv() or writev() */
+#define RESET_MS 2000       /* for what the program wrote before its socket broke to arrive */
+#define WRITES_A_TURN 16    /* a program that takes all at once does not keep the others waiting */
 
 /* No state has a time limit of its own: a lane lives as long as QEMU likes, and the agent ends the
  * courier. */
 #define BIT(state) (1u << (state))
 static const GwState lane_states[] = {
     [GW_LANE_IDLE] = { "idle", BIT (GW_LANE_OPEN) | BIT (GW_LANE_BROKEN), GW_STATE_INITIAL },
-    [GW_LANE_OPEN] = { "open",
-                       BIT (GW_LANE_DRAINING) | BIT (GW_LANE_DEAF) | BIT (GW_LANE_ENDED) |
-                           BIT (GW_LANE_BROKEN), 0 },
-    [GW_LANE_DRAINING] = { "draining", BIT (GW_LANE_ENDED) | BIT (GW_LANE_BROKEN), 0 },
+    [GW_LANE_OPEN] = { "open", BIT (GW_LANE_DEAF) | BIT (GW_LANE_ENDED) | BIT (GW_LANE_BROKEN), 0 },
     [GW_LANE_DEAF] = { "deaf", BIT (GW_LANE_ENDED) | BIT (GW_LANE_BROKEN), 0 },
     [GW_LANE_ENDED] = { "ended", 0, GW_STATE_FINAL },
     [GW_LANE_BROKEN] = { "broken", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
 };
 static const GwMachineTable lane_table = { "lane", lane_states, G_N_ELEMENTS (lane_states) };
 
-void
-gw_lane_init (GwLane *lane, const GwLaneOption *option)
+GwLane *
+gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control)
 {
-    *lane = (GwLane){ .option = option, .listen_fd = -1, .fd = -1 };
+    GwLane *lane = g_new0 (GwLane, 1);
+    lane->group = group;
+    lane->session = session;
+    lane->control = control;
+    lane->index = group->n_opened++;
+    lane->fd = -1;
     gw_machine_init (&lane->out, &lane_table, NULL, NULL);
     gw_machine_init (&lane->in, &lane_table, NULL, NULL);
+    return lane;
 }
 
 void
-gw_lane_clear (GwLane *lane)
+gw_courier_lane_free (GwLane *lane)
 {
-    gw_lane_drop (lane);
+    if (lane == NULL)
+        return;
     gw_fd_clear (&lane->fd);
-    if (lane->listen_fd >= 0)
-        (void) unlink (lane->option->path); /* the agent removes the directory in any case */
-    gw_fd_clear (&lane->listen_fd);
+    g_free (lane->reset_why);
+    g_free (lane);
 }
 
-static void
-fill_address (struct sockaddr_un *address, const char *path)
+GwLinkClass
+gw_courier_lane_get_class (const GwLane *lane)
 {
-    *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-    g_strlcpy (address->sun_path, path, sizeof address->sun_path);
+    const GwLaneOption *option = &lane->group->option;
+    return option->classes[MIN (lane->index, option->n_classes - 1)];
 }
 
-/* QEMU may run as another user, and connecting takes the right to write: who may come is decided by
- * the job's directory, which is that user's alone. */
-static int
-bind_for_all (int fd, const struct sockaddr_un *address)
-{
-    mode_t mask = umask (0);
-    int status = bind (fd, (const struct sockaddr *) address, sizeof *address);
-    int saved = errno;
-    (void) umask (mask); /* cannot fail */
-    errno = saved;
-    return status;
-}
-
-gboolean
-gw_lane_listen (GwLane *lane, GError **error)
-{
-    struct sockaddr_un address;
-    if (!lane->option->accepts)
-        return TRUE;
-    fill_address (&address, lane->option->path);
-    g_auto (GwFd) fd = socket (AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind_for_all (fd, &address) != 0)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "lane '%s': cannot listen at '%s': %s",
-                        lane->option->name, lane->option->path, g_strerror (errno));
-    lane->listen_fd = gw_fd_steal (&fd); /* from here on the path is ours to remove */
-    if (listen (lane->listen_fd, 1) != 0)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "lane '%s': listen: %s", lane->option->name,
-                        g_strerror (errno));
-    return TRUE;
-}
-
-static void
-open_with (GwLane *lane, int fd, uint16_t id)
+void
+gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
 {
     lane->fd = fd;
-    lane->id = id;
+    lane->carried = carried;
     gw_machine_move (&lane->out, GW_LANE_OPEN);
     gw_machine_move (&lane->in, GW_LANE_OPEN);
+    gw_control_say (lane->control, "lane-open", "lane", lane->group->option.name, "direction",
+                    lane->group->option.accepts ? "out" : "in", NULL);
 }
 
-GwLinkStep
-gw_lane_accept (GwLane *lane, uint16_t id, GError **error)
+/* --- ends ------------------------------------------------------------------------------------------- */
+
+/* Ends one direction, `to` ENDED or BROKEN, and says so once. */
+static void
+end_direction (GwLane *lane, GwMachine *direction, guint to)
 {
-    int fd = accept4 (lane->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
-        return GW_LINK_AGAIN;
-    if (fd < 0) {
-        gw_fail (error, GW_CAUSE_HOST_IO, "lane '%s': accept: %s", lane->option->name,
-                 g_strerror (errno));
-        return GW_LINK_FAILED;
-    }
-    open_with (lane, fd, id);
-    return GW_LINK_DONE;
+    if (gw_machine_is_final (direction) || !gw_machine_can (direction, to))
+        return;
+    gw_machine_move (direction, to);
+    gw_control_say (lane->control, to == GW_LANE_ENDED ? "lane-eof" : "lane-closed", "lane",
+                    lane->group->option.name, "direction", direction == &lane->out ? "out" : "in",
+                    NULL);
+    if (gw_courier_lane_has_ended (lane))
+        gw_fd_clear (&lane->fd);
 }
 
-gboolean
-gw_lane_connect (GwLane *lane, uint16_t id, GError **error)
+void
+gw_courier_lane_break (GwLane *lane)
 {
-    struct sockaddr_un address;
-    fill_address (&address, lane->option->path);
-    g_auto (GwFd) fd = socket (AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect (fd, (struct sockaddr *) &address, sizeof address) != 0)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "lane '%s': cannot connect to '%s': %s",
-                        lane->option->name, lane->option->path, g_strerror (errno));
-    open_with (lane, gw_fd_steal (&fd), id);
-    return TRUE;
+    end_direction (lane, &lane->out, GW_LANE_BROKEN);
+    end_direction (lane, &lane->in, GW_LANE_BROKEN);
 }
 
-gssize
-gw_lane_read (GwLane *lane, uint8_t *staging, guint n)
+/* The local socket is of no more use.  The far program shall know, but first have what ours said:
+ * a reset overtakes everything. */
+static void
+start_reset (GwLane *lane, const char *why)
 {
-    struct iovec pieces[GW_LINK_BATCH];
+    lane->reset_why = g_strdup (why);
+    lane->reset_us = gw_deadline_ms (RESET_MS);
+}
+
+static void
+go_on_with_reset (GwLane *lane)
+{
+    GwLaneCounters counters;
+    gw_session_lane_get_counters (lane->carried, &counters);
+    if (counters.unsent_bytes + counters.unacked_bytes > 0 &&
+        g_get_monotonic_time () < lane->reset_us)
+        return;
+    gw_session_reset (lane->session, lane->carried, lane->reset_why);
+    gw_courier_lane_break (lane);
+    g_clear_pointer (&lane->reset_why, g_free);
+}
+
+static void
+end_out (GwLane *lane, guint to)
+{
+    gw_session_end (lane->session, lane->carried);
+    end_direction (lane, &lane->out, to);
+}
+
+/* The local program reads no more. */
+static void
+deafen (GwLane *lane)
+{
+    struct iovec piece;
+    if (lane->in.state != GW_LANE_OPEN)
+        return;
+    gboolean is_lossy = gw_session_peek (lane->session, lane->carried, &piece, 1) > 0;
+    gw_session_stop (lane->session, lane->carried);
+    if (is_lossy)
+        end_direction (lane, &lane->in, GW_LANE_BROKEN);
+    else
+        gw_machine_move (&lane->in, GW_LANE_DEAF);
+}
+
+/* --- outwards ------------------------------------------------------------------------------------------ */
+
+/* Returns what readv() did, 1 when there was no room for anything. */
+static gssize
+read_some (GwLane *lane)
+{
+    struct iovec pieces[PIECES];
+    guint n = gw_session_reserve (lane->session, lane->carried, pieces, PIECES);
+    lane->is_full = n == 0;
+    if (n == 0)
+        return 1;
     gssize len;
-    g_assert (n > 0 && n <= GW_LINK_BATCH);
-    for (guint i = 0; i < n; i++)
-        pieces[i] = (struct iovec){ staging + i * GW_LINK_RECORD + GW_LINK_HEAD, GW_LINK_PAYLOAD };
     do
         len = readv (lane->fd, pieces, (int) n);
     while (len < 0 && errno == EINTR);
+    int saved = errno;
+    gw_session_commit (lane->session, lane->carried, len > 0 ? (gsize) len : 0);
+    errno = saved;
     return len;
 }
 
-/* --- inwards ---------------------------------------------------------------------------------------- */
-
-gboolean
-gw_lane_queue (GwLane *lane, GwLinkRecord *record)
-{
-    if (lane->n_queued == GW_LANE_QUEUE)
-        return FALSE;
-    lane->queue[(lane->first + lane->n_queued) % GW_LANE_QUEUE] = *record;
-    lane->n_queued++;
-    if (lane->n_queued == 1)
-        lane->first_offset = GW_LINK_HEAD;
-    *record = (GwLinkRecord){ 0 };
-    return TRUE;
-}
-
 static void
-drop_first (GwLane *lane)
+read_out (GwLane *lane)
 {
-    gw_link_record_clear (&lane->queue[lane->first]);
-    lane->first = (lane->first + 1) % GW_LANE_QUEUE;
-    lane->n_queued--;
-    lane->first_offset = GW_LINK_HEAD;
-}
-
-/* Accounts for `n` written bytes. */
-static void
-advance (GwLane *lane, gsize n)
-{
-    lane->in_bytes += n;
-    while (n > 0) {
-        gsize left = lane->queue[lane->first].len - lane->first_offset;
-        if (n < left) {
-            lane->first_offset += n;
-            return;
-        }
-        n -= left;
-        drop_first (lane);
-    }
-}
-
-static gssize
-write_queue (GwLane *lane)
-{
-    struct iovec pieces[GW_LANE_QUEUE];
-    for (guint i = 0; i < lane->n_queued; i++) {
-        const GwLinkRecord *record = &lane->queue[(lane->first + i) % GW_LANE_QUEUE];
-        gsize offset = i == 0 ? lane->first_offset : GW_LINK_HEAD;
-        pieces[i] = (struct iovec){ (void *) (record->data + offset), record->len - offset };
-    }
-    struct msghdr message = { .msg_iov = pieces, .msg_iovlen = lane->n_queued };
-    return sendmsg (lane->fd, &message, MSG_NOSIGNAL);
-}
-
-GwLinkStep
-gw_lane_write (GwLane *lane)
-{
-    while (lane->n_queued > 0) {
-        gssize n = write_queue (lane);
-        if (n < 0 && errno == EAGAIN)
-            return GW_LINK_AGAIN;
-        if (n < 0 && errno != EINTR)
-            return GW_LINK_FAILED;
-        if (n > 0)
-            advance (lane, (gsize) n);
-    }
-    return GW_LINK_DONE;
+    gssize n = read_some (lane);
+    if (n == 0)
+        end_out (lane, GW_LANE_ENDED);
+    else if (n < 0 && errno != EAGAIN)
+        start_reset (lane, g_strerror (errno));
 }
 
 void
-gw_lane_drop (GwLane *lane)
+gw_courier_lane_read (GwLane *lane, short events)
 {
-    while (lane->n_queued > 0)
-        drop_first (lane);
+    if (lane->carried == NULL || lane->fd < 0)
+        return;
+    if (lane->reset_why != NULL)
+        return;
+    gboolean has_hung_up = (events & (POLLHUP | POLLERR)) != 0;
+    if (lane->out.state == GW_LANE_OPEN && ((events & POLLIN) != 0 || has_hung_up))
+        read_out (lane);
+    lane->has_hung_up = lane->has_hung_up || has_hung_up;
+    /* first what it wrote to the end, which also tells a reset; a write meanwhile would say EPIPE */
+    if (lane->has_hung_up && gw_machine_is_final (&lane->out))
+        deafen (lane);
 }
 
-/* --- figures ----------------------------------------------------------------------------------------- */
-
-gsize
-gw_lane_get_queued (const GwLane *lane)
+/* Throws away what the program wrote and nobody will read; left in the socket it would turn the end
+ * of the other direction into a reset.  Returns whether there was any. */
+static gboolean
+discard_unread (GwLane *lane)
 {
-    return (gsize) (lane->arrived_bytes - lane->in_bytes);
+    char bytes[4096];
+    gboolean is_lossy = FALSE;
+    while (recv (lane->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        is_lossy = TRUE;
+    return is_lossy;
+}
+
+void
+gw_courier_lane_stop (GwLane *lane)
+{
+    if (lane->out.state != GW_LANE_OPEN)
+        return;
+    (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
+    end_out (lane, discard_unread (lane) ? GW_LANE_BROKEN : GW_LANE_ENDED);
+}
+
+/* --- inwards ------------------------------------------------------------------------------------------- */
+
+/* DONE when nothing waits, AGAIN, or FAILED: the program reads no more. */
+static GwLinkStep
+write_some (GwLane *lane)
+{
+    struct iovec pieces[PIECES];
+    guint n;
+    for (guint i = 0; i < WRITES_A_TURN; i++) {
+        n = gw_session_peek (lane->session, lane->carried, pieces, PIECES);
+        if (n == 0)
+            return GW_LINK_DONE;
+        struct msghdr message = { .msg_iov = pieces, .msg_iovlen = n };
+        gssize len = sendmsg (lane->fd, &message, MSG_NOSIGNAL);
+        if (len < 0 && errno == EAGAIN)
+            return GW_LINK_AGAIN;
+        if (len < 0 && errno != EINTR)
+            return GW_LINK_FAILED;
+        if (len > 0) {
+            lane->in_bytes += (uint64_t) len;
+            gw_session_consume (lane->session, lane->carried, (gsize) len);
+        }
+    }
+    return GW_LINK_AGAIN;
+}
+
+/* Every byte before the peer's end has gone to the program, or was dropped for want of a reader. */
+static void
+finish_in (GwLane *lane)
+{
+    if (lane->in.state == GW_LANE_OPEN)
+        (void) shutdown (lane->fd, SHUT_WR); /* fails only when the program has gone: the same end */
+    end_direction (lane, &lane->in, GW_LANE_ENDED);
+}
+
+void
+gw_courier_lane_write (GwLane *lane)
+{
+    if (lane->carried != NULL && lane->reset_why != NULL)
+        go_on_with_reset (lane);
+    if (lane->carried == NULL || gw_machine_is_final (&lane->in) || lane->reset_why != NULL)
+        return;
+    if (lane->in.state == GW_LANE_OPEN) {
+        GwLinkStep step = write_some (lane);
+        lane->is_held = step == GW_LINK_AGAIN;
+        if (step == GW_LINK_FAILED)
+            deafen (lane);
+    }
+    if (!gw_machine_is_final (&lane->in) && gw_session_is_at_end (lane->carried))
+        finish_in (lane);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------------- */
+
+void
+gw_courier_lane_fill (GwLane *lane, GwPolls *polls)
+{
+    short events = 0;
+    if (lane->reset_why != NULL) {
+        gw_polls_add_due (polls, lane->reset_us);
+        lane->place = gw_polls_add (polls, -1, 0);
+        return;
+    }
+    if (lane->out.state == GW_LANE_OPEN && !lane->is_full)
+        events |= POLLIN;
+    if (lane->is_held)
+        events |= POLLOUT;
+    /* a socket that has hung up is ready for ever: look only for what can be done */
+    gboolean is_of_interest = events != 0 || !lane->has_hung_up;
+    lane->place = gw_polls_add (polls, is_of_interest ? lane->fd : -1, events);
 }
 
 gboolean
-gw_lane_has_ended (const GwLane *lane)
+gw_courier_lane_has_ended (const GwLane *lane)
 {
     return gw_machine_is_final (&lane->out) && gw_machine_is_final (&lane->in);
 }
 
 gboolean
-gw_lane_is_clean (const GwLane *lane)
+gw_courier_lane_is_clean (const GwLane *lane)
 {
     return lane->out.state != GW_LANE_BROKEN && lane->in.state != GW_LANE_BROKEN;
 }

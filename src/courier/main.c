@@ -34,12 +34,15 @@ take_key (GwCourierOptions *options, GError **error)
 static int
 run (GwCourierOptions *options, GError **error)
 {
+    g_autoptr (GwDialer) dialer = gw_dialer_new (options, error); /* before there is any secret */
+    if (dialer == NULL)
+        return GW_COURIER_FAILED;
     g_autoptr (GwLinkKey) key = take_key (options, error);
     if (key == NULL)
         return GW_COURIER_USAGE;
     g_autoptr (GwControl) control = gw_control_new (options->control_fd);
     g_auto (GwFd) signal_fd = make_signal_fd ();
-    return gw_courier_run (options, key, control, signal_fd, error);
+    return gw_courier_run (options, key, control, dialer, signal_fd, error);
 }
 
 /* GnuTLS allocates and frees a buffer a record. With glibc's defaults the heap's top is given back to

@@ -9,14 +9,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MEMORY_MIN (1 << 20)
+#define MEMORY_MIN (G_GINT64_CONSTANT (4) << 20)
 #define MEMORY_MAX (G_GINT64_CONSTANT (16) << 30)
+#define RENEW_MIN (G_GINT64_CONSTANT (64) << 10)
 
 /* What GOption fills in, before it is understood. */
 typedef struct {
-    char *side, *job, *connect, *memory;
-    char **lanes;
-    int control_fd, secret_fd, listen_fd;
+    char *side, *job, *connect;
+    char **lanes, **listen_fds;
+    int control_fd, secret_fd, dialer_fd;
+    gint64 memory, spool, renew, paths, deadline, silence, epoch;
 } Raw;
 
 static void
@@ -25,22 +27,28 @@ raw_clear (Raw *raw)
     g_free (raw->side);
     g_free (raw->job);
     g_free (raw->connect);
-    g_free (raw->memory);
     g_strfreev (raw->lanes);
+    g_strfreev (raw->listen_fds);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Raw, raw_clear)
 
-static void
-lane_option_clear (gpointer data)
+void
+gw_lane_option_clear (GwLaneOption *option)
 {
-    GwLaneOption *lane = data;
-    g_free (lane->name);
-    g_free (lane->path);
+    g_clear_pointer (&option->name, g_free);
+    g_clear_pointer (&option->path, g_free);
+}
+
+static void
+clear_lane (gpointer data)
+{
+    gw_lane_option_clear (data);
 }
 
 static gboolean
 raw_parse (Raw *raw, int argc, char **argv, GError **error)
 {
+    enum { HIDDEN = G_OPTION_FLAG_HIDDEN };
     const GOptionEntry entries[] = {
         { "side", 0, 0, G_OPTION_ARG_STRING, &raw->side, "Which side this is",
           "source|destination" },
@@ -48,14 +56,25 @@ raw_parse (Raw *raw, int argc, char **argv, GError **error)
           "N" },
         { "secret-fd", 0, 0, G_OPTION_ARG_INT, &raw->secret_fd, "File with the 32 bytes of the job",
           "N" },
+        { "dialer-fd", 0, 0, G_OPTION_ARG_INT, &raw->dialer_fd, "Socket that allows more targets",
+          "N" },
         { "job", 0, 0, G_OPTION_ARG_STRING, &raw->job, "Name of the job", "ID" },
+        { "epoch", 0, 0, G_OPTION_ARG_INT64, &raw->epoch, "Epoch of the VM", "N" },
         { "connect", 0, 0, G_OPTION_ARG_STRING, &raw->connect, "Source: where to connect",
           "ADDR:PORT[,...]" },
-        { "listen-fd", 0, 0, G_OPTION_ARG_INT, &raw->listen_fd, "Destination: listening TCP socket",
-          "N" },
+        { "listen-fd", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->listen_fds,
+          "Destination: listening TCP socket (repeatable)", "N" },
         { "lane", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->lanes, "A local socket to carry",
-          "NAME=accept|connect:PATH" },
-        { "memory", 0, 0, G_OPTION_ARG_STRING, &raw->memory, "Bound of the memory for data",
+          "NAME=accept|connect:PATH[:class=CLASS[,...]]" },
+        { "paths", 0, 0, G_OPTION_ARG_INT64, &raw->paths, "Source: paths to keep up", "N" },
+        { "memory", 0, 0, G_OPTION_ARG_INT64, &raw->memory, "Bound of the memory for data",
+          "BYTES" },
+        { "spool", 0, 0, G_OPTION_ARG_INT64, &raw->spool, "Further memory once told to spool",
+          "BYTES" },
+        { "deadline", 0, 0, G_OPTION_ARG_INT64, &raw->deadline,
+          "Longest time without any path; 0 is for ever", "SECONDS" },
+        { "silence", 0, HIDDEN, G_OPTION_ARG_INT64, &raw->silence, "A silent path is dead", "MS" },
+        { "renew", 0, HIDDEN, G_OPTION_ARG_INT64, &raw->renew, "Bytes before a path is renewed",
           "BYTES" },
         G_OPTION_ENTRY_NULL
     };
@@ -69,14 +88,53 @@ raw_parse (Raw *raw, int argc, char **argv, GError **error)
     return TRUE;
 }
 
-/* "198.18.0.2:49152" or "[fd00::2]:49152"; no names, so that no resolver runs here. */
-static GSocketAddress *
-parse_address (const char *text, GError **error)
+/* --- numbers ------------------------------------------------------------------------------------ */
+
+static gboolean
+check_numbers (const Raw *raw, GError **error)
+{
+    const struct {
+        const char *option;
+        gint64 value, min, max;
+    } rows[] = {
+        { "--memory", raw->memory, MEMORY_MIN, MEMORY_MAX },
+        { "--spool", raw->spool, 0, MEMORY_MAX },
+        { "--renew", raw->renew, RENEW_MIN, GW_LINK_REKEY_BYTES },
+        { "--paths", raw->paths, 1, GW_SESSION_PATHS / 2 }, /* each may have its successor */
+        { "--deadline", raw->deadline, 0, 24 * 3600 },
+        { "--silence", raw->silence, 50, 600000 },
+        { "--epoch", raw->epoch, 0, G_MAXUINT32 },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        if (rows[i].value < rows[i].min || rows[i].value > rows[i].max)
+            return gw_fail (error, GW_CAUSE_USAGE,
+                            "%s %" PRId64 " is not a number from %" PRId64 " to %" PRId64,
+                            rows[i].option, (int64_t) rows[i].value, (int64_t) rows[i].min,
+                            (int64_t) rows[i].max);
+    return TRUE;
+}
+
+static void
+take_numbers (GwCourierOptions *options, const Raw *raw)
+{
+    options->memory_bytes = raw->memory;
+    options->spool_bytes = raw->spool;
+    options->renew_bytes = raw->renew;
+    options->paths = (guint) raw->paths;
+    options->deadline_s = (guint) raw->deadline;
+    options->silence_ms = (guint) raw->silence;
+    options->epoch = (guint) raw->epoch;
+}
+
+/* --- addresses ---------------------------------------------------------------------------------- */
+
+GSocketAddress *
+gw_courier_address_parse (const char *text, char **ret_text, GError **error)
 {
     const char *colon = strrchr (text, ':');
     guint64 port;
     if (colon == NULL || !g_ascii_string_to_unsigned (colon + 1, 10, 1, 65535, &port, NULL)) {
-        gw_fail (error, GW_CAUSE_USAGE, "--connect: '%s' is not ADDR:PORT", text);
+        gw_fail (error, GW_CAUSE_USAGE, "'%s' is not ADDR:PORT", text);
         return NULL;
     }
     g_autofree char *host = g_strndup (text, (gsize) (colon - text));
@@ -87,49 +145,125 @@ parse_address (const char *text, GError **error)
     }
     GSocketAddress *address = g_inet_socket_address_new_from_string (host, (guint) port);
     if (address == NULL)
-        gw_fail (error, GW_CAUSE_USAGE, "--connect: '%s' is not an IP address", host);
+        gw_fail (error, GW_CAUSE_USAGE, "'%s' is not an IP address", host);
+    else
+        *ret_text = g_socket_connectable_to_string (G_SOCKET_CONNECTABLE (address));
     return address;
 }
 
 static gboolean
 parse_addresses (GwCourierOptions *options, const char *text, GError **error)
 {
-    g_auto (GStrv) parts = g_strsplit (text, ",", GW_COURIER_ADDRESSES + 1);
-    if (g_strv_length (parts) > GW_COURIER_ADDRESSES)
+    g_auto (GStrv) parts = g_strsplit (text, ",", GW_REDIAL_ADDRESSES + 1);
+    if (g_strv_length (parts) > GW_REDIAL_ADDRESSES)
         return gw_fail (error, GW_CAUSE_USAGE, "--connect: more than %d addresses",
-                        GW_COURIER_ADDRESSES);
+                        GW_REDIAL_ADDRESSES);
     for (guint i = 0; parts[i] != NULL; i++) {
-        GSocketAddress *address = parse_address (parts[i], error);
-        if (address == NULL)
+        char *canonical = NULL;
+        g_autoptr (GSocketAddress) address = gw_courier_address_parse (parts[i], &canonical, error);
+        if (address == NULL) {
+            g_prefix_error (error, "--connect: ");
             return FALSE;
-        g_ptr_array_add (options->addresses, address);
+        }
+        g_ptr_array_add (options->addresses, canonical);
     }
     return TRUE;
 }
 
-/* "ram=accept:/path" */
+/* --- lanes -------------------------------------------------------------------------------------- */
+
+/* QEMU's migration connects once for the stream, and with preempt a second time for the pages that
+ * the guest waits for; what comes back is the return path. */
+static void
+set_default_classes (GwLaneOption *option, GwSide side)
+{
+    gboolean is_ram = strcmp (option->name, "ram") == 0;
+    option->n_classes = 1;
+    if (!is_ram) {
+        option->classes[0] = GW_CLASS_DISK;
+    } else if (side == GW_SIDE_DESTINATION) {
+        option->classes[0] = GW_CLASS_RETURN;
+    } else {
+        option->classes[0] = GW_CLASS_BULK;
+        option->classes[1] = GW_CLASS_URGENT;
+        option->n_classes = 2;
+    }
+}
+
+static gboolean
+parse_classes (GwLaneOption *option, const char *text, GError **error)
+{
+    g_auto (GStrv) names = g_strsplit (text, ",", GW_LANE_CLASSES + 1);
+    option->n_classes = g_strv_length (names);
+    if (option->n_classes == 0 || option->n_classes > GW_LANE_CLASSES)
+        return gw_fail (error, GW_CAUSE_USAGE, "'%s' is not 1 to %d classes", text, GW_LANE_CLASSES);
+    for (guint i = 0; i < option->n_classes; i++) {
+        option->classes[i] = gw_link_class_from_name (names[i]);
+        if (option->classes[i] == GW_N_CLASSES || option->classes[i] == GW_CLASS_CONTROL)
+            return gw_fail (error, GW_CAUSE_USAGE, "'%s' is no class of a lane", names[i]);
+    }
+    return TRUE;
+}
+
+static gboolean
+check_lane (const GwLaneOption *option, const char *verb, GError **error)
+{
+    if (!option->accepts && strcmp (verb, "connect") != 0)
+        return gw_fail (error, GW_CAUSE_USAGE, "'%s' is neither accept nor connect", verb);
+    if (strlen (option->name) > GW_LINK_NAME_MAX || !gw_link_job_is_valid (option->name))
+        return gw_fail (error, GW_CAUSE_USAGE, "'%s' is no name for a lane", option->name);
+    if (option->path[0] == '\0')
+        return gw_fail (error, GW_CAUSE_USAGE, "lane '%s' has no path", option->name);
+    if (strlen (option->path) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
+        return gw_fail (error, GW_CAUSE_USAGE, "the path '%s' is too long for a unix socket",
+                        option->path);
+    return TRUE;
+}
+
+gboolean
+gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side, GError **error)
+{
+    static const char class_word[] = ":class=";
+    const char *equals = strchr (text, '=');
+    const char *colon = equals != NULL ? strchr (equals, ':') : NULL;
+    if (colon == NULL)
+        return gw_fail (error, GW_CAUSE_USAGE,
+                        "'%s' is not NAME=accept|connect:PATH[:class=CLASS[,...]]", text);
+    const char *class = g_strrstr (colon + 1, class_word);
+    gsize path_len = class != NULL ? (gsize) (class - colon - 1) : strlen (colon + 1);
+    g_autofree char *verb = g_strndup (equals + 1, (gsize) (colon - equals - 1));
+    GwLaneOption option = { .name = g_strndup (text, (gsize) (equals - text)),
+                            .path = g_strndup (colon + 1, path_len),
+                            .accepts = strcmp (verb, "accept") == 0 };
+    set_default_classes (&option, side);
+    if (!check_lane (&option, verb, error) ||
+        (class != NULL && !parse_classes (&option, class + strlen (class_word), error))) {
+        gw_lane_option_clear (&option);
+        return FALSE;
+    }
+    *ret_option = option;
+    return TRUE;
+}
+
+char *
+gw_lane_option_target (const GwLaneOption *option)
+{
+    return g_strdup_printf ("%s %s", option->accepts ? "accept" : "connect", option->path);
+}
+
 static gboolean
 parse_lane (GwCourierOptions *options, const char *text, GError **error)
 {
-    const char *equals = strchr (text, '=');
-    const char *colon = equals != NULL ? strchr (equals, ':') : NULL;
-    if (colon == NULL || equals == text || colon[1] == '\0')
-        return gw_fail (error, GW_CAUSE_USAGE, "--lane: '%s' is not NAME=accept|connect:PATH", text);
-    g_autofree char *name = g_strndup (text, (gsize) (equals - text));
-    g_autofree char *verb = g_strndup (equals + 1, (gsize) (colon - equals - 1));
-    gboolean accepts = strcmp (verb, "accept") == 0;
-    if (!accepts && strcmp (verb, "connect") != 0)
-        return gw_fail (error, GW_CAUSE_USAGE, "--lane: '%s' is neither accept nor connect", verb);
-    if (strlen (name) > GW_LINK_NAME_MAX || !gw_link_job_is_valid (name))
-        return gw_fail (error, GW_CAUSE_USAGE, "--lane: '%s' is no name for a lane", name);
-    if (strlen (colon + 1) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
-        return gw_fail (error, GW_CAUSE_USAGE, "--lane: the path '%s' is too long for a unix socket",
-                        colon + 1);
+    GwLaneOption option;
+    if (!gw_lane_option_parse (&option, text, options->side, error))
+        return FALSE;
     for (guint i = 0; i < options->lanes->len; i++)
-        if (strcmp (g_array_index (options->lanes, GwLaneOption, i).name, name) == 0)
-            return gw_fail (error, GW_CAUSE_USAGE, "--lane: '%s' is given twice", name);
-    GwLaneOption lane = { g_steal_pointer (&name), g_strdup (colon + 1), accepts };
-    g_array_append_val (options->lanes, lane);
+        if (strcmp (g_array_index (options->lanes, GwLaneOption, i).name, option.name) == 0) {
+            gw_fail (error, GW_CAUSE_USAGE, "'%s' is given twice", option.name);
+            gw_lane_option_clear (&option);
+            return FALSE;
+        }
+    g_array_append_val (options->lanes, option);
     return TRUE;
 }
 
@@ -138,13 +272,17 @@ parse_lanes (GwCourierOptions *options, char **texts, GError **error)
 {
     if (texts == NULL)
         return gw_fail (error, GW_CAUSE_USAGE, "--lane is missing");
-    if (g_strv_length (texts) > GW_COURIER_LANES)
-        return gw_fail (error, GW_CAUSE_USAGE, "more than %d lanes", GW_COURIER_LANES);
+    if (g_strv_length (texts) > GW_SESSION_LANES)
+        return gw_fail (error, GW_CAUSE_USAGE, "more than %d lanes", GW_SESSION_LANES);
     for (guint i = 0; texts[i] != NULL; i++)
-        if (!parse_lane (options, texts[i], error))
+        if (!parse_lane (options, texts[i], error)) {
+            g_prefix_error (error, "--lane: ");
             return FALSE;
+        }
     return TRUE;
 }
+
+/* --- descriptors -------------------------------------------------------------------------------- */
 
 /* A descriptor of the wanted kind; `type` 0 is anything that is open. */
 static gboolean
@@ -161,11 +299,28 @@ check_fd (const char *option, int fd, int type, GError **error)
 }
 
 static gboolean
+parse_listen_fds (GwCourierOptions *options, char **texts, GError **error)
+{
+    if (texts == NULL || g_strv_length (texts) > GW_COURIER_LISTENERS)
+        return gw_fail (error, GW_CAUSE_USAGE, "the destination needs 1 to %d --listen-fd",
+                        GW_COURIER_LISTENERS);
+    for (guint i = 0; texts[i] != NULL; i++) {
+        gint64 fd;
+        if (!g_ascii_string_to_signed (texts[i], 10, 0, G_MAXINT, &fd, NULL))
+            return gw_fail (error, GW_CAUSE_USAGE, "--listen-fd '%s' is no number", texts[i]);
+        if (!check_fd ("--listen-fd", (int) fd, SOCK_STREAM, error))
+            return FALSE;
+        options->listen_fds[options->n_listen_fds++] = (int) fd;
+    }
+    return TRUE;
+}
+
+static gboolean
 parse_side (GwCourierOptions *options, const Raw *raw, GError **error)
 {
     options->side = gw_side_from_name (raw->side);
     if (options->side == GW_SIDE_SOURCE) {
-        if (raw->connect == NULL || raw->listen_fd >= 0)
+        if (raw->connect == NULL || raw->listen_fds != NULL)
             return gw_fail (error, GW_CAUSE_USAGE, "the source needs --connect and no --listen-fd");
         return parse_addresses (options, raw->connect, error);
     }
@@ -173,32 +328,36 @@ parse_side (GwCourierOptions *options, const Raw *raw, GError **error)
         return gw_fail (error, GW_CAUSE_USAGE, "--side is neither source nor destination");
     if (raw->connect != NULL)
         return gw_fail (error, GW_CAUSE_USAGE, "the destination needs --listen-fd and no --connect");
-    return check_fd ("--listen-fd", raw->listen_fd, SOCK_STREAM, error);
+    return parse_listen_fds (options, raw->listen_fds, error);
 }
 
 gboolean
 gw_courier_options_parse (GwCourierOptions *options, int argc, char **argv, GError **error)
 {
-    g_auto (Raw) raw = { .control_fd = -1, .secret_fd = -1, .listen_fd = -1 };
-    *options = (GwCourierOptions){ .addresses = g_ptr_array_new_with_free_func (g_object_unref),
+    g_auto (Raw) raw = { .control_fd = -1, .secret_fd = -1, .dialer_fd = -1,
+                         .memory = G_GINT64_CONSTANT (64) << 20,
+                         .spool = G_GINT64_CONSTANT (512) << 20,
+                         .renew = GW_LINK_REKEY_BYTES,
+                         .paths = 1, .deadline = 300, .silence = 2000 };
+    *options = (GwCourierOptions){ .addresses = g_ptr_array_new_with_free_func (g_free),
                                    .lanes = g_array_new (FALSE, TRUE, sizeof (GwLaneOption)),
-                                   .memory_bytes = MEMORY_MIN };
-    g_array_set_clear_func (options->lanes, lane_option_clear);
+                                   .dialer_fd = -1,
+                                   .title = argv[0] };
+    options->title_size = (gsize) (argv[argc - 1] + strlen (argv[argc - 1]) - argv[0]);
+    g_array_set_clear_func (options->lanes, clear_lane);
     if (!raw_parse (&raw, argc, argv, error) ||
         !check_fd ("--control-fd", raw.control_fd, SOCK_STREAM, error) ||
         !check_fd ("--secret-fd", raw.secret_fd, 0, error) || !parse_side (options, &raw, error) ||
-        !parse_lanes (options, raw.lanes, error))
+        !parse_lanes (options, raw.lanes, error) || !check_numbers (&raw, error))
+        return FALSE;
+    if (raw.dialer_fd >= 0 && !check_fd ("--dialer-fd", raw.dialer_fd, SOCK_STREAM, error))
         return FALSE;
     if (raw.job == NULL || !gw_link_job_is_valid (raw.job))
         return gw_fail (error, GW_CAUSE_USAGE, "--job is missing or is no name for a job");
-    if (raw.memory != NULL &&
-        !g_ascii_string_to_signed (raw.memory, 10, MEMORY_MIN, MEMORY_MAX, &options->memory_bytes,
-                                   NULL))
-        return gw_fail (error, GW_CAUSE_USAGE, "--memory '%s' is not a number from %d to %" PRId64,
-                        raw.memory, MEMORY_MIN, (int64_t) MEMORY_MAX);
+    take_numbers (options, &raw);
     options->control_fd = raw.control_fd;
     options->secret_fd = raw.secret_fd;
-    options->listen_fd = raw.listen_fd;
+    options->dialer_fd = raw.dialer_fd;
     options->job = g_steal_pointer (&raw.job);
     return TRUE;
 }

@@ -124,7 +124,7 @@ gboolean gw_link_job_is_valid (const char *job);
 /* --- tls.c: one path --------------------------------------------------------------------------- */
 
 #define GW_LINK_SECRET 32                             /* bytes of a job's secret */
-#define GW_LINK_BATCH 16                              /* full records that fit between flushes */
+#define GW_LINK_BATCH 4                               /* full records that fit between flushes */
 #define GW_LINK_REKEY_BYTES (G_GUINT64_CONSTANT (16) << 30)
 #define GW_LINK_REKEY_RECORDS (G_GUINT64_CONSTANT (1) << 23)
 

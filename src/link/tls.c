@@ -23,7 +23,7 @@
 #define SMALL_ROOM (16 * SMALL_COST)          /* kept for control beyond the batch */
 #define OUT_SIZE (GW_LINK_BATCH * RECORD_COST + SMALL_ROOM)
 #define IN_SIZE (256 * 1024)
-#define NOTSENT_LOWAT (128 * 1024)
+#define NOTSENT_LOWAT (64 * 1024)
 #define KEEPALIVE_IDLE_S 5
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT 5

@@ -240,10 +240,17 @@ rig_expect (RigSide *side, const char *text)
 }
 
 void
+rig_say (RigSide *side, const char *line)
+{
+    g_autofree char *whole = g_strdup_printf ("%s\n", line);
+    g_assert_cmpint (send (side->control, whole, strlen (whole), MSG_NOSIGNAL), ==, strlen (whole));
+}
+
+void
 rig_command (RigSide *side, const char *command)
 {
-    g_autofree char *line = g_strdup_printf ("{\"command\":\"%s\"}\n", command);
-    g_assert_cmpint (send (side->control, line, strlen (line), MSG_NOSIGNAL), ==, strlen (line));
+    g_autofree char *line = g_strdup_printf ("{\"command\":\"%s\"}", command);
+    rig_say (side, line);
 }
 
 int

@@ -46,6 +46,8 @@ void rig_open_lane (Rig *rig, int *ret_source, int *ret_destination);
 char *rig_expect (RigSide *side, const char *text);
 /* Says {"command":COMMAND}. */
 void rig_command (RigSide *side, const char *command);
+/* Says a whole line. */
+void rig_say (RigSide *side, const char *line);
 /* Waits for the exit; returns the status, or 128 + the signal. */
 int rig_wait (RigSide *side);
 

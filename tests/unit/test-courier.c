@@ -398,6 +398,8 @@ test_peer_killed (void)
     GThread *writer = rig_write (a, 1, 100 * MIB, FALSE);
     g_assert_cmpuint (rig_read (b, 1, MIB), ==, MIB);
     g_assert_cmpint (kill (rig.destination.pid, SIGKILL), ==, 0);
+    expect (&rig.source, "\"event\":\"outage\""); /* it might come back */
+    rig_say (&rig.source, "{\"command\":\"deadline\",\"seconds\":1}");
     expect_failed (&rig.source, "link-lost");
     g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (writer)), <, 100 * MIB);
     expect_closed (a);

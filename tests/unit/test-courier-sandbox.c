@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a courier cannot do any more once it has locked itself in; each row in a process of its own. */
+#include "courier.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { REFUSED = 40, DONE = 41 };
+
+static void
+try_open (void)
+{
+    _exit (open ("/etc/hostname", O_RDONLY | O_CLOEXEC) < 0 ? REFUSED : DONE);
+}
+
+static void
+try_create (void)
+{
+    _exit (open ("/tmp/gw-sandbox-test", O_CREAT | O_WRONLY | O_CLOEXEC, 0600) < 0 ? REFUSED : DONE);
+}
+
+static void
+try_exec (void)
+{
+    (void) execl ("/bin/true", "true", NULL);
+    _exit (REFUSED);
+}
+
+static void
+try_fork (void)
+{
+    _exit (fork () < 0 ? REFUSED : DONE);
+}
+
+static void
+try_socket (void)
+{
+    _exit (socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) < 0 ? REFUSED : DONE);
+}
+
+static int unconnected; /* made before the sandbox */
+
+static void
+try_connect (void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/tmp/gw-sandbox-none" };
+    _exit (connect (unconnected, (struct sockaddr *) &address, sizeof address) < 0 ? REFUSED : DONE);
+}
+
+static void
+try_kill (void)
+{
+    _exit (kill (getppid (), 0) != 0 ? REFUSED : DONE);
+}
+
+/* Neither allowed nor deadly. */
+static void
+try_chdir (void)
+{
+    _exit (chdir ("/") != 0 ? REFUSED : DONE);
+}
+
+/* What it lives on still works. */
+static void
+try_work (void)
+{
+    g_autofree char *memory = g_malloc0 (8 << 20);
+    struct pollfd p = { .fd = unconnected, .events = POLLOUT };
+    (void) g_get_monotonic_time ();
+    _exit (poll (&p, 1, 0) >= 0 && memory[4 << 20] == 0 ? DONE : REFUSED);
+}
+
+static const struct {
+    const char *name;
+    void (*run) (void);
+    gboolean is_allowed, is_deadly;
+} rows[] = {
+    { "open", try_open, FALSE, TRUE },       { "create", try_create, FALSE, TRUE },
+    { "exec", try_exec, FALSE, TRUE },       { "fork", try_fork, FALSE, TRUE },
+    { "socket", try_socket, FALSE, TRUE },   { "connect", try_connect, FALSE, TRUE },
+    { "kill", try_kill, FALSE, TRUE },       { "chdir", try_chdir, FALSE, FALSE },
+    { "work", try_work, TRUE, FALSE },
+};
+
+/* Says by exit status 77 that there is no seccomp here. */
+_Noreturn static void
+run_locked_in (guint row)
+{
+    char *seccomp, *landlock;
+    unconnected = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    gw_sandbox_enter (&seccomp, &landlock);
+    if (strcmp (seccomp, "on") != 0)
+        _exit (77);
+    rows[row].run ();
+    _exit (DONE);
+}
+
+static void
+test_row (gconstpointer data)
+{
+    guint row = GPOINTER_TO_UINT (data);
+    int status;
+    pid_t pid = fork ();
+    if (pid == 0)
+        run_locked_in (row);
+    g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+    if (WIFEXITED (status) && WEXITSTATUS (status) == 77) {
+        g_test_skip ("no seccomp here");
+        return;
+    }
+    if (rows[row].is_deadly) {
+        g_assert_true (WIFSIGNALED (status));
+        g_assert_cmpint (WTERMSIG (status), ==, SIGSYS);
+    } else {
+        g_assert_true (WIFEXITED (status));
+        g_assert_cmpint (WEXITSTATUS (status), ==, rows[row].is_allowed ? DONE : REFUSED);
+    }
+}
+
+/* Without seccomp landlock alone keeps files out of reach. */
+static void
+test_landlock_alone (void)
+{
+    int status;
+    pid_t pid = fork ();
+    if (pid == 0) {
+        char *landlock = gw_sandbox_enter_landlock ();
+        if (strcmp (landlock, "on") != 0)
+            _exit (77);
+        try_open ();
+    }
+    g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+    g_assert_true (WIFEXITED (status));
+    if (WEXITSTATUS (status) == 77)
+        g_test_skip ("no landlock here");
+    else
+        g_assert_cmpint (WEXITSTATUS (status), ==, REFUSED);
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autofree char *path = g_strdup_printf ("/courier/sandbox/%s", rows[i].name);
+        g_test_add_data_func (path, GUINT_TO_POINTER (i), test_row);
+    }
+    g_test_add_func ("/courier/sandbox/landlock-alone", test_landlock_alone);
+    return g_test_run ();
+}
