@@ -11,7 +11,8 @@ import rig
 from rig import faults
 
 RATE = "100mbit"
-LOAD = rig.Load(mem="32M", dirty="1M/s", content="random", fill="64M", fill_content="random")
+# What is rewritten while the link is down has to be sent once more: little, for times to compare.
+LOAD = rig.Load(mem="32M", dirty="100K/s", content="random", fill="64M", fill_content="random")
 MEM = "196600K"
 WINDOW = 16 << 20  # of memory that the courier may hold
 
