@@ -143,7 +143,7 @@ def test_one_of_two_paths_is_cut_for_good(tmp_path, plain_s, pair):
         scene = Scene(net, tmp_path)
         started = scene.start("--data-address", ",".join(net.b.addresses), "--paths", "2",
                               "--max-bandwidth", "10M")
-        local = {line.split()[2].rpartition(":")[0] for line in net.connections(net.a)}
+        local = {line.split()[3].rpartition(":")[0] for line in net.connections(net.a)}
         assert local == set(net.a.addresses), "a path over each address"
         net.cut(pair)
         done = scene.expect_moved(started, 5, plain_s)
