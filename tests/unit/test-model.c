@@ -35,7 +35,7 @@ fill_field (const GwField *field, gpointer data)
         *FIELD (GStrv, data, field) = g_strdupv ((char **) list);
         break;
     case GW_FIELD_INT:
-        *FIELD (gint64, data, field) = field->max - (gint64) (field->offset % 64);
+        *FIELD (gint64, data, field) = MAX (field->min, field->max - (gint64) (field->offset % 64));
         break;
     case GW_FIELD_BOOL:
         *FIELD (gboolean, data, field) = TRUE;
