@@ -238,7 +238,7 @@ test_integer_range (void)
     }
     GError *error = NULL;
     g_assert_null (read_with (&gw_plan_type, "n_paths", text_node ("9"), &error));
-    assert_error (&error, GW_CAUSE_RPC_INVALID, "is not an integer from 1 to 64");
+    assert_error (&error, GW_CAUSE_RPC_INVALID, "is not an integer from 1 to 8");
 }
 
 static void
