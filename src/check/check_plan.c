@@ -22,9 +22,6 @@ gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
         gw_check_add (sink, GW_VERDICT_WARNING,
                       "--on-timeout postcopy: this version has no postcopy; when the time is up, the VM "
                       "stays on the source");
-    if (plan->n_paths > 1)
-        gw_check_add (sink, GW_VERDICT_WARNING,
-                      "--paths %" G_GINT64_FORMAT ": this version uses one path", plan->n_paths);
     if (sink->results->len == before)
         gw_check_add (sink, GW_VERDICT_OK, "nothing is asked for that this version lacks");
 }

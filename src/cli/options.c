@@ -106,7 +106,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
     return take_number (&plan->max_downtime_ms, raw->max_downtime, 1, 2000000, "--max-downtime",
                         error) &&
            take_number (&plan->timeout_s, raw->timeout, 0, 31536000, "--timeout", error) &&
-           take_number (&plan->n_paths, raw->paths, 1, 64, "--paths", error) &&
+           take_number (&plan->n_paths, raw->paths, 1, 8, "--paths", error) &&
            take_number (&plan->link_deadline_s, raw->link_deadline, 1, 31536000, "--link-deadline",
                         error) &&
            take_word (&plan->on_timeout, &raw->on_timeout, "--on-timeout",

@@ -243,6 +243,8 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
         g_autofree char *list = g_strjoinv (",", (char **) spec->addresses);
         add_arg (launch, "--connect");
         add_arg (launch, "%s", list);
+        add_arg (launch, "--paths");
+        add_arg (launch, "%" G_GINT64_FORMAT, spec->n_paths);
     } else if (!add_listeners (launch, spec, ret_addresses, error)) {
         return FALSE;
     }

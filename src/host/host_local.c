@@ -271,7 +271,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .secret_hex = gw_json_peek_string (params, "secret", NULL),
         .addresses = (const char *const *) addresses,
     };
-    if (!gw_json_get_int (params, "paths", 1, 64, &spec.n_paths, error) ||
+    if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);

@@ -174,7 +174,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, on_timeout),
     REQ (GwPlan, postcopy),
     NUM (GwPlan, max_bandwidth_bps),
-    INT (GwPlan, n_paths, 1, 64),
+    INT (GwPlan, n_paths, 1, 8),
     INT (GwPlan, link_deadline_s, 1, 31536000),
     STRV (GwPlan, data_addresses),
     STRV (GwPlan, maps),

@@ -172,9 +172,6 @@ test_options (void)
         else
             assert_ok (f, "options", "nothing", NULL);
     }
-    g_autoptr (Facts) f = facts_new ();
-    f->plan->n_paths = 4;
-    assert_warning (f, "options", "--paths 4", "one path");
 }
 
 static void

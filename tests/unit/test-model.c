@@ -35,7 +35,7 @@ fill_field (const GwField *field, gpointer data)
         *FIELD (GStrv, data, field) = g_strdupv ((char **) list);
         break;
     case GW_FIELD_INT:
-        *FIELD (gint64, data, field) = field->max - (gint64) (field->offset % 64);
+        *FIELD (gint64, data, field) = MAX (field->min, field->max - (gint64) (field->offset % 64));
         break;
     case GW_FIELD_BOOL:
         *FIELD (gboolean, data, field) = TRUE;
@@ -237,8 +237,8 @@ test_integer_range (void)
         }
     }
     GError *error = NULL;
-    g_assert_null (read_with (&gw_plan_type, "n_paths", text_node ("65"), &error));
-    assert_error (&error, GW_CAUSE_RPC_INVALID, "is not an integer from 1 to 64");
+    g_assert_null (read_with (&gw_plan_type, "n_paths", text_node ("9"), &error));
+    assert_error (&error, GW_CAUSE_RPC_INVALID, "is not an integer from 1 to 8");
 }
 
 static void

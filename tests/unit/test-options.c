@@ -57,7 +57,7 @@ test_all (void)
     const char *const maps[] = { "/a=/b", "tap0=tap1", NULL };
     const char *const addresses[] = { "10.0.0.1", "::1", NULL };
     parse_well ("--max-downtime 50 qmp:/run/a.qmp --timeout=9 --on-timeout stop --postcopy never "
-                "--max-bandwidth 1.5G --paths 64 --link-deadline 60 --data-address 10.0.0.1,::1 "
+                "--max-bandwidth 1.5G --paths 8 --link-deadline 60 --data-address 10.0.0.1,::1 "
                 "--map /a=/b --map tap0=tap1 --disks shared --codec off --accept-risk x --no-rehearse "
                 "--keep-source --json "
                 "--progress json --agent unix:/run/g --detach unix:/d/../sock",
@@ -70,7 +70,7 @@ test_all (void)
     g_assert_cmpstr (plan->on_timeout, ==, "stop");
     g_assert_cmpstr (plan->postcopy, ==, "never");
     g_assert_cmpint (plan->max_bandwidth_bps, ==, 1610612736);
-    g_assert_cmpint (plan->n_paths, ==, 64);
+    g_assert_cmpint (plan->n_paths, ==, 8);
     g_assert_cmpint (plan->link_deadline_s, ==, 60);
     g_assert_cmpstrv (plan->data_addresses, addresses);
     g_assert_cmpstrv (plan->maps, maps);
@@ -162,8 +162,8 @@ test_usage (void)
         {"a unix:/s --max-downtime 0", "--max-downtime 0 is not from 1 to 2000000"},
         {"a unix:/s --max-downtime 2000001", "--max-downtime 2000001"},
         {"a unix:/s --timeout -1", "--timeout -1 is not from 0 to 31536000"},
-        {"a unix:/s --paths -1", "--paths -1 is not from 1 to 64"},
-        {"a unix:/s --paths 65", "--paths 65"},
+        {"a unix:/s --paths -1", "--paths -1 is not from 1 to 8"},
+        {"a unix:/s --paths 9", "--paths 9"},
         {"a unix:/s --on-timeout never",
          "--on-timeout 'never' is not postcopy|throttle|stop|abort"},
         {"a unix:/s --postcopy maybe", "--postcopy 'maybe' is not auto|never|now"},
