@@ -57,14 +57,13 @@ static const int deadly[] = {
 static int
 allow_partly (scmp_filter_ctx filter)
 {
-    int rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mmap), 1,
-                               SCMP_A2 (SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    struct scmp_arg_cmp no_exec = { .arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC };
+    struct scmp_arg_cmp unsent = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = SIOCOUTQNSD };
+    int rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mmap), 1, no_exec);
     if (rc == 0)
-        rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mprotect), 1,
-                               SCMP_A2 (SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mprotect), 1, no_exec);
     if (rc == 0)
-        rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (ioctl), 1,
-                               SCMP_A1 (SCMP_CMP_EQ, SIOCOUTQNSD));
+        rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (ioctl), 1, unsent);
     return rc;
 }
 
