@@ -6,13 +6,16 @@
 
 #define LAST_EVENT_MS 1000 /* for the agent to take the last event */
 #define LEAVE_S 60         /* for the other side's lanes to end after ours, at least */
+#define PART_MS 3000       /* for the other courier's good-bye, beyond the silence that ends a path */
 #define NO_LIMIT G_MAXINT64
 
 enum {
     LIFE_MEETING,  /* no path yet; the dial's limit */
     LIFE_CARRYING, /* until the lanes have ended or the session's deadline passes */
     LIFE_LEAVING,  /* our lanes have ended; until the other side's have; `end_us` */
-    LIFE_PARTING,  /* all ended in order and good-bye is said; until the other courier's; `end_us` */
+    /* All ended in order and both know it.  Until the other courier closes; should that be lost with
+     * the connection, until `end_us`: by then the other is over too (see LINGER_MS of the session). */
+    LIFE_PARTING,
     LIFE_WAITING,  /* the lanes ended, some of them not cleanly; until the agent says quit */
     LIFE_OVER      /* `status` is valid */
 };
@@ -94,6 +97,7 @@ take_over (GwCourier *courier, const GwSessionEvent *event)
         return;
     }
     gw_machine_move (&courier->machine, LIFE_PARTING);
+    courier->end_us = gw_deadline_ms (courier->options->silence_ms + PART_MS);
     gw_courier_say_stats (courier); /* the final counters: nobody can ask any more */
     gw_control_say (courier->control, "done", NULL);
     gw_paths_send (courier); /* what the other side still needs to know the same */
