@@ -99,7 +99,6 @@ static const struct {
     { "probe", on_probe, FALSE },
     { "probe-failed", on_probe_failed, FALSE },
     { "spooling", on_spooling, FALSE },
-    { "spool", on_spooling, TRUE },
     { "unknown-command", NULL, TRUE },
 };
 
