@@ -79,7 +79,8 @@ class Scene:
 def test_moves_and_leaves_nothing_but_the_vm(net, tmp_path):
     scene = Scene(net, tmp_path)
     started = scene.start("20M")
-    assert scene.processes(net.a) == ["godwit", "godwit-courier", "qemu-system-x86", "ssh"]
+    assert scene.processes(net.a) == ["godwit", "godwit-courier", "godwit-dialer",
+                                          "qemu-system-x86", "ssh"]
     done = started.wait()
     assert done.exit == 0, done
     assert done.report["warnings"] == []
