@@ -45,6 +45,7 @@ gw_cli_stream (int argc, char **argv)
     for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
         if (strcmp (commands[i].name, name) == 0)
             return commands[i].run (argc - 1, argv + 1);
-    gw_fail (&error, GW_CAUSE_USAGE, "expected inspect, check or diff, found '%s'", name);
+    gw_fail (&error, GW_CAUSE_USAGE, *name != '\0' ? "expected inspect, check or diff, found '%s'"
+                                                   : "inspect, check or diff is missing%s", name);
     return gw_cli_stream_fail (error);
 }

@@ -34,10 +34,10 @@ append_cause (GString *out, JsonObject *cause)
 {
     g_auto (GStrv) evidence = gw_json_peek_strv (cause, "evidence");
     const char *side = gw_json_peek_string (cause, "side", "none");
-    g_string_append_printf (out, "  why: %s%s%s (%s)\n", gw_json_peek_string (cause, "title", ""),
-                            strcmp (side, "none") != 0 ? ", " : "",
-                            strcmp (side, "none") != 0 ? side : "",
-                            gw_json_peek_string (cause, "code", ""));
+    gboolean has_side = strcmp (side, "none") != 0;
+    g_string_append_printf (out, "  why: %s (%s%s%s)\n", gw_json_peek_string (cause, "title", ""),
+                            gw_json_peek_string (cause, "code", ""), has_side ? ", " : "",
+                            has_side ? side : "");
     for (gsize i = 0; evidence[i] != NULL; i++)
         g_string_append_printf (out, "       %s\n", evidence[i]);
     g_string_append_printf (out, "  what to do: %s\n", gw_json_peek_string (cause, "remedy", ""));
@@ -60,6 +60,8 @@ append_place (GString *out, JsonObject *report)
                                 vm);
     else if (strcmp (runs_on, "nowhere") == 0)
         g_string_append_printf (out, "%s did not move, and does not run any more\n", vm);
+    else if (gw_json_peek_string (report, "uuid", NULL) == NULL) /* not even looked at */
+        g_string_append_printf (out, "%s did not move: nothing was done to it\n", vm);
     else
         g_string_append_printf (out, "%s did not move: it is on the source, as before\n", vm);
 }

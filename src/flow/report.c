@@ -169,7 +169,8 @@ gw_job_make_report (GwJob *job)
     g_autoptr (GDateTime) started = g_date_time_new_from_unix_utc (job->started_us / G_USEC_PER_SEC);
     g_autofree char *started_text = g_date_time_format_iso8601 (started);
     JsonObject *report = gw_json_new (
-        "job:s", job->id, "vm:s", label, "result:s", result_name (job), "runs_on:s", runs_on (job),
+        "job:s", job->id, "vm:s", label, "uuid:s", job->vm != NULL ? job->vm->uuid : NULL,
+        "result:s", result_name (job), "runs_on:s", runs_on (job),
         "exit:i", (gint64) exit_status (job), "mode:s", "precopy", "started:s", started_text,
         "destination:s", job->plan->destination, "state:s", job->final_state, NULL);
     add_figures (job, report);

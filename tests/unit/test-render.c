@@ -152,9 +152,9 @@ test_report (void)
         "  job gw-1\n");
     assert_summary (
         gw_summary_of_report,
-        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\"," CAUSE "}",
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"uuid\":\"u\",\"result\":\"stayed\",\"runs_on\":\"source\"," CAUSE "}",
         "web1 did not move: it is on the source, as before\n"
-        "  why: the data link broke, link (link-lost)\n"
+        "  why: the data link broke (link-lost, link)\n"
         "       reset\n"
         "       then, on the source: x\n"
         "  what to do: Check it.\n"
@@ -169,7 +169,7 @@ test_report (void)
         "web1 is stopped on the source; it is not known whether the destination started "
         "it\n  job gw-1\n");
     assert_summary (gw_summary_of_report, "{\"cause\":{\"code\":\"aborted\",\"side\":\"none\"}}",
-                    "the VM did not move: it is on the source, as before\n"
+                    "the VM did not move: nothing was done to it\n"
                     "  why:  (aborted)\n  what to do: \n  job ?\n");
 }
 
@@ -191,7 +191,7 @@ test_checks (void)
                     "\"text\":\"short\"}]," CAUSE "}",
                     "refused  memory             short\n"
                     "web1 cannot move; nothing was touched\n"
-                    "  why: the data link broke, link (link-lost)\n"
+                    "  why: the data link broke (link-lost, link)\n"
                     "       reset\n"
                     "       then, on the source: x\n"
                     "  what to do: Check it.\n");
@@ -202,7 +202,7 @@ test_story (void)
 {
     assert_summary (
         gw_summary_of_story,
-        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"stayed\",\"runs_on\":\"source\","
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"uuid\":\"u\",\"result\":\"stayed\",\"runs_on\":\"source\","
         "\"started\":\"2023-11-14T22:13:20Z\",\"timeline\":[{\"at_ms\":7,\"side\":\"source\","
         "\"event\":\"stop\",\"detail\":\"d\"},{\"at_ms\":-12,\"side\":\"destination\","
         "\"event\":\"qemu-exit\",\"detail\":\"\"}]}",
