@@ -253,7 +253,7 @@ def test_switchover_is_broken(net, tmp_path, what, at):
         faults.kill(scene.qemu_there())
     else:
         faults.kill(scene.courier(net.a if what == "source courier" else net.b))
-    done = started.wait()
+    done = started.wait(20)  # though a stop of a minute is allowed
     exit, cause, side = {"source courier": (3, "courier-died", "source"),
                          "destination courier": (3, "courier-died", "destination"),
                          "destination qemu": (3, "qemu-died", "destination"),
