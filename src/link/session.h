@@ -221,7 +221,7 @@ typedef struct {
 typedef struct {
     uint64_t out_bytes, in_bytes, out_records, in_records; /* frames with heads */
     guint rtt_us, min_rtt_us, p50_rtt_us, p99_rtt_us;      /* 0 when not known */
-    gint64 clock_offset_us;                                /* peer's wall clock less ours */
+    gint64 clock_offset_us;                                /* peer's session clock less ours */
     gint64 clock_error_us;                                 /* half the round trip it was found in */
     uint64_t rate;                                         /* delivered bytes a second */
     gsize flight_bytes;

@@ -228,7 +228,6 @@ succeed (GwSession *session)
         if (machine->table == NULL || machine->state != PATH_WANTING)
             continue;
         gw_machine_move (machine, PATH_LEAVING);
-        session->counters.renewals++;
         return;
     }
 }
@@ -299,6 +298,14 @@ gw_session_path_leave (GwSession *session, int number, gint64 now_us)
         gw_machine_move (machine, PATH_LEAVING);
 }
 
+/* One direction has carried what its keys may. */
+static gboolean
+is_used_up (const GwSession *session, const GwSessionPath *path)
+{
+    return MAX (path->out_bytes, path->in_bytes) >= session->config.renew_bytes ||
+           MAX (path->out_records, path->in_records) >= session->config.renew_records;
+}
+
 void
 gw_path_check_left (GwSession *session, int number)
 {
@@ -307,6 +314,7 @@ gw_path_check_left (GwSession *session, int number)
         path->n_chunks > 0)
         return;
     gw_machine_move (&path->machine, PATH_OVER);
+    session->counters.renewals += is_used_up (session, path);
     gw_session_emit (session, GW_SESSION_PATH_LEFT)->path = number;
 }
 
@@ -314,9 +322,7 @@ void
 gw_path_check_renewal (GwSession *session, int number)
 {
     GwSessionPath *path = &session->paths[number];
-    if (path->machine.state != PATH_UP ||
-        (MAX (path->out_bytes, path->in_bytes) < session->config.renew_bytes &&
-         MAX (path->out_records, path->in_records) < session->config.renew_records))
+    if (path->machine.state != PATH_UP || !is_used_up (session, path))
         return;
     gw_machine_move (&path->machine, PATH_WANTING);
     gw_session_emit (session, GW_SESSION_PATH_WANTED)->path = number;

@@ -227,8 +227,9 @@ may_carry (const Turn *turn, guint class, gsize len)
     return FALSE;
 }
 
+/* Twice what calls for a successor. */
 static gboolean
-is_used_up (const Turn *turn)
+is_worn_out (const Turn *turn)
 {
     const GwSessionConfig *config = &turn->session->config;
     return turn->path->out_bytes / 2 >= config->renew_bytes ||
@@ -264,7 +265,7 @@ say_class (Turn *turn, guint class)
 static gboolean
 say_chunk (Turn *turn)
 {
-    if (is_used_up (turn))
+    if (is_worn_out (turn))
         return FALSE;
     for (guint class = 0; class < GW_N_CLASSES; class++)
         if (say_class (turn, class))
