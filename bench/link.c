@@ -249,15 +249,35 @@ receive_urgent (int fd, double *ret_us, guint n)
     }
 }
 
+/* The number of `key` after the text `from` in the counters of a side. */
+static uint64_t
+get_counter (RigSide *side, const char *from, const char *key)
+{
+    rig_command (side, "stats");
+    g_autofree char *line = rig_expect (side, "\"event\":\"stats\"");
+    g_autofree char *quoted = g_strdup_printf ("\"%s\":", key);
+    const char *at = strstr (line, from);
+    at = at != NULL ? strstr (at, quoted) : NULL;
+    g_assert_nonnull (at);
+    return g_ascii_strtoull (at + strlen (quoted), NULL, 10);
+}
+
 static uint64_t
 get_bulk_bytes (Rig *rig)
 {
-    rig_command (&rig->destination, "stats");
-    g_autofree char *line = rig_expect (&rig->destination, "\"event\":\"stats\"");
-    const char *lane = strstr (line, "\"ram\":");
-    const char *in = lane != NULL ? strstr (lane, "\"in_bytes\":") : NULL;
-    g_assert_nonnull (in);
-    return g_ascii_strtoull (in + strlen ("\"in_bytes\":"), NULL, 10);
+    return get_counter (&rig->destination, "\"ram\":", "in_bytes");
+}
+
+/* What the source's session thinks of the path, which makes its window. */
+static void
+say_path (Rig *rig)
+{
+    static const char *const keys[] = { "rate_bps", "min_rtt_us", "p50_rtt_us", "p99_rtt_us",
+                                        "flight_bytes" };
+    for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
+        (void) g_print ("%s %" G_GUINT64_FORMAT "%s", keys[i],
+                        get_counter (&rig->source, "\"paths\":[", keys[i]),
+                        i + 1 < G_N_ELEMENTS (keys) ? ", " : "\n");
 }
 
 static void
@@ -292,6 +312,7 @@ measure_urgency (void)
     double mbit = (double) (get_bulk_bytes (&rig) - before) * 8 /
                   (double) (g_get_monotonic_time () - began_us);
     say_urgency (took_us, n - WARM_UP, mbit);
+    say_path (&rig);
     const GPid ours[] = { bulk, taker, urgent };
     for (guint i = 0; i < G_N_ELEMENTS (ours); i++) {
         (void) kill (ours[i], SIGKILL);
