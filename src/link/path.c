@@ -111,6 +111,8 @@ gw_link_path_send (GwLinkPath *path, gint64 now_us, GError **error)
         step = gw_link_tls_flush (path->tls, error);
         path->has_more = path->has_more || i == GW_PATH_RECORDS - 1;
     }
+    if (step == GW_LINK_AGAIN)
+        gw_session_path_full (path->session, path->number);
     return step;
 }
 

@@ -221,7 +221,9 @@ typedef struct {
     gint64 delivered_us;
     uint64_t rate_max[2];   /* this period, the one before */
     gint64 rate_turn_us;
-    gboolean was_limited;   /* by the window, in this period */
+    gint64 span_us;         /* start of a sample of the rate */
+    uint64_t span_bytes;    /* acknowledged then */
+    gboolean was_limited;   /* by the window or the socket, in this period */
     uint64_t round_end, full_rate;
     guint n_flat_rounds;    /* in which the rate did not grow; 3 end the start */
     gint64 rtt_min[2];      /* this period, the one before; 0 for none */

@@ -28,9 +28,10 @@
  *
  * Order.  The next frame of a path is that of the highest class which has one: control, return path,
  * urgent, device state, disks, bulk; lanes of one class take turns.  Classes from GW_CLASS_DISK down
- * are also held to the path's window of bytes in flight: delivery rate times (least round trip +
+ * are also held to the path's window of bytes in flight: rate times (5/4 of the least round trip +
  * GW_SESSION_QUEUE_US), so that the queue they build in the network stays about a millisecond long
- * and whatever is urgent passes it.  Rate and round trip come from the path acks.
+ * and whatever is urgent passes it.  Rate and round trip come from the path acks; the rate is forgotten
+ * only while the window or the socket is what limits it.
  *
  * Silence.  A path that has been silent for `silence_ms` while a PING is out is dead.  A new path
  * needs no old one: HELLO (see link.h) ties it to the session, and the first frame each way is an
@@ -120,6 +121,9 @@ typedef struct {
 
 /* The next frame for `path`, taken as sent.  FALSE when there is none now. */
 gboolean gw_session_send (GwSession *session, int path, gint64 now_us, GwSessionFrame *ret_frame);
+
+/* The socket of `path` takes no more now: so its rate is that of the way, not that of the programs. */
+void gw_session_path_full (GwSession *session, int path);
 
 /* Does what time asks for (pings, dead paths, deadline).  Returns when to call again at the latest,
  * G_MAXINT64 for never. */

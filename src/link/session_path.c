@@ -7,6 +7,7 @@
 #define USABLE (BIT (PATH_UP) | BIT (PATH_WANTING) | BIT (PATH_LEAVING))
 #define MARK_BYTES (32 * 1024)        /* between two marks */
 #define RATE_PERIOD_US G_USEC_PER_SEC /* over which the greatest rate counts */
+#define RATE_SPAN_US 10000            /* of one sample: shapers let a few ms through at once */
 #define RTT_PERIOD_US (10 * G_USEC_PER_SEC)
 #define DRAIN_MAX_US 200000
 #define FLAT_ROUNDS 3
@@ -99,9 +100,9 @@ get_rate (const GwSessionPath *path)
 }
 
 /* A round is what was in flight at its start.  The start of a path ends when the rate did not grow by
- * a quarter in three rounds. */
+ * a quarter in three rounds; its greatest rates are of bursts and count no more then. */
 static void
-note_round (GwSessionPath *path)
+note_round (GwSessionPath *path, uint64_t rate)
 {
     if (path->acked_chunk_bytes < path->round_end)
         return;
@@ -110,15 +111,53 @@ note_round (GwSessionPath *path)
         path->full_rate = get_rate (path);
         path->n_flat_rounds = 0;
     } else if (path->was_limited) {
-        path->n_flat_rounds = MIN (path->n_flat_rounds + 1, FLAT_ROUNDS);
+        path->n_flat_rounds++;
+        if (path->n_flat_rounds == FLAT_ROUNDS) {
+            path->rate_max[0] = rate;
+            path->rate_max[1] = 0;
+        }
     }
+}
+
+static gboolean
+is_starting (const GwSessionPath *path)
+{
+    return path->n_flat_rounds < FLAT_ROUNDS;
+}
+
+static void
+start_span (GwSessionPath *path, gint64 now_us)
+{
+    path->span_us = now_us;
+    path->span_bytes = path->acked_chunk_bytes;
+}
+
+/* Later a sample is what came in some milliseconds: over a single round trip the greatest would be that
+ * of acks which were late together. */
+static void
+note_span (GwSessionPath *path, gint64 now_us)
+{
+    gint64 took_us = now_us - path->span_us;
+    if (took_us < RATE_SPAN_US)
+        return;
+    note_rate (path, (path->acked_chunk_bytes - path->span_bytes) * G_USEC_PER_SEC /
+                         (uint64_t) took_us, now_us);
+    start_span (path, now_us);
+}
+
+void
+gw_session_path_full (GwSession *session, int number)
+{
+    session->paths[number].was_limited = TRUE;
 }
 
 void
 gw_path_sent_chunk (GwSessionPath *path, gsize len, gint64 now_us)
 {
-    if (path->out_chunk_bytes == path->acked_chunk_bytes)
+    if (path->out_chunk_bytes == path->acked_chunk_bytes) {
         path->delivered_us = now_us;
+        start_span (path, now_us);
+    }
     path->out_chunk_bytes += len;
     gboolean is_due = path->n_marks == 0 || path->out_chunk_bytes - path->last_mark >= MARK_BYTES;
     if (!is_due || path->n_marks == MARKS)
@@ -144,22 +183,31 @@ gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us)
         path->first_mark = (path->first_mark + 1) % MARKS;
         path->n_marks--;
     }
+    if (!is_starting (path))
+        note_span (path, now_us);
     if (mark.end == 0)
         return;
-    gint64 took_us = MAX (now_us - mark.delivered_us, 1);
-    note_rate (path, (bytes - mark.delivered) * G_USEC_PER_SEC / (uint64_t) took_us, now_us);
     note_rtt (path, now_us - mark.sent_us, now_us);
-    note_round (path);
+    if (!is_starting (path))
+        return;
+    uint64_t took_us = (uint64_t) MAX (now_us - mark.delivered_us, 1);
+    uint64_t rate = (bytes - mark.delivered) * G_USEC_PER_SEC / took_us;
+    note_rate (path, rate, now_us);
+    note_round (path, rate);
+    start_span (path, now_us);
 }
 
 gsize
 gw_path_window (const GwSessionPath *path, gint64 now_us)
 {
     gint64 rtt_us = gw_path_min_rtt (path);
-    if (path->n_flat_rounds < FLAT_ROUNDS) /* the start: twice as much each round */
+    if (is_starting (path)) /* twice as much each round */
         return MAX ((gsize) (get_rate (path) / 1000 * (uint64_t) (rtt_us + GW_SESSION_QUEUE_US) / 500),
                     2 * WINDOW_PATH_MIN);
-    gint64 way_us = now_us < path->drain_until_us ? rtt_us * 3 / 4 : rtt_us + GW_SESSION_QUEUE_US;
+    /* the quarter is for a way whose length varies: its window must not shrink with the rate that
+     * the window itself allows */
+    gint64 way_us = now_us < path->drain_until_us ? rtt_us * 3 / 4
+                                                  : rtt_us + rtt_us / 4 + GW_SESSION_QUEUE_US;
     return MAX ((gsize) (get_rate (path) / 1000 * (uint64_t) way_us / 1000), WINDOW_PATH_MIN);
 }
 
