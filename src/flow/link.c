@@ -98,14 +98,22 @@ gw_job_list_outages (const GwJob *job)
     return list;
 }
 
+/* Of the courier's counters those of the link as a whole; godwit-courier(8) says what they count. */
+static const char *const figures[] = { "resent_bytes", "renewals", "paths_seen", "queued_bytes",
+                                       "memory_bytes", "memory_peak_bytes", "outage_count",
+                                       "outage_ms", "refused_hellos", "dropped_connections" };
+
 void
 gw_job_take_link (GwJob *job, JsonObject *stats)
 {
     JsonArray *paths = gw_json_peek_array (stats, "paths");
+    JsonObject *lanes = gw_json_peek_object (stats, "lanes");
     g_clear_pointer (&job->link, json_object_unref);
-    job->link = gw_json_new ("resent_bytes:i", gw_json_peek_int (stats, "resent_bytes", 0),
-                             "renewals:i", gw_json_peek_int (stats, "renewals", 0), "paths_seen:i",
-                             gw_json_peek_int (stats, "paths_seen", 0), NULL);
+    job->link = json_object_new ();
+    for (guint i = 0; i < G_N_ELEMENTS (figures); i++)
+        json_object_set_int_member (job->link, figures[i], gw_json_peek_int (stats, figures[i], 0));
+    json_object_set_object_member (job->link, "lanes",
+                                   lanes != NULL ? json_object_ref (lanes) : json_object_new ());
     json_object_set_array_member (job->link, "paths",
                                   paths != NULL ? json_array_ref (paths) : json_array_new ());
 }
