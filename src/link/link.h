@@ -206,6 +206,9 @@ const GwLinkCounters *gw_link_tls_get_counters (const GwLinkTls *tls);
 /* Bytes encrypted or in the socket that the network has not taken yet. */
 gsize gw_link_tls_get_queued (const GwLinkTls *tls);
 
+/* Bytes encrypted or in the socket that the far kernel has not acknowledged. */
+gsize gw_link_tls_get_unacked (const GwLinkTls *tls);
+
 /* The kernel's smoothed round-trip time, 0 when unknown. */
 guint gw_link_tls_get_rtt_us (const GwLinkTls *tls);
 

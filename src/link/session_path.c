@@ -146,6 +146,15 @@ note_span (GwSessionPath *path, gint64 now_us)
 }
 
 void
+gw_session_path_unacked (GwSession *session, int number, gsize bytes)
+{
+    GwSessionPath *path = &session->paths[number];
+    path->is_told = TRUE;
+    path->unacked_bytes = bytes;
+    path->told_at = path->out_chunk_bytes;
+}
+
+void
 gw_session_path_full (GwSession *session, int number)
 {
     session->paths[number].was_limited = TRUE;
@@ -198,16 +207,16 @@ gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us)
 }
 
 gsize
-gw_path_window (const GwSessionPath *path, gint64 now_us)
+gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 now_us)
 {
     gint64 rtt_us = gw_path_min_rtt (path);
     if (is_starting (path)) /* twice as much each round */
-        return MAX ((gsize) (get_rate (path) / 1000 * (uint64_t) (rtt_us + GW_SESSION_QUEUE_US) / 500),
+        return MAX ((gsize) (get_rate (path) / 1000 * (uint64_t) (rtt_us + queue_us) / 500),
                     2 * WINDOW_PATH_MIN);
     /* the quarter is for a way whose length varies: its window must not shrink with the rate that
      * the window itself allows */
     gint64 way_us = now_us < path->drain_until_us ? rtt_us * 3 / 4
-                                                  : rtt_us + rtt_us / 4 + GW_SESSION_QUEUE_US;
+                                                  : rtt_us + rtt_us / 4 + queue_us;
     return MAX ((gsize) (get_rate (path) / 1000 * (uint64_t) way_us / 1000), WINDOW_PATH_MIN);
 }
 

@@ -221,7 +221,11 @@ may_carry (const Turn *turn, guint class, gsize len)
     if (class < GW_CLASS_DISK)
         return TRUE;
     gsize flight = path->out_chunk_bytes - path->acked_chunk_bytes;
-    if (flight == 0 || flight + len <= gw_path_window (path, turn->now_us))
+    gsize unacked = path->unacked_bytes + (gsize) (path->out_chunk_bytes - path->told_at);
+    gsize network = path->is_told ? MIN (unacked, flight) : flight;
+    if (flight == 0 ||
+        (network + len <= gw_path_window (path, GW_SESSION_QUEUE_US, turn->now_us) &&
+         flight + len <= gw_path_window (path, GW_SESSION_LOOP_US, turn->now_us)))
         return TRUE;
     path->was_limited = TRUE;
     return FALSE;

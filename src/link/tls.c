@@ -397,13 +397,26 @@ gw_link_tls_get_counters (const GwLinkTls *tls)
     return &tls->counters;
 }
 
+/* What waits here and what the socket says to `question`. */
+static gsize
+get_waiting (const GwLinkTls *tls, unsigned long question)
+{
+    int bytes = 0;
+    if (ioctl (tls->fd, question, &bytes) != 0 || bytes < 0)
+        bytes = 0;
+    return tls->out_end - tls->out_start + (gsize) bytes;
+}
+
 gsize
 gw_link_tls_get_queued (const GwLinkTls *tls)
 {
-    int unsent = 0;
-    if (ioctl (tls->fd, SIOCOUTQNSD, &unsent) != 0 || unsent < 0)
-        unsent = 0;
-    return tls->out_end - tls->out_start + (gsize) unsent;
+    return get_waiting (tls, SIOCOUTQNSD);
+}
+
+gsize
+gw_link_tls_get_unacked (const GwLinkTls *tls)
+{
+    return get_waiting (tls, SIOCOUTQ);
 }
 
 guint
