@@ -4,7 +4,7 @@
 
 #define MARK_BYTES (32 * 1024)        /* between two marks */
 #define RATE_PERIOD_US G_USEC_PER_SEC /* over which the greatest rate counts */
-#define RATE_SPAN_US 10000            /* of one sample: shapers let a few ms through at once */
+#define RATE_SPAN_US 25000            /* of one sample: shapers let a few ms through at once */
 #define RTT_PERIOD_US (10 * G_USEC_PER_SEC)
 #define DRAIN_MAX_US 200000
 #define FLAT_ROUNDS 3
