@@ -115,6 +115,21 @@ read_qemu (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context
                                              facts->qemu_binary);
 }
 
+void
+gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
+                  const char *path, const char *machine)
+{
+    const char *program = path != NULL ? path : facts->qemu_binary;
+    g_autoptr (GwVmStates) states =
+        program != NULL && machine != NULL
+            ? gw_qemu_read_vm_states (config, context, program, machine)
+            : NULL;
+    if (states == NULL)
+        return;
+    g_ptr_array_unref (facts->vm_states);
+    facts->vm_states = g_steal_pointer (&states->states);
+}
+
 GwHostFacts *
 gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const char *qemu,
                     const char *const *paths, GCancellable *cancellable)

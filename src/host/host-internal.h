@@ -116,6 +116,7 @@ GwVm *gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable,
 /* Parsers of HMP's output; pure. */
 GPtrArray *gw_adopt_parse_ramblocks (const char *text);
 GStrv gw_adopt_parse_netdevs (const char *text);
+GStrv gw_adopt_parse_qtree (const char *text);
 
 /* --- host.c, host_remote.c: the two kinds of host ------------------------------------------------------------------- */
 
@@ -274,6 +275,9 @@ GArray *gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GEr
 
 GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const char *qemu,
                                  const char *const *paths, GCancellable *cancellable);
+/* Adds the versions of the devices' states of the program `path`, NULL: of facts->qemu_binary. */
+void gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
+                       const char *path, const char *machine);
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
 
@@ -288,7 +292,24 @@ GwOtherVm *gw_parse_other_vm (const char *const *argv);
 
 /* Version and machine types of the program `path`, NULL where it does not tell.  What an ELF program said is kept
  * below the state directory, and good for as long as the file is the same.  (transfer full) */
+/* Which file `path` is, and of when; NULL when that says nothing about what it does.  (transfer full) */
+char *gw_qemu_identify (const char *path);
+/* The file below the state directory for what `path` said about `subject`.  (transfer full) */
+char *gw_qemu_cache_path (const GwHostConfig *config, const char *path, const char *subject);
+/* A struct kept in `file`, whose member `identity` must be `identity`; NULL otherwise.  (transfer full) */
+gpointer gw_qemu_recall (const char *file, const char *identity, const GwStructType *type);
+/* Without the file the program is asked again the next time. */
+void gw_qemu_remember (const char *file, gconstpointer data, const GwStructType *type);
 GwQemuFacts *gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const char *path);
+
+/* --- vmstates.c: the versions of the devices' states ----------------------------------------------------------------------------------- */
+
+/* Those of the program `path` for a machine type, kept like what it says of itself; NULL when it does not tell.
+ * (transfer full) */
+GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *context, const char *path,
+                                    const char *machine);
+/* Of the text of -dump-vmstate, which may be anything.  Array of GwVmState in `states`. */
+gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 

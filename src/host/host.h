@@ -96,9 +96,10 @@ GwVm *gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GE
 /* source: the destination's command line for the adopted VM.  (transfer full) */
 GwDerived *gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable,
                            GError **error);
-/* Facts of the host, of a QEMU program there by its base name, and of paths.  (transfer full) */
-GwHostFacts *gw_host_get_facts (GwHost *host, const char *qemu, const char *const *paths,
-                                GCancellable *cancellable, GError **error);
+/* Facts of the host, of a QEMU program there by its base name and of a machine type in it, and of paths.  Of the
+ * host that adopted the VM the program is that of the VM.  (transfer full) */
+GwHostFacts *gw_host_get_facts (GwHost *host, const char *qemu, const char *machine,
+                                const char *const *paths, GCancellable *cancellable, GError **error);
 
 typedef struct {
     const char *job;

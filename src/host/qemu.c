@@ -119,9 +119,8 @@ is_elf (int fd)
     return pread (fd, magic, sizeof magic, 0) == sizeof magic && memcmp (magic, "\177ELF", 4) == 0;
 }
 
-/* Which file it is, and of when; NULL when that says nothing about what it does. */
-static char *
-read_identity (const char *path)
+char *
+gw_qemu_identify (const char *path)
 {
     struct stat st;
     g_auto (GwFd) fd = open (path, O_RDONLY | O_CLOEXEC);
@@ -134,35 +133,33 @@ read_identity (const char *path)
                             (gint64) st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 }
 
-static char *
-cache_path (const GwHostConfig *config, const char *path)
+char *
+gw_qemu_cache_path (const GwHostConfig *config, const char *path, const char *subject)
 {
-    g_autofree char *sum = g_compute_checksum_for_string (G_CHECKSUM_SHA256, path, -1);
+    g_autofree char *key = g_strconcat (path, "\n", subject, NULL);
+    g_autofree char *sum = g_compute_checksum_for_string (G_CHECKSUM_SHA256, key, -1);
     g_autofree char *name = g_strdup_printf ("%.16s.json", sum);
     return g_build_filename (config->state_dir, "qemu", name, NULL);
 }
 
-static GwQemuFacts *
-recall (const char *file, const char *identity)
+gpointer
+gw_qemu_recall (const char *file, const char *identity, const GwStructType *type)
 {
     g_autofree char *text = NULL;
     gsize len;
-    if (!g_file_get_contents (file, &text, &len, NULL))
+    if (identity == NULL || !g_file_get_contents (file, &text, &len, NULL))
         return NULL;
     g_autoptr (JsonObject) object = gw_json_parse (text, (gssize) len, NULL);
-    g_autoptr (GwQemuFacts) facts =
-        object != NULL ? gw_struct_from_json (&gw_qemu_facts_type, object, NULL) : NULL;
-    if (facts == NULL || strcmp (facts->identity, identity) != 0)
+    if (object == NULL || strcmp (gw_json_peek_string (object, "identity", ""), identity) != 0)
         return NULL;
-    return g_steal_pointer (&facts);
+    return gw_struct_from_json (type, object, NULL);
 }
 
-/* Without the file the program is asked again the next time. */
-static void
-remember (const char *file, const GwQemuFacts *facts)
+void
+gw_qemu_remember (const char *file, gconstpointer data, const GwStructType *type)
 {
     g_autofree char *directory = g_path_get_dirname (file);
-    g_autoptr (JsonObject) object = gw_struct_to_json (&gw_qemu_facts_type, facts);
+    g_autoptr (JsonObject) object = gw_struct_to_json (type, data);
     g_autofree char *text = gw_json_to_text (object, FALSE);
     if (gw_directory_make (directory, NULL, NULL))
         (void) g_file_set_contents_full (file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600,
@@ -172,9 +169,9 @@ remember (const char *file, const GwQemuFacts *facts)
 GwQemuFacts *
 gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const char *path)
 {
-    g_autofree char *file = cache_path (config, path);
-    g_autofree char *identity = read_identity (path);
-    GwQemuFacts *facts = identity != NULL ? recall (file, identity) : NULL;
+    g_autofree char *file = gw_qemu_cache_path (config, path, "");
+    g_autofree char *identity = gw_qemu_identify (path);
+    GwQemuFacts *facts = gw_qemu_recall (file, identity, &gw_qemu_facts_type);
     if (facts != NULL)
         return facts;
     facts = gw_struct_new (&gw_qemu_facts_type);
@@ -182,6 +179,6 @@ gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const cha
     ask (facts, path, context);
     /* an answer that is not whole is not kept */
     if (identity != NULL && facts->version != NULL && facts->machines[0] != NULL)
-        remember (file, facts);
+        gw_qemu_remember (file, facts, &gw_qemu_facts_type);
     return facts;
 }

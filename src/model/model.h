@@ -147,6 +147,7 @@ typedef struct {
     gint64 n_cpus, ram_bytes;
     GPtrArray *ram_blocks; /* GwRamBlock */
     GPtrArray *devices;    /* GwDevice */
+    GStrv device_types;    /* of all devices, built-in ones included, each once */
     GPtrArray *disks;      /* GwDisk */
     GPtrArray *chardevs;   /* GwChardev */
     GStrv netdevs;         /* ids */
@@ -203,6 +204,21 @@ typedef struct {
     GStrv machines; /* machine types on offer, aliases left out */
 } GwQemuFacts;
 
+typedef struct {
+    char *type;               /* of the device */
+    gint64 version, minimum;  /* of its state: that it sends, and the oldest that it reads */
+} GwVmState;
+
+typedef struct {
+    char *identity; /* of the program's file */
+    char *machine;
+    GPtrArray *states; /* GwVmState of every device type that it has */
+} GwVmStates;
+
+extern const GwStructType gw_vm_states_type;
+void gw_vm_states_free (GwVmStates *states);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwVmStates, gw_vm_states_free)
+
 extern const GwStructType gw_qemu_facts_type;
 void gw_qemu_facts_free (GwQemuFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwQemuFacts, gw_qemu_facts_free)
@@ -233,6 +249,7 @@ typedef struct {
     char *qemu_error;    /* why not */
     char *qemu_version;  /* "7.2.22 (Debian ...)" */
     GStrv machines;      /* machine types on offer, aliases left out */
+    GPtrArray *vm_states; /* GwVmState, of the machine type asked for; empty: not known */
     GStrv data_addresses;
     GPtrArray *paths; /* GwPathFacts, in the order asked */
     GPtrArray *interfaces; /* GwInterface: of the network namespace that the agent is in */

@@ -264,3 +264,21 @@ def test_device_that_cannot_be_migrated(setup):
     setup(args=["-device", "ivshmem-plain,memdev=m0,master=off",
                 "-object", "memory-backend-ram,id=m0,size=1M,share=on"]).refused(
         "migration-blocked", "ivshmem")
+
+
+def test_device_whose_state_is_of_a_newer_version(setup, tmp_path):
+    agent = wrapper(tmp_path, """case "$*" in *-dump-vmstate*) $real "$@" |
+        sed '/^  "e1000": {/,/^    "Desc/ s/version_id": [0-9]*/version_id": 0/'; exit;; esac
+exec $real "$@" """)
+    setup(args=["-device", "e1000"], agent=agent).refused("state-version", "'e1000'", "version 2", "0 to 0")
+
+
+def test_programs_are_asked_once(setup, tmp_path):
+    """Of an ELF program the answers are kept, and they are the same the next time."""
+    vm = setup()
+    first = vm.passes()
+    kept = sorted((tmp_path / "agent" / "qemu").iterdir())
+    times = [path.stat().st_mtime_ns for path in kept]
+    assert len(kept) == 2
+    assert verdicts(vm.passes()) == verdicts(first)
+    assert [path.stat().st_mtime_ns for path in kept] == times
