@@ -91,6 +91,27 @@ gw_check_paths (const GwCheckInput *input, GwCheckSink *sink)
         gw_check_add (sink, GW_VERDICT_OK, "%u paths, none in use", input->derived->needs->len);
 }
 
+void
+gw_check_device_types (const GwCheckInput *input, GwCheckSink *sink)
+{
+    GStrv there = input->destination->device_types;
+    guint before = sink->results->len;
+    gboolean is_known = there != NULL && there[0] != NULL;
+    for (guint i = 0; is_known && i < input->vm->devices->len; i++) {
+        const GwDevice *device = input->vm->devices->pdata[i];
+        if (!g_strv_contains ((const char *const *) there, device->type))
+            gw_check_add (sink, GW_VERDICT_REFUSED,
+                          "the VM has the device '%s' (%s), and the destination's QEMU %s knows no '%s'",
+                          device->id != NULL ? device->id : device->path, device->type,
+                          input->destination->qemu_version, device->type);
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK,
+                      is_known ? "%u devices, all of types that the destination's QEMU has"
+                               : "%u devices, not compared: the destination does not list its own",
+                      input->vm->devices->len);
+}
+
 static const GwVmState *
 find_state (const GPtrArray *states, const char *type)
 {

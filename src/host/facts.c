@@ -110,6 +110,7 @@ read_qemu (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context
     g_autoptr (GwQemuFacts) qemu = gw_qemu_read_facts (config, context, facts->qemu_binary);
     facts->qemu_version = g_steal_pointer (&qemu->version);
     facts->machines = g_steal_pointer (&qemu->machines);
+    facts->device_types = g_steal_pointer (&qemu->devices);
     if (facts->qemu_version == NULL)
         facts->qemu_error = g_strdup_printf ("'%s -version' does not print a version",
                                              facts->qemu_binary);

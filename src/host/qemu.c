@@ -2,7 +2,7 @@
 /*
  * What a QEMU program says of itself.
  *
- * Starting it twice to ask costs tens of milliseconds of every move, so the answers are kept in
+ * Starting it three times to ask costs tens of milliseconds of every move, so the answers are kept in
  * `STATE/qemu/`, one file a program, with the identity of the program's file.  A script says nothing
  * about the program that it runs, so that only an ELF file is remembered.
  */
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PROBE_MS 10000
-#define N_PROBES 2
+#define N_PROBES 3
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
@@ -38,7 +38,10 @@ static gboolean
 is_done (gpointer user_data)
 {
     const Probe *probes = user_data;
-    return probes[0].is_done && probes[1].is_done;
+    for (guint i = 0; i < N_PROBES; i++)
+        if (!probes[i].is_done)
+            return FALSE;
+    return TRUE;
 }
 
 static void
@@ -93,6 +96,23 @@ parse_machines (const char *text)
     return g_strv_builder_end (builder);
 }
 
+/* "name \"virtio-net-pci\", bus PCI, alias \"virtio-net\"" */
+static GStrv
+parse_devices (const char *text)
+{
+    static const char start[] = "name \"";
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    g_auto (GStrv) lines = g_strsplit (text != NULL ? text : "", "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        if (!g_str_has_prefix (lines[i], start))
+            continue;
+        const char *at = lines[i] + strlen (start);
+        g_autofree char *name = g_strndup (at, strcspn (at, "\""));
+        g_strv_builder_add (builder, name);
+    }
+    return g_strv_builder_end (builder);
+}
+
 static void
 ask (GwQemuFacts *facts, const char *path, GMainContext *context)
 {
@@ -100,10 +120,12 @@ ask (GwQemuFacts *facts, const char *path, GMainContext *context)
     g_main_context_push_thread_default (context);
     start_probe (&probes[0], path, "-version", NULL);
     start_probe (&probes[1], path, "-machine", "help");
+    start_probe (&probes[2], path, "-device", "help");
     finish_probes (probes, context);
     g_main_context_pop_thread_default (context);
     facts->version = parse_version (probes[0].output);
     facts->machines = parse_machines (probes[1].output);
+    facts->devices = parse_devices (probes[2].output);
     for (guint i = 0; i < N_PROBES; i++) {
         g_clear_object (&probes[i].child);
         g_free (probes[i].output);
@@ -171,14 +193,15 @@ gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const cha
 {
     g_autofree char *file = gw_qemu_cache_path (config, path, "");
     g_autofree char *identity = gw_qemu_identify (path);
-    GwQemuFacts *facts = gw_qemu_recall (file, identity, &gw_qemu_facts_type);
-    if (facts != NULL)
-        return facts;
+    g_autoptr (GwQemuFacts) facts = gw_qemu_recall (file, identity, &gw_qemu_facts_type);
+    if (facts != NULL && facts->devices != NULL && facts->devices[0] != NULL)
+        return g_steal_pointer (&facts);
+    gw_qemu_facts_free (facts);
     facts = gw_struct_new (&gw_qemu_facts_type);
     facts->identity = g_strdup (identity);
     ask (facts, path, context);
     /* an answer that is not whole is not kept */
     if (identity != NULL && facts->version != NULL && facts->machines[0] != NULL)
         gw_qemu_remember (file, facts, &gw_qemu_facts_type);
-    return facts;
+    return g_steal_pointer (&facts);
 }

@@ -202,6 +202,7 @@ typedef struct {
     char *identity; /* of the file that said this */
     char *version;  /* "7.2.22 (Debian ...)" */
     GStrv machines; /* machine types on offer, aliases left out */
+    GStrv devices;  /* types that -device takes */
 } GwQemuFacts;
 
 typedef struct {
@@ -249,6 +250,7 @@ typedef struct {
     char *qemu_error;    /* why not */
     char *qemu_version;  /* "7.2.22 (Debian ...)" */
     GStrv machines;      /* machine types on offer, aliases left out */
+    GStrv device_types;   /* that -device takes; empty: not known */
     GPtrArray *vm_states; /* GwVmState, of the machine type asked for; empty: not known */
     GStrv data_addresses;
     GPtrArray *paths; /* GwPathFacts, in the order asked */

@@ -125,6 +125,7 @@ static const GwField qemu_facts_fields[] = {
     REQ (GwQemuFacts, identity),
     STR (GwQemuFacts, version),
     STRV (GwQemuFacts, machines),
+    STRV (GwQemuFacts, devices),
 };
 TYPE (gw_qemu_facts_type, GwQemuFacts, qemu_facts_fields);
 FREE (gw_qemu_facts_free, GwQemuFacts, gw_qemu_facts_type)
@@ -171,6 +172,7 @@ static const GwField host_facts_fields[] = {
     STR (GwHostFacts, qemu_error),
     STR (GwHostFacts, qemu_version),
     STRV (GwHostFacts, machines),
+    STRV (GwHostFacts, device_types),
     ARRAY (GwHostFacts, vm_states, vm_state_type),
     STRV (GwHostFacts, data_addresses),
     ARRAY (GwHostFacts, paths, path_facts_type),

@@ -245,6 +245,25 @@ test_vm_states (void)
     assert_check (f, gw_check_vm_states, REFUSED, "version 3", "4 to 4");
 }
 
+static void
+test_device_types (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    GwDevice *device = g_new0 (GwDevice, 1);
+    device->path = g_strdup ("/machine/peripheral-anon/device[0]");
+    device->type = g_strdup ("e1000");
+    g_ptr_array_add (f->vm->devices, device);
+    f->destination->qemu_version = g_strdup ("7.2.22");
+    assert_check (f, gw_check_device_types, OK, "1 devices", "not compared");
+    f->destination->device_types = g_strsplit ("e1000e rtl8139", " ", -1);
+    assert_check (f, gw_check_device_types, REFUSED, "device[0]' (e1000)", "7.2.22 knows no 'e1000'");
+    device->id = g_strdup ("net0");
+    assert_check (f, gw_check_device_types, REFUSED, "'net0' (e1000)", NULL);
+    g_strfreev (f->destination->device_types);
+    f->destination->device_types = g_strsplit ("e1000e e1000", " ", -1);
+    assert_check (f, gw_check_device_types, OK, "1 devices, all", NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -255,6 +274,7 @@ main (int argc, char **argv)
     g_test_add_func ("/check/clock", test_clock);
     g_test_add_func ("/check/backing", test_backing);
     g_test_add_func ("/check/disks", test_disks);
+    g_test_add_func ("/check/device-types", test_device_types);
     g_test_add_func ("/check/vm-states", test_vm_states);
     return g_test_run ();
 }
