@@ -73,6 +73,7 @@ free_facts (GwJob *job)
     gw_host_facts_free (job->destination_facts);
     gw_migration_free (job->migration);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
+    g_clear_pointer (&job->rehearsal, json_object_unref);
     g_clear_pointer (&job->faults, g_ptr_array_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
@@ -201,7 +202,7 @@ find_verdict (GwJob *job, GwSide blame, const GError *error)
 {
     gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
     add_step_fault (job, blame, error);
-    if (!is_abort && job->step > GW_STEP_prepare) /* what it is a consequence of may still arrive */
+    if (!is_abort && job->step > GW_STEP_rehearse) /* what it is a consequence of may still arrive */
         (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
     job->verdict = job->faults->pdata[gw_verdict_find_first (job->faults)];
     gw_job_note (job, job->verdict->side, "failed", "%s: %s",
@@ -245,11 +246,13 @@ work (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
     GwSide blame = GW_SIDE_NONE;
-    GwStep last = job->plan->is_check_only ? GW_STEP_check : GW_STEP_handover;
+    GwStep last = !job->plan->is_check_only  ? GW_STEP_handover
+                  : job->plan->is_rehearsed ? GW_STEP_rehearse
+                                            : GW_STEP_check;
     if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
         conclude_failure (job, blame, error);
     } else if (job->plan->is_check_only) {
-        gw_machine_move (&job->machine, GW_JOB_STAYED);
+        undo (job);
     } else {
         gw_machine_move (&job->machine, GW_JOB_MOVED);
         (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */

@@ -81,6 +81,13 @@ GStrv gw_cmdline_to_argv (const GPtrArray *options);
  * Pure.  NULL with GW_CAUSE_OPTION_UNSUPPORTED, GW_CAUSE_DEVICE_UNDERIVABLE or GW_CAUSE_USAGE. */
 GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GError **error);
 
+/* --- rehearse_argv.c ------------------------------------------------------------------------------------ */
+
+/* The arguments of a throw-away QEMU with the devices of `derived`, and in `*ret_obstacles` why there
+ * can be none; an empty list: it can.  Pure.  (transfer full) */
+GStrv gw_derive_rehearsal (const GwVm *vm, const GwDerived *derived, GStrv *ret_obstacles,
+                           GError **error);
+
 /* --- procfs.c: what /proc says of a process --------------------------------------------------------------- */
 
 /* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
@@ -156,6 +163,7 @@ typedef struct {
     const char *user;     /* name of the user to become, NULL: stay */
     const int *fds;       /* n_fds descriptors (transfer full) that the child gets as 3, 4, ... */
     guint n_fds;
+    gboolean dies_with_us; /* killed when the thread that starts it ends, however that comes */
 } GwProcessSpec;
 typedef void (*GwProcessExitFn) (GwProcess *process, gpointer user_data);
 
@@ -333,6 +341,8 @@ typedef struct {
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
+    gint64 stopped_us, resumed_us; /* source: of the last STOP and RESUME, this host's clock */
+    struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
     gboolean is_started;  /* destination: the VM is ours */
@@ -370,6 +380,19 @@ JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError *
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
+gboolean gw_qemu_changes_user (const char *const *argv);
+
+/* rehearse_source.c */
+JsonObject *gw_local_rehearse_devices (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_save (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_read (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* rehearse_destination.c */
+JsonObject *gw_local_rehearse_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_put (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_load (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_end (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Ends the throw-away QEMU, if there is one. */
+void gw_local_drop_rehearsal (LocalHost *local);
 
 /* Switches on what is on in every migration, remembering what was off; and back. */
 gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);

@@ -189,6 +189,34 @@ const char *gw_record_kind_name (GwRecordKind kind);
 gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
                                 GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
 
+/* The rehearsal (rehearse.h of this folder).  Each answer is a JSON object (transfer full), which the
+ * coordinator hands on. */
+
+/* source: {"devices", "cpu"}: lines for gw_check_compare_devices() and gw_check_compare_cpu(). */
+JsonObject *gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: stops the guest for a moment and saves its device state: {"state", "bytes", "stop_us",
+ * "pages"}.  `more` (may be NULL): pages {"block", "offset"} to be read in the same stop. */
+JsonObject *gw_host_rehearse_save (GwHost *host, JsonArray *more, GCancellable *cancellable,
+                                   GError **error);
+/* source: {"pages"}: one page of the guest as it is now. */
+JsonObject *gw_host_rehearse_read (GwHost *host, const char *block, gint64 offset,
+                                   GCancellable *cancellable, GError **error);
+/* destination: starts the throw-away QEMU: {"devices", "cpu", "postcopy"}, and "why" not.
+ * GW_CAUSE_UNSUPPORTED: a device of the VM cannot be had without what is behind it;
+ * GW_CAUSE_REHEARSAL_LAUNCH: QEMU does not start. */
+JsonObject *gw_host_rehearse_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
+                                     GCancellable *cancellable, GError **error);
+/* destination: takes "state" and "pages" of `given`, whatever of them is there. */
+gboolean gw_host_rehearse_put (GwHost *host, JsonObject *given, GCancellable *cancellable,
+                               GError **error);
+/* destination: loads, or goes on loading.  {"loaded": true, "load_us", "pages", "words"}, or
+ * {"loaded": false, "block", "offset"}: QEMU waits for that page.  GW_CAUSE_REHEARSAL_REJECTED with
+ * QEMU's words. */
+JsonObject *gw_host_rehearse_load (GwHost *host, const GwVm *vm, GCancellable *cancellable,
+                                   GError **error);
+/* destination: the throw-away QEMU ends. */
+gboolean gw_host_rehearse_end (GwHost *host, GCancellable *cancellable, GError **error);
+
 /* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
 char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);
 

@@ -39,6 +39,10 @@ member_to_text (JsonObject *data, const char *member)
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
+    if (strcmp (event, "stop") == 0)
+        local->stopped_us = at_us;
+    else if (strcmp (event, "resume") == 0)
+        local->resumed_us = at_us;
     if (strcmp (event, "migration") != 0)
         return;
     g_free (local->migration_status);
@@ -395,6 +399,7 @@ static JsonObject *
 close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_clear_pointer (&local->courier, gw_courier_free);
+    gw_local_drop_rehearsal (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
@@ -431,6 +436,13 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,
+    [GW_RPC_REHEARSE_DEVICES] = gw_local_rehearse_devices,
+    [GW_RPC_REHEARSE_SAVE] = gw_local_rehearse_save,
+    [GW_RPC_REHEARSE_READ] = gw_local_rehearse_read,
+    [GW_RPC_REHEARSE_LAUNCH] = gw_local_rehearse_launch,
+    [GW_RPC_REHEARSE_PUT] = gw_local_rehearse_put,
+    [GW_RPC_REHEARSE_LOAD] = gw_local_rehearse_load,
+    [GW_RPC_REHEARSE_END] = gw_local_rehearse_end,
     [GW_RPC_JOB_CLOSE] = close_job,
 };
 

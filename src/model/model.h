@@ -282,6 +282,7 @@ typedef struct {
     char *disks; /* auto copy shared */
     char *codec; /* auto off */
     gboolean is_rehearsed;
+    gint64 rehearse_budget_ms; /* that the guest may stand still for it */
     gboolean keeps_source;
     GStrv accepted_risks; /* names of src/check/bugs.def */
     gboolean is_check_only;

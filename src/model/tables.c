@@ -200,6 +200,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, disks),
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
+    INT (GwPlan, rehearse_budget_ms, 0, 60000),
     BOOL (GwPlan, keeps_source),
     STRV (GwPlan, accepted_risks),
     BOOL (GwPlan, is_check_only),
@@ -219,6 +220,7 @@ gw_plan_new (void)
     plan->disks = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
+    plan->rehearse_budget_ms = 200;
     return plan;
 }
 
