@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define CHUNK_BYTES (768 * 1024) /* of text in one message; a multiple of 4, as base64 has it */
+#define CHUNKS_A_MESSAGE 12
 #define PAGES_A_MESSAGE 64
 
 JsonObject *
@@ -79,11 +79,12 @@ put_pages (GwHost *host, JsonArray *pages, GCancellable *cancellable, GError **e
 gboolean
 gw_host_rehearse_put (GwHost *host, JsonObject *given, GCancellable *cancellable, GError **error)
 {
-    const char *state = gw_json_peek_string (given, "state", "");
-    gsize len = strlen (state);
-    for (gsize at = 0; at < len; at += CHUNK_BYTES) {
-        g_autofree char *chunk = g_strndup (state + at, CHUNK_BYTES);
-        if (!put (host, gw_json_new ("state:s", chunk, NULL), cancellable, error))
+    g_auto (GStrv) state = gw_json_peek_strv (given, "state");
+    gsize n = g_strv_length (state);
+    for (gsize at = 0; at < n; at += CHUNKS_A_MESSAGE) {
+        const char *some[CHUNKS_A_MESSAGE + 1] = { NULL };
+        memcpy (some, state + at, MIN (CHUNKS_A_MESSAGE, n - at) * sizeof *some);
+        if (!put (host, gw_json_new ("state:v", some, NULL), cancellable, error))
             return FALSE;
     }
     return put_pages (host, gw_json_peek_array (given, "pages"), cancellable, error);

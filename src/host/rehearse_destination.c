@@ -245,10 +245,11 @@ gw_local_rehearse_put (LocalHost *local, JsonObject *params, GCancellable *cance
     if (!need_job (local, TRUE, error) ||
         !connect_feed (local, local->rehearsal, cancellable, error))
         return NULL;
-    const char *state = gw_json_peek_string (params, "state", NULL);
+    g_auto (GStrv) state = gw_json_peek_strv (params, "state");
     JsonArray *pages = gw_json_peek_array (params, "pages");
-    if (state != NULL && !take_state (local->rehearsal, state, error))
-        return NULL;
+    for (gsize i = 0; state[i] != NULL; i++)
+        if (!take_state (local->rehearsal, state[i], error))
+            return NULL;
     for (guint i = 0; pages != NULL && i < json_array_get_length (pages); i++) {
         JsonNode *page = json_array_get_element (pages, i);
         if (!JSON_NODE_HOLDS_OBJECT (page)) {

@@ -12,7 +12,8 @@
 
 #define GW_REHEARSAL_PAGE_BYTES 4096u     /* of the target: x86 */
 #define GW_REHEARSAL_PAGES_MAX 4096u      /* that a rehearsal may hold */
-#define GW_REHEARSAL_STATE_MAX (256u << 20) /* bytes of device state */
+#define GW_REHEARSAL_STATE_MAX (64u << 20) /* bytes of device state */
+#define GW_REHEARSAL_CHUNK_BYTES 48000u    /* of it in one text, which is then below GW_STRING_MAX */
 
 typedef struct {
     const char *name;

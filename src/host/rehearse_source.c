@@ -307,6 +307,18 @@ collect_pages (Save *save, GCancellable *cancellable, GError **error)
     return g_steal_pointer (&pages);
 }
 
+static GStrv
+encode_chunks (const guchar *data, gsize len)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    for (gsize at = 0; at < len; at += GW_REHEARSAL_CHUNK_BYTES) {
+        g_autofree char *text =
+            g_base64_encode (data + at, MIN (GW_REHEARSAL_CHUNK_BYTES, len - at));
+        g_strv_builder_add (builder, text);
+    }
+    return g_strv_builder_end (builder);
+}
+
 static JsonObject *
 make_result (Save *save, JsonArray *pages, GError **error)
 {
@@ -319,12 +331,12 @@ make_result (Save *save, JsonArray *pages, GError **error)
                  failure != NULL ? failure->message : "it is too large");
         return NULL;
     }
-    g_autofree char *text = g_base64_encode ((const guchar *) state, len);
+    g_auto (GStrv) chunks = encode_chunks ((const guchar *) state, len);
     LocalHost *local = save->local;
     gint64 stop_us = local->stopped_us != 0 && local->resumed_us > local->stopped_us
                          ? local->resumed_us - local->stopped_us
                          : 0;
-    JsonObject *result = gw_json_new ("state:s", text, "bytes:i", (gint64) len, "stop_us:i", stop_us,
+    JsonObject *result = gw_json_new ("state:v", chunks, "bytes:i", (gint64) len, "stop_us:i", stop_us,
                                       NULL);
     json_object_set_array_member (result, "pages", json_array_ref (pages));
     return result;
