@@ -16,7 +16,7 @@ typedef struct {
     GwJob *job;
     JsonArray *asked;  /* {"block", "offset"}: pages that were read while the guest ran */
     gint64 stop_us;    /* of all attempts together */
-    gint64 last_stop_us;
+    gint64 last_stop_us, stopped_us; /* when the last one began, the source's clock */
     gint64 state_bytes, load_us, n_pages;
     guint n_attempts;
     gboolean has_postcopy;
@@ -86,9 +86,10 @@ save (Rehearsal *r, GError **error)
     if (r->n_attempts > 1 && !check_budget (r, r->last_stop_us, error))
         return FALSE;
     g_autoptr (JsonObject) saved =
-        gw_host_rehearse_save (job->source.host, r->asked, job->cancellable, error);
+        gw_host_rehearse_save (job->source.host, r->asked, !r->has_postcopy, job->cancellable, error);
     if (saved == NULL)
         return FALSE;
+    r->stopped_us = gw_json_peek_int (saved, "stopped_us", 0);
     r->last_stop_us = gw_json_peek_int (saved, "stop_us", 0);
     r->stop_us += r->last_stop_us;
     r->state_bytes = gw_json_peek_int (saved, "bytes", 0);
@@ -180,8 +181,8 @@ static void
 conclude (Rehearsal *r, const char *result, GwVerdict verdict, GwCause cause, const char *text)
 {
     r->job->rehearsal = gw_json_new (
-        "result:s", result, "text:s", text, "stop_us:i", r->stop_us, "attempts:i",
-        (gint64) r->n_attempts, "state_bytes:i", r->state_bytes, "load_us:i", r->load_us, "pages:i",
+        "result:s", result, "text:s", text, "stop_us:i", r->stop_us, "stopped_us:i",
+        r->stopped_us, "attempts:i", (gint64) r->n_attempts, "state_bytes:i", r->state_bytes, "load_us:i", r->load_us, "pages:i",
         r->n_pages, "way:s", r->has_postcopy ? "postcopy" : "precopy", "words:s", r->words, NULL);
     gw_check_append (r->job->checks, "rehearsal", verdict, cause, text);
     gw_job_note (r->job, GW_SIDE_NONE, "rehearsal", "%s: %s", result, text);

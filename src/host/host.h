@@ -195,9 +195,10 @@ gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
 /* source: {"devices", "cpu"}: lines for gw_check_compare_devices() and gw_check_compare_cpu(). */
 JsonObject *gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: stops the guest for a moment and saves its device state: {"state", "bytes", "stop_us",
- * "pages"}.  `more` (may be NULL): pages {"block", "offset"} to be read in the same stop. */
-JsonObject *gw_host_rehearse_save (GwHost *host, JsonArray *more, GCancellable *cancellable,
-                                   GError **error);
+ * "stopped_us" (that host's clock), "pages"}.  `more` (may be NULL): pages {"block", "offset"} to be
+ * read in the same stop.  `is_blind`: the destination cannot ask for pages, so give all it may need. */
+JsonObject *gw_host_rehearse_save (GwHost *host, JsonArray *more, gboolean is_blind,
+                                   GCancellable *cancellable, GError **error);
 /* source: {"pages"}: one page of the guest as it is now. */
 JsonObject *gw_host_rehearse_read (GwHost *host, const char *block, gint64 offset,
                                    GCancellable *cancellable, GError **error);

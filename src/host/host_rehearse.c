@@ -14,9 +14,10 @@ gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **erro
 }
 
 JsonObject *
-gw_host_rehearse_save (GwHost *host, JsonArray *more, GCancellable *cancellable, GError **error)
+gw_host_rehearse_save (GwHost *host, JsonArray *more, gboolean is_blind, GCancellable *cancellable,
+                       GError **error)
 {
-    JsonObject *params = json_object_new ();
+    JsonObject *params = gw_json_new ("blind:b", is_blind, NULL);
     if (more != NULL)
         json_object_set_array_member (params, "pages", json_array_ref (more));
     return gw_host_call (host, GW_RPC_REHEARSE_SAVE, params, cancellable, error);

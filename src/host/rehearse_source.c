@@ -8,6 +8,8 @@
 #define RANGES_MAX (GW_QMP_BATCH_MAX - 3) /* read in the stop */
 #define RANGE_BYTES_MAX (64u << 10)
 #define READ_GAP_BYTES (4 * GW_REHEARSAL_PAGE_BYTES) /* read rather than left out */
+#define ROMS_FIRST 0xc0000u
+#define ROMS_END 0x100000u
 #define HOLDER_SECONDS "20"
 #define SAVE_MS 310000 /* longer than the limit of any of the commands */
 
@@ -269,6 +271,16 @@ stop_and_save (Save *save, GError **error)
 
 /* --- operations ------------------------------------------------------------------------------------- */
 
+/* Where option ROMs and their shadows lie; loading looks for the one that the TPR patches. */
+static void
+add_roms (GArray *pages)
+{
+    for (guint64 at = ROMS_FIRST; at < ROMS_END; at += GW_REHEARSAL_PAGE_BYTES) {
+        GwRingPage page = { at, FALSE };
+        g_array_append_val (pages, page);
+    }
+}
+
 static gboolean
 prepare_save (Save *save, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -287,6 +299,8 @@ prepare_save (Save *save, JsonObject *params, GCancellable *cancellable, GError 
                                      (guint64) gw_json_peek_int (page, "offset", 0), &known.address))
             g_array_append_val (save->rings, known);
     }
+    if (gw_json_peek_bool (params, "blind", FALSE))
+        add_roms (save->rings);
     save->ranges = plan_ranges (save->rings, TRUE, RANGES_MAX);
     return check_running (local, cancellable, error);
 }
@@ -337,7 +351,7 @@ make_result (Save *save, JsonArray *pages, GError **error)
                          ? local->resumed_us - local->stopped_us
                          : 0;
     JsonObject *result = gw_json_new ("state:v", chunks, "bytes:i", (gint64) len, "stop_us:i", stop_us,
-                                      NULL);
+                                      "stopped_us:i", local->stopped_us, NULL);
     json_object_set_array_member (result, "pages", json_array_ref (pages));
     return result;
 }
