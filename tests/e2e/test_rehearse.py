@@ -3,11 +3,14 @@
 that can move passes without noticing."""
 
 import bisect
+import contextlib
+import os
+import pathlib
 import statistics
 
 import pytest
 import rig
-from rig import disk, leftovers
+from rig import disk, faults, leftovers
 
 MEM = "131064K"
 LOAD = rig.Load(mem="16M", dirty="4M/s", content="text", diskrate=300)
@@ -117,6 +120,33 @@ def test_paused_guest_stays_paused(net, tmp_path):
         done = check(vm, twin, agent)
         assert (done.exit, outcome(done)["result"]) == (0, "done"), done
         assert monitor.execute("query-status")["status"] == "paused"
+
+
+def test_guest_runs_on_when_the_command_is_killed_in_the_stop(net, tmp_path):
+    """Killed as soon as the stop is seen: QEMU works off what it was told all the same."""
+    vm, twin, agent = boot(net, tmp_path)
+    with vm.monitor() as monitor:
+        for _ in range(5):
+            command = rig.start_godwit(net.a, "check", f"qmp:{vm.qmp_path}", agent.destination,
+                                       "--map", f"{vm.directory}={twin.directory}")
+            monitor.wait_event("STOP", timeout=20)
+            faults.kill(command.pid)
+            command.process.wait(10)
+            mark = vm.ticks.mark()
+            vm.ticks.wait_side("a", 50, timeout=10, since=mark)
+            assert monitor.execute("query-status")["status"] == "running"
+            holders = [pid for pid in os.listdir("/proc") if pid.isdigit() and is_holder(pid, net.a)]
+            for pid in holders:  # they would end by themselves, and hold the monitor until then
+                faults.kill(int(pid))
+    vm.report.check()
+
+
+def is_holder(pid, host):
+    """Whether the process is the one that keeps the monitor's socket open."""
+    with contextlib.suppress(OSError):
+        return (pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep\0") and
+                os.stat(f"/proc/{pid}/ns/net").st_ino == host.inode)
+    return False
 
 
 def test_migrate_rehearses_first(net, tmp_path):
