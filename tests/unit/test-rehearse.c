@@ -86,6 +86,7 @@ test_obstacles (void)
     for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
         g_autofree char *obstacles = NULL;
         g_autofree char *got = rewrite (cases[i], &obstacles);
+        g_assert_nonnull (got);
         g_assert_cmpstr (obstacles, !=, "");
     }
 }
