@@ -88,6 +88,8 @@ def test_destination_lacks_a_file(net, tmp_path):
             (directory / "blob").write_text("x")
     scene = Scene(net, tmp_path, prepare, args=["-fw_cfg", f"name=opt/godwit,file={tmp_path}/a/blob"])
     done = rig.migrate(scene.vm, scene.twin, scene.agent)
+    scene.expect(done, 2, "rehearsal-launch-failed", "destination", f"{tmp_path}/b/blob")
+    done = rig.migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
     scene.expect(done, 3, "destination-launch-failed", "destination", f"{tmp_path}/b/blob")
     (tmp_path / "b" / "blob").write_text("x")
     scene.expect_next_works()
@@ -115,6 +117,8 @@ def test_destination_rejects_a_memory_block(net, tmp_path):
         (directory / "rom").write_bytes(b"\x55\xaa" + bytes((1 << 16 if directory.name == "a" else 1 << 17) - 2))
     scene = Scene(net, tmp_path, prepare, args=["-device", f"e1000,romfile={tmp_path}/a/rom"])
     done = rig.migrate(scene.vm, scene.twin, scene.agent)
+    scene.expect(done, 2, "rehearsal-rejected", "destination", "ize mismatch")
+    done = rig.migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
     scene.expect(done, 3, "state-rejected", "destination", "ize mismatch")
 
 
@@ -228,7 +232,8 @@ def switching_over(net, tmp_path, at="device state"):
     scene = Scene(net, tmp_path)
     net.set_rate("500mbit")
     with scene.vm.monitor() as monitor:
-        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "60000")
+        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "60000",
+                                    "--no-rehearse")  # or its stop is taken for that of the switchover
         monitor.wait_event("STOP", 60)
     net.set_rate("20mbit")
     if at == "device state":
@@ -281,7 +286,7 @@ def test_link_is_down_while_the_guest_stands_still(net, tmp_path):
     scene = Scene(net, tmp_path)
     net.set_rate("100mbit")
     with scene.vm.monitor() as monitor:
-        started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
         monitor.wait_event("STOP", 60)
         with net.outage():
             mark = scene.vm.ticks.mark()
