@@ -60,10 +60,10 @@ gw_job_warn (GwJob *job, const char *format, ...)
 static void
 on_migration (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (side->side != GW_SIDE_SOURCE)
-        return;
-    g_free (side->job->source_status);
-    side->job->source_status = g_strdup (detail);
+    char **status = side->side == GW_SIDE_SOURCE ? &side->job->source_status
+                                                 : &side->job->destination_status;
+    g_free (*status);
+    *status = g_strdup (detail);
 }
 
 static void
@@ -92,17 +92,46 @@ on_resume (GwJobSide *side, gint64 at_us, const char *detail)
 static void
 on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (side->side != GW_SIDE_SOURCE)
+    if (side->side != GW_SIDE_SOURCE && !side->job->in_postcopy)
         return;
     g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
     side->job->guest_is_off = TRUE;
     add_fault (side, GW_FAULT_GUEST_OFF, at_us, GW_CAUSE_GUEST_POWEROFF, text);
 }
 
+/* In postcopy each QEMU has memory of the guest that the other has not. */
+static gboolean
+is_guest_lost (const GwJob *job, GwSide side)
+{
+    if (!job->in_postcopy || g_strcmp0 (job->destination_status, "completed") == 0)
+        return FALSE;
+    return side == GW_SIDE_SOURCE ? job->machine.state >= GW_JOB_RELEASED
+                                  : job->machine.state == GW_JOB_STARTED;
+}
+
+static void
+add_loss (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    const GwJob *job = side->job;
+    g_autofree char *left =
+        gw_text_bytes (job->migration != NULL ? (guint64) job->migration->remaining_bytes : 0);
+    g_autofree char *text = g_strdup_printf (
+        "the %s's QEMU ended in postcopy (%s), and the guest is lost: it ran at the destination, and "
+        "about %s of its memory were still at the source only",
+        gw_side_name (side->side), detail, left);
+    add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_GUEST_LOST, text);
+}
+
 static void
 on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     side->job->source_is_gone = TRUE;
+    if (side->job->in_postcopy && g_strcmp0 (side->job->destination_status, "completed") == 0)
+        return;
+    if (is_guest_lost (side->job, GW_SIDE_SOURCE)) {
+        add_loss (side, at_us, detail);
+        return;
+    }
     add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, detail);
 }
 
@@ -110,6 +139,10 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 static void
 on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
+    if (is_guest_lost (side->job, GW_SIDE_DESTINATION)) {
+        add_loss (side, at_us, detail);
+        return;
+    }
     g_autofree char *text = g_strdup_printf ("the destination's QEMU %s", detail);
     gboolean is_own_error = strstr (detail, "exited with status 1") != NULL;
     GwCause cause = side->job->step <= GW_STEP_launch ? GW_CAUSE_LAUNCH_FAILED
@@ -132,6 +165,9 @@ static void
 on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 {
     const char *colon = strstr (detail, ": ");
+    side->job->needs_link = TRUE;
+    if (side->job->in_postcopy)
+        return; /* what is lost with it is sent again (recover.c) */
     g_autofree char *code = colon != NULL ? g_strndup (detail, (gsize) (colon - detail)) : NULL;
     GwCause cause = gw_cause_from_code (code);
     GwJobSide link = { side->job, GW_SIDE_LINK, NULL, 0 };
@@ -142,7 +178,8 @@ on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 static void
 on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (side->job->link_is_up)
+    side->job->needs_link = TRUE;
+    if (side->job->link_is_up && !side->job->in_postcopy)
         add_fault (side, GW_FAULT_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, detail);
 }
 

@@ -4,16 +4,19 @@
 #define GW_JOB_INTERNAL_H
 
 #include "check.h"
+#include "converge.h"
 #include "flow.h"
 
 typedef enum {
     GW_JOB_PLANNED,
     GW_JOB_RUNNING,
     GW_JOB_RELEASED,
+    GW_JOB_STARTED, /* in postcopy: runs at the destination, not all of its memory is there */
     GW_JOB_UNDOING,
     GW_JOB_MOVED,
     GW_JOB_STAYED,
     GW_JOB_UNDECIDED,
+    GW_JOB_LOST,
 } GwJobState;
 
 typedef enum {
@@ -38,10 +41,12 @@ struct _GwJob {
     GwHostConfig *config;
     GCancellable *cancellable; /* the user's abort; not looked at after the turn */
 
-    GMutex lock; /* guards progress, report, is_past_turn, has_abort */
+    GMutex lock; /* guards progress, report, is_past_turn, has_postcopy */
     GwProgress *progress;
     JsonObject *report;
     gboolean is_past_turn;
+    gboolean has_postcopy; /* the user may ask for it now */
+    gint wants_postcopy;   /* atomic: the user did */
 
     /* from here on: the job's thread only */
     GMainContext *context;
@@ -65,12 +70,21 @@ struct _GwJob {
 
     GPtrArray *faults;    /* GwFault */
     GPtrArray *warnings;  /* char * */
-    char *source_status;  /* QEMU's migration status on the source */
+    char *source_status, *destination_status; /* QEMU's migration statuses */
     gboolean guest_is_off;
     gboolean source_is_gone;
     gboolean is_stopping; /* the guest was told to stand still for the switchover */
     gboolean is_forced;   /* ... and not to run on because it takes long */
     guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
+    GwConverge converge;
+    GwEstimate estimate;      /* of the last look */
+    GwHostPostcopy postcopy;  /* what both QEMUs are set up for */
+    gboolean is_postcopy_asked; /* QEMU was told to */
+    gboolean in_postcopy;     /* ... and may go on from pre-switchover: no fault of the link ends the job */
+    gboolean needs_link;      /* in postcopy: a courier is gone */
+    gint64 postcopy_us;       /* when QEMU went over to it */
+    gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
+    char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
@@ -111,8 +125,9 @@ char *gw_job_describe_outage (const GwJob *job, gint64 now_us);
 /* How long the network may be silent before the connection to the destination's agent is dead. */
 guint gw_job_link_patience_s (const GwJob *job);
 /* The guest is stopped for the switchover: a round trip over the link within the downtime allowed, or
- * it must go on; then nothing that happens to the link stops QEMU in its last step. */
+ * it must go on.  Spooled, nothing that happens to the link then stops QEMU in its last step. */
 gboolean gw_job_prove_link (GwJob *job, GwSide *blame, GError **error);
+gboolean gw_job_spool_link (GwJob *job, GError **error);
 /* Keeps what the report says of the link. */
 void gw_job_take_link (GwJob *job, JsonObject *stats);
 /* For the report; the one that lasts included. */
@@ -120,14 +135,42 @@ JsonArray *gw_job_list_outages (const GwJob *job);
 
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 
+/* The phase for people. */
+const char *gw_job_phase_of (GwStep step);
 /* Tells the phase of the current step, and what `job->migration` says. */
 void gw_job_report_progress (GwJob *job, gboolean is_done);
 
-/* --- converge.c: pure ------------------------------------------------------------------------------------- */
+/* --- steps_prepare.c ---------------------------------------------------------------------------------- */
 
-/* At the start of a round: whether what is left of the RAM, the device state and the handover fit into
- * `max_downtime_ms`. */
-gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
+/* A new pair of couriers with a secret of their own. */
+gboolean gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable,
+                                GError **error);
+
+/* --- steps_precopy.c ---------------------------------------------------------------------------------- */
+
+gboolean gw_job_read_migration (GwJob *job, GError **error);
+/* The migration ended where it should not have: QEMU's reason.  FALSE. */
+gboolean gw_job_fail_migration (GwJob *job, GError **error);
+
+/* --- steps_move.c -------------------------------------------------------------------------------------- */
+
+/* RELEASED; from here on an abort comes too late. */
+gboolean gw_job_release (GwJob *job, GError **error);
+/* The answer to job->start. */
+gboolean gw_job_take_start (GwJob *job, gboolean *ret_started, GError **error);
+/* Adds what the source's courier has carried. */
+void gw_job_read_counters (GwJob *job);
+
+/* --- steps_postcopy.c ---------------------------------------------------------------------------------- */
+
+gboolean gw_job_hand_over_in_postcopy (GwJob *job, GwSide *blame, GError **error);
+
+/* --- recover.c ------------------------------------------------------------------------------------------- */
+
+/* In postcopy: whether QEMU or a courier has lost its connection. */
+gboolean gw_job_needs_recovery (const GwJob *job);
+/* One attempt to give both QEMUs a new connection, with a pause before it when the last one failed. */
+gboolean gw_job_try_recovery (GwJob *job, GError **error);
 
 /* --- steps -------------------------------------------------------------------------------------------------- */
 

@@ -46,6 +46,7 @@ result_name (const GwJob *job)
 {
     return job->machine.state == GW_JOB_MOVED       ? "moved"
            : job->machine.state == GW_JOB_UNDECIDED ? "undecided"
+           : job->machine.state == GW_JOB_LOST      ? "lost"
                                                     : "stayed";
 }
 
@@ -56,6 +57,8 @@ runs_on (const GwJob *job)
         return "destination";
     if (job->machine.state == GW_JOB_UNDECIDED)
         return "unknown";
+    if (job->machine.state == GW_JOB_LOST)
+        return "nowhere";
     return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
 }
 
@@ -119,6 +122,15 @@ make_rewrites (const GwJob *job)
     return list;
 }
 
+static JsonObject *
+make_postcopy (const GwJob *job)
+{
+    return gw_json_new ("at_ms:i", since_start_ms (job, job->postcopy_us), "preempt:b",
+                        job->postcopy.has_preempt, "requests:i",
+                        job->migration != NULL ? job->migration->postcopy_requests : 0,
+                        "recoveries:i", job->n_recoveries, "attempts:i", job->n_attempts, NULL);
+}
+
 static void
 add_figures (const GwJob *job, JsonObject *report)
 {
@@ -142,6 +154,10 @@ add_figures (const GwJob *job, JsonObject *report)
         json_object_set_object_member (report, "link", json_object_ref (job->link));
     else
         json_object_set_null_member (report, "link");
+    if (job->in_postcopy)
+        json_object_set_object_member (report, "postcopy", make_postcopy (job));
+    else
+        json_object_set_null_member (report, "postcopy");
     json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", NULL));
 }
 
@@ -175,7 +191,8 @@ gw_job_make_report (GwJob *job)
     JsonObject *report = gw_json_new (
         "job:s", job->id, "vm:s", label, "uuid:s", job->vm != NULL ? job->vm->uuid : NULL,
         "result:s", result_name (job), "runs_on:s", runs_on (job),
-        "exit:i", (gint64) exit_status (job), "mode:s", "precopy", "started:s", started_text,
+        "exit:i", (gint64) exit_status (job), "mode:s",
+        job->in_postcopy ? "postcopy" : "precopy", "started:s", started_text,
         "destination:s", job->plan->destination, "state:s", job->final_state, NULL);
     add_figures (job, report);
     add_lists (job, report);

@@ -3,6 +3,7 @@
 #include "job-internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -131,24 +132,54 @@ gboolean
 gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_LINK;
+    return gw_job_start_couriers (job, 0, job->cancellable, error);
+}
+
+gboolean
+gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GError **error)
+{
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
-                        job->plan->n_paths, job->plan->link_deadline_s };
-    if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
-                                 job->cancellable, error))
+                        job->plan->n_paths, job->plan->link_deadline_s, attempt };
+    g_clear_pointer (&job->link_addresses, g_strfreev);
+    if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,
+                                 error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
-    if (!gw_host_connect_courier (job->source.host, &link, job->cancellable, error))
+    if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))
         return FALSE;
     explicit_bzero (job->secret, sizeof job->secret);
     job->link_is_up = TRUE;
     return TRUE;
 }
 
+/* The preempt connection came with 7.1; both ends must have it. */
+static gboolean
+has_preempt (const GwJob *job)
+{
+    int major = 0, minor = 0;
+    const char *there = job->destination_facts->qemu_version;
+    if (there == NULL || sscanf (there, "%d.%d", &major, &minor) != 2)
+        return FALSE;
+    return (major > 7 || (major == 7 && minor >= 1)) &&
+           (job->vm->version_major > 7 ||
+            (job->vm->version_major == 7 && job->vm->version_minor >= 1));
+}
+
 gboolean
 gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
 {
+    g_autofree char *why = NULL;
     *blame = GW_SIDE_DESTINATION;
-    return gw_host_set_incoming (job->destination.host, job->cancellable, error);
+    job->postcopy.is_on = job->vm->is_running && strcmp (job->plan->postcopy, "never") != 0;
+    job->postcopy.has_preempt = job->postcopy.is_on && has_preempt (job);
+    if (!gw_host_set_incoming (job->destination.host, &job->postcopy, &why, job->cancellable, error))
+        return FALSE;
+    if (why == NULL)
+        return TRUE;
+    if (strcmp (job->plan->postcopy, "now") == 0)
+        return gw_fail (error, GW_CAUSE_POSTCOPY_UNAVAILABLE, "the destination: %s", why);
+    gw_job_note (job, GW_SIDE_DESTINATION, "no-postcopy", "%s", why);
+    return TRUE;
 }

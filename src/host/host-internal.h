@@ -253,8 +253,10 @@ typedef struct {
     GwSide side;
     const char *secret_hex;
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
-    gint64 n_paths, deadline_s;
+    gint64 n_paths, deadline_s, attempt;
 } GwCourierSpec;
+/* The socket of the RAM lane between courier and QEMU; each recovery has its own.  (transfer full) */
+char *gw_courier_ram_path (const char *job_dir, gint64 attempt);
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
 /* Asks for the counters and waits for them.  (transfer full) */
@@ -345,6 +347,9 @@ typedef struct {
     struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
+    gboolean is_asked;    /* destination: a question for the run state is on its way */
+    gboolean is_answered; /* destination: so is the answer to `cont` */
+    GError *refusal;      /* destination: that answer, when it was no */
     gboolean is_started;  /* destination: the VM is ours */
     gboolean is_quitting; /* this side's QEMU was told to end */
 } LocalHost;
@@ -375,11 +380,22 @@ JsonObject *gw_local_continue (LocalHost *, JsonObject *, GCancellable *, GError
 JsonObject *gw_local_undo_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_quit_source (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_put_released (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* postcopy.c */
+JsonObject *gw_local_throttle (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_start_postcopy (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_recover (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Pauses the migration that is in postcopy if it does not know yet that its connection is gone. */
+gboolean gw_local_pause_postcopy (LocalHost *local, GCancellable *cancellable, GError **error);
+/* Whether `status` is one of postcopy, of any version of QEMU. */
+gboolean gw_status_is_postcopy (const char *status);
+/* rescue.c: the destination holds REFUSED, and this QEMU is in postcopy: it is told that all arrived. */
+gboolean gw_local_rescue (LocalHost *local, GCancellable *cancellable, GError **error);
+/* start.c */
+JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* destination.c */
 JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 
 /* rehearse_source.c */
@@ -394,8 +410,20 @@ JsonObject *gw_local_rehearse_end (LocalHost *, JsonObject *, GCancellable *, GE
 /* Ends the throw-away QEMU, if there is one. */
 void gw_local_drop_rehearsal (LocalHost *local);
 
-/* Switches on what is on in every migration, remembering what was off; and back. */
-gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);
+/* --- capabilities.c: of QEMU's migration -------------------------------------------------------------------------------------------------- */
+
+enum {
+    GW_CAPABILITY_ALWAYS = 1 << 0,
+    GW_CAPABILITY_POSTCOPY = 1 << 1,
+    GW_CAPABILITY_PREEMPT = 1 << 2,
+    GW_CAPABILITY_BLOCKTIME = 1 << 3,
+    GW_CAPABILITY_THROTTLE = 1 << 4,
+};
+
+/* Switches on what is on in every migration and what `which` asks for, remembering what was off; and
+ * back. */
+gboolean gw_local_set_capabilities (LocalHost *local, guint which, GCancellable *cancellable,
+                                    GError **error);
 void gw_local_restore_capabilities (LocalHost *local);
 
 #endif

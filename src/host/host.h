@@ -122,6 +122,7 @@ typedef struct {
     const char *const *addresses; /* destination: to listen on, may be empty; source: "ADDRESS:PORT" */
     gint64 n_paths;
     gint64 deadline_s; /* without any path, before the link is given up */
+    gint64 attempt;    /* 0; then the number of the recovery that makes it */
 } GwHostLink;
 
 /* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
@@ -140,11 +141,24 @@ gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *canc
 /* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
 JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
 
-/* destination: capabilities, and QEMU listens for its state. */
-gboolean gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error);
+/* Ends the courier of this side, whatever it carries; QEMU's sockets close. */
+gboolean gw_host_stop_courier (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* What of postcopy is on. */
+typedef struct {
+    gboolean is_on;
+    gboolean has_preempt; /* requested pages have a connection of their own */
+} GwHostPostcopy;
+
+/* destination: capabilities, and QEMU listens for its state.  `postcopy` says what is wanted and gets
+ * what this QEMU and its kernel can; `*ret_why` (transfer full) says why that is less, or NULL. */
+gboolean gw_host_set_incoming (GwHost *host, GwHostPostcopy *postcopy, char **ret_why,
+                               GCancellable *cancellable, GError **error);
 
 typedef struct {
     gint64 downtime_ms, bandwidth_bps; /* bandwidth 0: unlimited */
+    GwHostPostcopy postcopy; /* as the destination has it */
+    gboolean can_throttle;   /* gw_host_throttle() may follow */
 } GwHostMigrate;
 
 /* source: capabilities and parameters (their old values are kept for undo), and QEMU begins. */
@@ -154,12 +168,21 @@ gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellabl
  * whatever happens to the migration.  FALSE for `is_stopped`: it runs on, and the migration too. */
 gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable,
                              GError **error);
+/* source: QEMU slows the guest down until it converges. */
+gboolean gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: QEMU goes over to postcopy; it stands still in pre-switchover first, like in precopy.  When
+ * little is left it ends in precopy after all. */
+gboolean gw_host_start_postcopy (GwHost *host, GCancellable *cancellable, GError **error);
+/* In postcopy, over the couriers of `attempt`: QEMU drops what it may still hold of the old connection;
+ * the destination's listens again, then the source's goes on.  Destination first. */
+gboolean gw_host_recover (GwHost *host, gint64 attempt, GCancellable *cancellable, GError **error);
 GwMigration *gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: out of pre-switchover. */
 gboolean gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: ends the migration and everything it changed, and lets the guest run again if it ran
  * before.  Succeeds when the guest is in the state it had.  Safe in any state before RELEASED, and
- * after it only with the destination's REFUSED in hand. */
+ * after it only with the destination's REFUSED in hand: then also from postcopy, in which QEMU knows no
+ * way back (rescue.c). */
 gboolean gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: QEMU ends; its copy of the VM is no more. */
 gboolean gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error);
@@ -169,12 +192,15 @@ gboolean gw_host_put_released (GwHost *host, GCancellable *cancellable, GError *
 
 /* destination: waits for the state to be loaded, then starts the VM (`is_running`: lets the guest
  * run).  Writes STARTED, or REFUSED and then the error says why.  Runs while the coordinator does
- * other things. */
+ * other things.  With `in_postcopy` the time limit refuses nothing: the answer is then that it is not
+ * loaded yet, and so it is when QEMU's connection broke. */
 typedef struct _GwHostPending GwHostPending;
-GwHostPending *gw_host_begin_start (GwHost *host, gboolean is_running, guint timeout_ms);
+GwHostPending *gw_host_begin_start (GwHost *host, gboolean is_running, gboolean in_postcopy,
+                                    guint timeout_ms);
 gboolean gw_host_pending_is_done (const GwHostPending *pending);
 typedef struct {
-    gint64 loaded_us, started_us, running_us; /* that host's clock */
+    gboolean is_started; /* FALSE only in postcopy: ask again */
+    gint64 loaded_us, started_us, running_us; /* that host's clock; running 0: see event "resume" */
 } GwHostStart;
 /* Frees `pending`. */
 gboolean gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error);

@@ -113,71 +113,6 @@ gw_local_query_migrate (LocalHost *local, GCancellable *cancellable, GError **er
     return gw_migration_from_qmp (json_node_get_object (reply));
 }
 
-/* On in every migration; late-block-activate is without effect from 10.0 on. */
-static const char *const our_capabilities[] = { "events", "return-path", "pause-before-switchover",
-                                                "late-block-activate" };
-
-static gboolean
-set_capabilities (LocalHost *local, JsonArray *list, GCancellable *cancellable, GError **error)
-{
-    JsonNode *node = json_node_init_array (json_node_alloc (), list);
-    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
-                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
-}
-
-static gboolean
-is_ours (const char *capability)
-{
-    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
-        if (strcmp (our_capabilities[i], capability) == 0)
-            return TRUE;
-    return FALSE;
-}
-
-/* Those that we switch on and that were off. */
-static gboolean
-remember_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
-{
-    g_autoptr (JsonNode) reply =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
-    if (reply == NULL)
-        return FALSE;
-    if (!JSON_NODE_HOLDS_ARRAY (reply))
-        return gw_fail (error, GW_CAUSE_QMP_INVALID,
-                        "query-migrate-capabilities: the reply is no array");
-    JsonArray *now = json_node_get_array (reply);
-    g_clear_pointer (&local->old_capabilities, json_array_unref);
-    local->old_capabilities = json_array_new ();
-    for (guint i = 0; i < json_array_get_length (now); i++) {
-        JsonObject *item = json_array_get_object_element (now, i);
-        if (!gw_json_peek_bool (item, "state", FALSE) &&
-            is_ours (gw_json_peek_string (item, "capability", "")))
-            json_array_add_object_element (local->old_capabilities, json_object_ref (item));
-    }
-    return TRUE;
-}
-
-gboolean
-gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
-{
-    g_autoptr (JsonArray) list = json_array_new ();
-    if (!remember_capabilities (local, cancellable, error))
-        return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
-        json_array_add_object_element (
-            list, gw_json_new ("capability:s", our_capabilities[i], "state:b", TRUE, NULL));
-    return set_capabilities (local, list, cancellable, error);
-}
-
-void
-gw_local_restore_capabilities (LocalHost *local)
-{
-    g_autoptr (JsonArray) old = g_steal_pointer (&local->old_capabilities);
-    /* a QEMU that is gone or does not answer has nothing to restore */
-    if (old != NULL && json_array_get_length (old) > 0 && local->qmp != NULL)
-        (void) set_capabilities (local, old, NULL, NULL);
-}
-
 char *
 gw_local_describe_qemu (LocalHost *local)
 {
@@ -306,7 +241,8 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .addresses = (const char *const *) addresses,
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
-        !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error))
+        !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
+        !gw_json_get_int (params, "attempt", 0, G_MAXINT32, &spec.attempt, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
@@ -427,6 +363,9 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_CONTINUE] = gw_local_continue,
     [GW_RPC_QEMU_RESUME] = gw_local_undo_migration,
     [GW_RPC_QEMU_QUIT] = gw_local_quit_source,
+    [GW_RPC_QEMU_POSTCOPY] = gw_local_start_postcopy,
+    [GW_RPC_QEMU_THROTTLE] = gw_local_throttle,
+    [GW_RPC_QEMU_RECOVER] = gw_local_recover,
     [GW_RPC_QEMU_VERIFY] = get_run_state,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
@@ -494,6 +433,7 @@ local_free (GwHost *host)
     g_main_context_unref (local->context);
     g_clear_pointer (&local->old_capabilities, json_array_unref);
     g_clear_pointer (&local->old_parameters, json_object_unref);
+    g_clear_error (&local->refusal);
     g_free (local->migration_status);
     g_free (local->vm_dir);
     g_free (local->vm_name);

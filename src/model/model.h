@@ -304,6 +304,7 @@ typedef struct {
     gint64 rounds, page_bytes;
     gint64 expected_downtime_ms, downtime_ms, total_ms, setup_ms;
     gint64 throttle_percent;
+    gint64 postcopy_requests; /* pages that the destination asked for */
 } GwMigration;
 
 extern const GwStructType gw_migration_type;

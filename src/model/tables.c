@@ -240,6 +240,7 @@ static const GwField migration_fields[] = {
     NUM (GwMigration, total_ms),
     NUM (GwMigration, setup_ms),
     NUM (GwMigration, throttle_percent),
+    NUM (GwMigration, postcopy_requests),
 };
 TYPE (gw_migration_type, GwMigration, migration_fields);
 FREE (gw_migration_free, GwMigration, gw_migration_type)
@@ -280,6 +281,7 @@ gw_migration_from_qmp (JsonObject *reply)
     m->page_bytes = not_negative (ram, "page-size");
     m->rounds = not_negative (ram, "dirty-sync-count");
     m->rate_bps = bits_to_bps (ram);
+    m->postcopy_requests = not_negative (ram, "postcopy-requests");
     gint64 pages = not_negative (ram, "dirty-pages-rate");
     m->dirty_bps = pages < G_MAXINT32 && m->page_bytes < G_MAXINT32 ? pages * m->page_bytes : 0;
     return m;

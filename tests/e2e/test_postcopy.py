@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that writes faster than the link carries arrives all the same; and whatever happens to the link,
+the couriers or QEMU's sockets while its memory is on both hosts, it goes on without anybody's help."""
+
+import random
+import time
+
+import pytest
+import rig
+from rig import faults
+
+RATE = "100mbit"
+LOAD = rig.Load(mem="32M", dirty="60M/s", content="random", fill="8M", fill_content="random")
+MEM = "131064K"
+PHASE = 'phase="fetching memory"'
+
+
+class Scene:
+    """A guest on a that is too busy for the link, and an agent on b."""
+
+    def __init__(self, net, tmp_path, load=LOAD):
+        self.net = net
+        self.vm = rig.Guest(net.a, tmp_path / "a", load=load, mem=MEM).start().wait_boot()
+        self.twin = self.vm.twin(net.b, tmp_path / "b")
+        self.agent = rig.Agent(net.b, tmp_path / "agent")
+
+    def start(self, *options, phase=PHASE):
+        """A migration that has come to the phase."""
+        started = rig.start_migrate(self.vm, self.twin, self.agent, *options)
+        faults.wait_until(lambda: phase in started.stderr() or not started.is_running(), 90, phase)
+        return started
+
+    def courier(self, host):
+        """The pid of the courier on a host: of its two processes the one that carries."""
+        pids = [pid for pid in host.pids()
+                if b"godwit-courier\0" in open(f"/proc/{pid}/cmdline", "rb").read()]
+        return min(pids, default=None)
+
+    def expect_moved(self, started, timeout=240):
+        """It has moved by postcopy, with its memory right and nothing lost or done twice."""
+        done = started.wait(timeout)
+        assert done.exit == 0, done
+        assert (done.report["result"], done.report["mode"]) == ("moved", "postcopy"), done
+        self.twin.find(5)
+        self.vm.ticks.wait_side("b", 200)
+        move = self.vm.ticks.move("a", "b")
+        assert (move.overlap_ms, move.lost, move.repeated, move.reordered) == (0, 0, 0, 0)
+        self.vm.report.check()
+        assert not self.vm.is_alive(), "the source's QEMU is still there"
+        return done
+
+
+@pytest.fixture
+def scene(tmp_path):
+    with rig.Net(rate=RATE) as net:
+        yield Scene(net, tmp_path)
+
+
+def test_a_guest_that_would_not_converge_goes_over_by_itself(scene):
+    done = scene.expect_moved(scene.start())
+    assert done.report["postcopy"]["preempt"] and done.report["postcopy"]["requests"] > 0
+    assert done.report["postcopy"]["recoveries"] == 0
+    assert scene.vm.ticks.move("a", "b").switch_ms < 1000, scene.vm.ticks.move("a", "b")
+    with scene.twin.monitor() as monitor:
+        caps = [c["capability"] for c in monitor.execute("query-migrate-capabilities") if c["state"]]
+        assert caps == []
+
+
+def test_it_does_not_where_that_is_forbidden(scene):
+    done = rig.migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "never", "--timeout", "20",
+                       "--on-timeout", "abort")
+    assert (done.exit, done.cause) == (7, "not-converged"), done
+    words = done.report["cause"]["message"]
+    assert "dirties" in words and "--max-downtime" in words and "--postcopy" in words, words
+    mark = scene.vm.ticks.mark()
+    scene.vm.ticks.wait_side("a", 200, since=mark)
+    scene.vm.report.check()
+
+
+def test_user_asks_for_it_and_cannot_abort_it(scene):
+    started = scene.start("--max-bandwidth", "4M", phase='phase="copying memory"')
+    job = next(word[4:] for word in started.stderr().split() if word.startswith("job="))
+    time.sleep(1)
+    asked = rig.godwit(scene.net.a, "postcopy", job)
+    assert asked.exit == 0 and "goes over" in asked.stdout, asked
+    faults.wait_until(lambda: PHASE in started.stderr(), 30, "postcopy")
+    refused = rig.godwit(scene.net.a, "abort", job)
+    assert refused.exit == 3 and "would lose it" in refused.stderr, refused
+    assert rig.godwit(scene.net.a, "postcopy", job).exit == 3
+    scene.expect_moved(started)
+
+
+@pytest.mark.parametrize("seconds", [1, 5])
+def test_a_cut_link_is_waited_for(scene, seconds):
+    started = scene.start("--postcopy", "now")
+    time.sleep(random.uniform(0, 2))
+    with scene.net.outage():
+        time.sleep(seconds)
+    done = scene.expect_moved(started)
+    assert done.report["postcopy"]["recoveries"] == 0
+
+
+def kill_couriers(scene, *hosts):
+    for host in hosts:
+        faults.kill(scene.courier(host))
+
+
+def yank(vm):
+    with vm.monitor() as monitor:
+        monitor.execute("yank", instances=[{"type": "migration"}])
+
+
+BREAKS = {
+    "courier of a": lambda scene: kill_couriers(scene, scene.net.a),
+    "courier of b": lambda scene: kill_couriers(scene, scene.net.b),
+    "both couriers": lambda scene: kill_couriers(scene, scene.net.a, scene.net.b),
+    "socket of a": lambda scene: yank(scene.vm),
+    "socket of b": lambda scene: yank(scene.twin),
+}
+
+
+@pytest.mark.parametrize("what", list(BREAKS))
+def test_recovers_by_itself(scene, what):
+    started = scene.start("--postcopy", "now")
+    time.sleep(random.uniform(0.2, 2))
+    BREAKS[what](scene)
+    done = scene.expect_moved(started)
+    assert done.report["postcopy"]["recoveries"] == 1, done
+    assert "postcopy-paused" in started_words(done)
+
+
+def started_words(done):
+    return done.stderr + str(done.report["timeline"])
+
+
+def test_recovers_from_a_failure_in_the_recovery(scene):
+    started = scene.start("--postcopy", "now")
+    time.sleep(0.5)
+    for _ in range(3):
+        old = scene.courier(scene.net.b)
+        faults.kill(old)
+        faults.wait_until(lambda: scene.courier(scene.net.b) not in (None, old), 30, "a new courier")
+    done = scene.expect_moved(started)
+    assert done.report["postcopy"]["recoveries"] >= 1
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_a_lost_guest_is_called_lost(scene, side):
+    started = scene.start("--postcopy", "now")
+    time.sleep(1)
+    faults.kill(scene.vm.pid if side == "source" else scene.twin.find(5).pid)
+    done = started.wait(60)
+    told = done.report["cause"]
+    assert (done.exit, told["code"], told["side"]) == (3, "guest-lost", side), done
+    assert (done.report["result"], done.report["runs_on"]) == ("lost", "nowhere")
+    assert "the guest is lost" in told["message"] and "killed by signal 9" in str(done.report)
