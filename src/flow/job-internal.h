@@ -56,6 +56,7 @@ struct _GwJob {
     GwStep step;
     GwTimeline *timeline;
     gint64 started_us; /* wall clock */
+    gint64 verified_us; /* all of the VM is there and runs; what follows is watching; 0: not so far */
     gint64 ended_us;
 
     GwJobSide source, destination;

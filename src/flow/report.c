@@ -139,7 +139,9 @@ add_figures (const GwJob *job, JsonObject *report)
                                  job->running_us > job->stop_us
                              ? job->running_us - job->stop_us
                              : 0;
-    json_object_set_int_member (report, "total_ms", since_start_ms (job, job->ended_us));
+    gint64 over_us = has_moved && job->verified_us != 0 ? job->verified_us : job->ended_us;
+    json_object_set_int_member (report, "total_ms", since_start_ms (job, over_us));
+    json_object_set_int_member (report, "settle_ms", (job->ended_us - over_us) / 1000);
     json_object_set_int_member (report, "downtime_ms", (downtime_us + 500) / 1000);
     json_object_set_int_member (report, "setup_ms",
                                 job->setup_us != 0 ? since_start_ms (job, job->setup_us) : 0);

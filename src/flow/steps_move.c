@@ -111,19 +111,38 @@ gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 
 /* --- after the handover: whatever fails is a warning -------------------------------------------------------------- */
 
+static void
+judge (GwJob *job, const GwHostSettled *settled)
+{
+    gboolean is_running = strcmp (job->final_state, "running") == 0;
+    if (job->vm->is_running && !is_running)
+        gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",
+                     job->final_state);
+    if (settled->block_errors > 0)
+        gw_job_warn (job, "the VM's disks gave %" G_GINT64_FORMAT " errors on the destination",
+                     settled->block_errors);
+    /* an idle guest may well sleep for a second, so this is for those who look for a reason */
+    gw_job_note (job, GW_SIDE_DESTINATION, "settled",
+                 "'%s', its processors worked for %" G_GINT64_FORMAT " us", job->final_state,
+                 settled->vcpu_us);
+}
+
 gboolean
 gw_step_verify (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
+    GwHostSettled settled = { 0 };
+    job->verified_us = g_get_real_time ();
     /* The guest's first instructions want the processors and the disks for themselves: on a small or
      * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
     (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
-    job->final_state = gw_host_get_run_state (job->destination.host, NULL, &failure);
-    if (job->final_state == NULL)
+    guint ms = job->vm->is_running ? (guint) job->plan->settle_s * 1000 : 0;
+    if (!gw_host_settle (job->destination.host, ms, &settled, NULL, &failure)) {
         gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
-    else if (job->vm->is_running && strcmp (job->final_state, "running") != 0)
-        gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",
-                     job->final_state);
+        return TRUE;
+    }
+    job->final_state = settled.run_state;
+    judge (job, &settled);
     return TRUE;
 }
 

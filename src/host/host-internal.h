@@ -342,6 +342,7 @@ typedef struct {
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
+    gint64 n_block_errors;  /* events of this side's QEMU */
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
     gint64 stopped_us, resumed_us; /* source: of the last STOP and RESUME, this host's clock */
     struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
@@ -388,6 +389,8 @@ JsonObject *gw_local_recover (LocalHost *, JsonObject *, GCancellable *, GError 
 gboolean gw_local_pause_postcopy (LocalHost *local, GCancellable *cancellable, GError **error);
 /* Whether `status` is one of postcopy, of any version of QEMU. */
 gboolean gw_status_is_postcopy (const char *status);
+/* settle.c */
+JsonObject *gw_local_settle (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* rescue.c: the destination holds REFUSED, and this QEMU is in postcopy: it is told that all arrived. */
 gboolean gw_local_rescue (LocalHost *local, GCancellable *cancellable, GError **error);
 /* start.c */

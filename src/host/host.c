@@ -350,12 +350,19 @@ gw_host_settle_record (GwHost *host, const char *job, gboolean refuse, GwRecordK
     return gw_record_kind_from_name (name, ret_kind, error);
 }
 
-char *
-gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error)
+gboolean
+gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
+                GError **error)
 {
+    JsonObject *params = gw_json_new ("ms:i", (gint64) ms, NULL);
     g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_QEMU_VERIFY, NULL, cancellable, error);
-    return result != NULL ? g_strdup (gw_json_get_string (result, "run_state", error)) : NULL;
+        gw_host_call (host, GW_RPC_QEMU_VERIFY, params, cancellable, error);
+    const char *state = result != NULL ? gw_json_get_string (result, "run_state", error) : NULL;
+    if (state == NULL)
+        return FALSE;
+    *ret_settled = (GwHostSettled) { g_strdup (state), gw_json_peek_int (result, "block_errors", 0),
+                                     gw_json_peek_int (result, "vcpu_us", -1) };
+    return TRUE;
 }
 
 gboolean

@@ -244,8 +244,16 @@ JsonObject *gw_host_rehearse_load (GwHost *host, const GwVm *vm, GCancellable *c
 /* destination: the throw-away QEMU ends. */
 gboolean gw_host_rehearse_end (GwHost *host, GCancellable *cancellable, GError **error);
 
-/* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
-char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);
+/* destination: the VM's interfaces are announced again, and it is watched for `ms` (at most
+ * GW_HOST_SETTLE_MAX_MS). */
+#define GW_HOST_SETTLE_MAX_MS 10000
+typedef struct {
+    char *run_state; /* "running", "paused" ...; (transfer full) */
+    gint64 block_errors;
+    gint64 vcpu_us; /* of processor time that its virtual ones used meanwhile; -1: not known */
+} GwHostSettled;
+gboolean gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
+                         GError **error);
 
 /* Ends the job here: couriers, sockets, directory; on the destination also the QEMU, unless it holds
  * STARTED.  Safe to call twice. */

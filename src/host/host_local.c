@@ -39,6 +39,7 @@ member_to_text (JsonObject *data, const char *member)
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
+    local->n_block_errors += strcmp (event, "block-error") == 0;
     if (strcmp (event, "stop") == 0)
         local->stopped_us = at_us;
     else if (strcmp (event, "resume") == 0)
@@ -300,24 +301,6 @@ get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
 }
 
-static JsonObject *
-get_run_state (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
-{
-    if (local->qmp == NULL) {
-        gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
-        return NULL;
-    }
-    g_autoptr (JsonNode) reply =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_STATUS, NULL, cancellable, error);
-    if (reply == NULL)
-        return NULL;
-    return gw_json_new ("run_state:s",
-                        JSON_NODE_HOLDS_OBJECT (reply)
-                            ? gw_json_peek_string (json_node_get_object (reply), "status", "unknown")
-                            : "unknown",
-                        NULL);
-}
-
 void
 gw_local_destroy_launched (LocalHost *local)
 {
@@ -366,7 +349,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_POSTCOPY] = gw_local_start_postcopy,
     [GW_RPC_QEMU_THROTTLE] = gw_local_throttle,
     [GW_RPC_QEMU_RECOVER] = gw_local_recover,
-    [GW_RPC_QEMU_VERIFY] = get_run_state,
+    [GW_RPC_QEMU_VERIFY] = gw_local_settle,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,

@@ -277,6 +277,7 @@ typedef struct {
     gint64 max_bandwidth_bps;
     gint64 n_paths;
     gint64 link_deadline_s; /* the link may be down this long in precopy */
+    gint64 settle_s; /* the moved VM is watched before the source's copy goes */
     GStrv data_addresses;
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */

@@ -195,6 +195,7 @@ static const GwField plan_fields[] = {
     NUM (GwPlan, max_bandwidth_bps),
     INT (GwPlan, n_paths, 1, 8),
     INT (GwPlan, link_deadline_s, 1, 31536000),
+    INT (GwPlan, settle_s, 0, 10),
     STRV (GwPlan, data_addresses),
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
@@ -217,6 +218,7 @@ gw_plan_new (void)
     plan->postcopy = g_strdup ("auto");
     plan->n_paths = 1;
     plan->link_deadline_s = 300;
+    plan->settle_s = 1;
     plan->disks = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
