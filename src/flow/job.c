@@ -260,6 +260,8 @@ finish_postcopy (GwJob *job)
     gboolean is_lost = job->verdict->cause == GW_CAUSE_GUEST_LOST ||
                        job->verdict->cause == GW_CAUSE_GUEST_POWEROFF;
     gw_machine_move (&job->machine, is_lost ? GW_JOB_LOST : GW_JOB_UNDECIDED);
+    gw_job_warn (job, "the QEMU of the %s is left as it is, and waits for the other one; it can only be "
+                 "ended", job->verdict->side == GW_SIDE_SOURCE ? "destination" : "source");
     if (is_lost)
         gw_undo_close_jobs (job);
 }

@@ -18,9 +18,9 @@ PHASE = 'phase="fetching memory"'
 class Scene:
     """A guest on a that is too busy for the link, and an agent on b."""
 
-    def __init__(self, net, tmp_path, load=LOAD):
+    def __init__(self, net, tmp_path, load=LOAD, **more):
         self.net = net
-        self.vm = rig.Guest(net.a, tmp_path / "a", load=load, mem=MEM).start().wait_boot()
+        self.vm = rig.Guest(net.a, tmp_path / "a", load=load, mem=MEM, **more).start().wait_boot()
         self.twin = self.vm.twin(net.b, tmp_path / "b")
         self.agent = rig.Agent(net.b, tmp_path / "agent")
 
@@ -153,4 +153,31 @@ def test_a_lost_guest_is_called_lost(scene, side):
     told = done.report["cause"]
     assert (done.exit, told["code"], told["side"]) == (3, "guest-lost", side), done
     assert (done.report["result"], done.report["runs_on"]) == ("lost", "nowhere")
-    assert "the guest is lost" in told["message"] and "killed by signal 9" in str(done.report)
+    assert "the guest is lost" in told["message"], told
+    assert side == "source" or "killed by signal 9" in told["message"], told
+    assert "left as it is" in done.report["warnings"][0]
+
+
+def write_devices(tmp_path, side, text):
+    (tmp_path / side).mkdir()
+    (tmp_path / side / "devices.cfg").write_text(text)
+
+
+def test_a_rejected_state_leads_back_from_postcopy(tmp_path):
+    """Its QEMU knows no way back; the guest runs on at the source all the same."""
+    write_devices(tmp_path, "a", '[device "extra"]\n  driver = "virtio-rng-pci"\n  addr = "0x10"\n')
+    write_devices(tmp_path, "b", "")
+    with rig.Net(rate=RATE) as net:
+        scene = Scene(net, tmp_path, args=["-readconfig", f"{tmp_path}/a/devices.cfg"])
+        done = rig.migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now")
+        assert (done.exit, done.cause) == (3, "state-rejected"), done
+        assert (done.report["result"], done.report["runs_on"]) == ("stayed", "source")
+        assert done.report["warnings"] == [], done
+        mark = scene.vm.ticks.mark()
+        scene.vm.ticks.wait_side("a", 200, since=mark)
+        scene.vm.report.check()
+        (tmp_path / "b" / "devices.cfg").write_text((tmp_path / "a" / "devices.cfg").read_text())
+        done = rig.migrate(scene.vm, scene.twin, scene.agent)
+        assert done.exit == 0, f"the next one must work: {done}"
+        scene.vm.ticks.wait_side("b", 200)
+        scene.vm.report.check()
