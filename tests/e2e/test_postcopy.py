@@ -2,6 +2,7 @@
 """A guest that writes faster than the link carries arrives all the same; and whatever happens to the link,
 the couriers or QEMU's sockets while its memory is on both hosts, it goes on without anybody's help."""
 
+import os
 import random
 import time
 
@@ -181,3 +182,60 @@ def test_a_rejected_state_leads_back_from_postcopy(tmp_path):
         assert done.exit == 0, f"the next one must work: {done}"
         scene.vm.ticks.wait_side("b", 200)
         scene.vm.report.check()
+
+
+SOAK = int(os.environ.get("GODWIT_SOAK", "0"))
+
+
+def cut(seconds):
+    def do(scene):
+        with scene.net.outage():
+            time.sleep(seconds)
+    return do
+
+
+FAULTS = {**BREAKS, **{f"cut of {seconds} s": cut(seconds) for seconds in (1, 5, 30)}}
+
+
+@pytest.mark.skipif(not SOAK, reason="a long grid: GODWIT_SOAK says how many rounds of it (make soak)")
+@pytest.mark.parametrize("number", range(SOAK))
+@pytest.mark.parametrize("what", list(FAULTS))
+def test_soak(scene, what, number):
+    """Each fault at a random moment after the switch, and now and then a second one in the recovery."""
+    chance = random.Random(f"{what} {number}")
+    started = scene.start("--postcopy", "now")
+    time.sleep(chance.uniform(0, 4))
+    if started.is_running():
+        FAULTS[what](scene)
+    if number % 3 == 2 and what in BREAKS:
+        time.sleep(chance.uniform(0, 0.5))
+        for host in (scene.net.a, scene.net.b):
+            if (courier := scene.courier(host)) is not None:
+                faults.kill(courier)
+    scene.expect_moved(started)
+
+
+@pytest.mark.skipif(not SOAK, reason="a long grid: GODWIT_SOAK switches it on (make soak)")
+def test_twenty_moves_in_a_row(tmp_path):
+    """Half of them by precopy, half by postcopy, between QEMU 7.2 and 10.0 and back."""
+    new = rig.qemu10.directory()
+    with rig.Net(rate=None) as net:
+        vm = rig.Guest(net.a, tmp_path / "a", load=LOAD, mem=MEM, machine="pc-q35-7.2",
+                       qemu="/usr/bin/qemu-system-x86_64").start().wait_boot()
+        hosts, agents = {"a": net.a, "b": net.b}, {}
+        for name, directory in (("a", "/usr/bin"), ("b", new)):
+            config = tmp_path / f"{name}.conf"
+            config.write_text(f"[qemu]\ndirectories={directory}\n")
+            agents[name] = rig.Agent(hosts[name], tmp_path / f"agent-{name}", ["--config", config])
+        for number in range(20):
+            other = "b" if vm.side == "a" else "a"
+            twin, mark = vm.twin(hosts[other], tmp_path / f"{other}{number}"), vm.ticks.mark()
+            mode = "never" if number % 4 < 2 else "now"
+            done = rig.migrate(vm, twin, agents[other], "--postcopy", mode, "--max-downtime", "1000")
+            assert done.report["result"] == "moved", f"move {number}: {done}"
+            assert done.report["mode"] == ("precopy" if mode == "never" else "postcopy")
+            vm.ticks.wait_side(other, 200, since=mark)
+            move = vm.ticks.move(vm.side, other, since=mark)
+            assert (move.overlap_ms, move.lost, move.repeated) == (0, 0, 0), f"move {number}: {move}"
+            vm.report.check()
+            vm = twin
