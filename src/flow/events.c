@@ -101,12 +101,10 @@ on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
 
 /* In postcopy each QEMU has memory of the guest that the other has not. */
 static gboolean
-is_guest_lost (const GwJob *job, GwSide side)
+is_guest_lost (const GwJob *job)
 {
-    if (!job->in_postcopy || g_strcmp0 (job->destination_status, "completed") == 0)
-        return FALSE;
-    return side == GW_SIDE_SOURCE ? job->machine.state >= GW_JOB_RELEASED
-                                  : job->machine.state == GW_JOB_STARTED;
+    return job->machine.state == GW_JOB_STARTED &&
+           g_strcmp0 (job->destination_status, "completed") != 0;
 }
 
 static void
@@ -128,7 +126,7 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
     side->job->source_is_gone = TRUE;
     if (side->job->in_postcopy && g_strcmp0 (side->job->destination_status, "completed") == 0)
         return;
-    if (is_guest_lost (side->job, GW_SIDE_SOURCE)) {
+    if (is_guest_lost (side->job)) {
         add_loss (side, at_us, detail);
         return;
     }
@@ -139,7 +137,7 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 static void
 on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (is_guest_lost (side->job, GW_SIDE_DESTINATION)) {
+    if (is_guest_lost (side->job)) {
         add_loss (side, at_us, detail);
         return;
     }
@@ -232,8 +230,8 @@ done_or_fault (gpointer user_data)
 }
 
 /* The runner waits for the faults that follow before it decides (find_verdict()). */
-static gboolean
-fail_with_fault (GwJob *job, GError **error)
+gboolean
+gw_job_fail_with_fault (GwJob *job, GError **error)
 {
     const GwFault *fault = job->faults->pdata[gw_verdict_find_first (job->faults)];
     return gw_fail (error, fault->cause, "%s", fault->text);
@@ -246,5 +244,5 @@ gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error)
     GCancellable *cancellable = job->is_past_turn ? NULL : job->cancellable;
     if (!gw_wait_until (job->context, done_or_fault, &wait, deadline_us, cancellable, error))
         return FALSE;
-    return job->faults == NULL || fail_with_fault (job, error);
+    return job->faults == NULL || gw_job_fail_with_fault (job, error);
 }

@@ -84,6 +84,7 @@ struct _GwJob {
     gboolean in_postcopy;     /* ... and may go on from pre-switchover: no fault of the link ends the job */
     gboolean needs_link;      /* in postcopy: a courier is gone */
     gint64 postcopy_us;       /* when QEMU went over to it */
+    gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean link_is_up; /* couriers are connected: their end counts */
@@ -110,6 +111,8 @@ void gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us,
 void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
     G_GNUC_PRINTF (4, 5);
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* FALSE, with the cause among the faults so far, of which there is one. */
+gboolean gw_job_fail_with_fault (GwJob *job, GError **error);
 /* Waits until `done` or a fault; FALSE with the fault's error (or ABORTED, TIMED_OUT). */
 gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error);
 

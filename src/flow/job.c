@@ -53,6 +53,7 @@ gw_job_new (const GwPlan *plan, const GwHostConfig *config)
     job->config = gw_host_config_copy (config);
     job->cancellable = g_cancellable_new ();
     job->timeline = gw_timeline_new ();
+    job->blocktime_ms = -1;
     job->outages = g_array_new (FALSE, FALSE, sizeof (GwOutage));
     job->warnings = g_ptr_array_new_with_free_func (g_free);
     job->source = (GwJobSide) { job, GW_SIDE_SOURCE, NULL, 0 };

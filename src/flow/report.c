@@ -128,7 +128,8 @@ make_postcopy (const GwJob *job)
     return gw_json_new ("at_ms:i", since_start_ms (job, job->postcopy_us), "preempt:b",
                         job->postcopy.has_preempt, "requests:i",
                         job->migration != NULL ? job->migration->postcopy_requests : 0,
-                        "recoveries:i", job->n_recoveries, "attempts:i", job->n_attempts, NULL);
+                        "recoveries:i", job->n_recoveries, "attempts:i", job->n_attempts,
+                        "blocktime_ms:i", job->blocktime_ms, NULL);
 }
 
 static void

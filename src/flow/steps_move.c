@@ -142,6 +142,7 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
         return TRUE;
     }
     job->final_state = settled.run_state;
+    job->blocktime_ms = settled.blocktime_ms;
     judge (job, &settled);
     return TRUE;
 }

@@ -37,6 +37,8 @@ await_start (GwJob *job, GError **error)
         g_autoptr (GError) failure = NULL;
         if (!try_start (job, &is_started, error))
             return FALSE;
+        if (!is_started && job->faults != NULL)
+            return gw_job_fail_with_fault (job, error);
         if (!is_started && g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
                             "the destination's QEMU has not loaded the devices (it is '%s')",
@@ -81,13 +83,6 @@ has_news (gpointer user_data)
     return is_fetched (user_data) || job->faults != NULL || gw_job_needs_recovery (job);
 }
 
-static gboolean
-fail_lost (GwJob *job, GError **error)
-{
-    const GwFault *fault = job->faults->pdata[gw_verdict_find_first (job->faults)];
-    return gw_fail (error, fault->cause, "%s", fault->text);
-}
-
 /* The source's QEMU answers at once or hangs for a while; what it says is for people only. */
 static void
 tell (GwJob *job)
@@ -115,7 +110,7 @@ gw_step_postcopy (GwJob *job, GwSide *blame, GError **error)
         if (is_fetched (job))
             break;
         if (job->faults != NULL)
-            return fail_lost (job, error);
+            return gw_job_fail_with_fault (job, error);
         if (gw_job_needs_recovery (job))
             mend (job);
         else

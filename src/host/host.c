@@ -361,7 +361,8 @@ gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable
     if (state == NULL)
         return FALSE;
     *ret_settled = (GwHostSettled) { g_strdup (state), gw_json_peek_int (result, "block_errors", 0),
-                                     gw_json_peek_int (result, "vcpu_us", -1) };
+                                     gw_json_peek_int (result, "vcpu_us", -1),
+                                     gw_json_peek_int (result, "blocktime_ms", -1) };
     return TRUE;
 }
 

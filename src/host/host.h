@@ -251,6 +251,7 @@ typedef struct {
     char *run_state; /* "running", "paused" ...; (transfer full) */
     gint64 block_errors;
     gint64 vcpu_us; /* of processor time that its virtual ones used meanwhile; -1: not known */
+    gint64 blocktime_ms; /* in which all of them waited for pages, in postcopy; -1: not known */
 } GwHostSettled;
 gboolean gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
                          GError **error);

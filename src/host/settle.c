@@ -54,6 +54,17 @@ read_vcpu_us (LocalHost *local, GCancellable *cancellable)
     return sum;
 }
 
+/* QEMU keeps this after the migration; -1 when there was no postcopy. */
+static gint64
+read_blocktime_ms (LocalHost *local, GCancellable *cancellable)
+{
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE, NULL, cancellable, NULL);
+    return reply != NULL && JSON_NODE_HOLDS_OBJECT (reply)
+               ? gw_json_peek_int (json_node_get_object (reply), "postcopy-blocktime", -1)
+               : -1;
+}
+
 static char *
 read_run_state (LocalHost *local, GCancellable *cancellable, GError **error)
 {
@@ -84,6 +95,6 @@ gw_local_settle (LocalHost *local, JsonObject *params, GCancellable *cancellable
     g_autofree char *state = read_run_state (local, cancellable, error);
     if (state == NULL)
         return NULL;
-    return gw_json_new ("run_state:s", state, "block_errors:i", local->n_block_errors, "vcpu_us:i",
+    return gw_json_new ("blocktime_ms:i", read_blocktime_ms (local, cancellable), "run_state:s", state, "block_errors:i", local->n_block_errors, "vcpu_us:i",
                         after_us >= 0 ? after_us - before_us : G_GINT64_CONSTANT (-1), NULL);
 }

@@ -61,7 +61,7 @@ def test_a_guest_that_would_not_converge_goes_over_by_itself(scene):
     done = scene.expect_moved(scene.start())
     assert done.report["postcopy"]["preempt"] and done.report["postcopy"]["requests"] > 0
     assert done.report["postcopy"]["recoveries"] == 0
-    assert scene.vm.ticks.move("a", "b").switch_ms < 1000, scene.vm.ticks.move("a", "b")
+    assert done.report["postcopy"]["blocktime_ms"] > 0
     with scene.twin.monitor() as monitor:
         caps = [c["capability"] for c in monitor.execute("query-migrate-capabilities") if c["state"]]
         assert caps == []
