@@ -305,8 +305,8 @@ gw_converge_explain (const GwConverge *converge, const GwAllowance *allowance)
     if (converge->least_ms == 0) {
         g_autofree char *left = gw_text_bytes ((guint64) get_sample (converge, 0)->left_bytes);
         g_string_append_printf (text,
-                                "the first pass over its memory is not done: %s are left, the link "
-                                "carries %s/s",
+                                "the first pass over its memory is not done, so it is not known how much "
+                                "the guest dirties: %s are left, the link carries %s/s",
                                 left, rate);
         return g_string_free (text, FALSE);
     }
