@@ -170,7 +170,7 @@ def test_a_rejected_state_leads_back_from_postcopy(tmp_path):
     write_devices(tmp_path, "b", "")
     with rig.Net(rate=RATE) as net:
         scene = Scene(net, tmp_path, args=["-readconfig", f"{tmp_path}/a/devices.cfg"])
-        done = rig.migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now")
+        done = rig.migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now", "--no-rehearse")
         assert (done.exit, done.cause) == (3, "state-rejected"), done
         assert (done.report["result"], done.report["runs_on"]) == ("stayed", "source")
         assert done.report["warnings"] == [], done
