@@ -19,7 +19,6 @@ static const struct {
     { "SHUTDOWN", "shutdown", "reason" },
     { "RESET", "reset", "reason" },
     { "GUEST_PANICKED", "panic", "action" },
-    { "BLOCK_IO_ERROR", "block-error", "reason" },
     { "BLOCK_JOB_ERROR", "block-error", "device" },
     { "WATCHDOG", "watchdog", "action" },
 };
@@ -46,10 +45,27 @@ note_event (LocalHost *local, const char *event, const char *detail, gint64 at_u
         local->loaded_us = at_us;
 }
 
+/* "write of 'disk0': No space left on device", and whether the guest was stopped by it. */
+static void
+tell_block_error (LocalHost *local, JsonObject *data, gint64 at_us)
+{
+    const char *device = gw_json_peek_string (data, "device", "");
+    const char *node = gw_json_peek_string (data, "node-name", "");
+    gboolean is_full = gw_json_peek_bool (data, "nospace", FALSE);
+    gboolean is_stop = strcmp (gw_json_peek_string (data, "action", ""), "stop") == 0;
+    g_autofree char *detail = g_strdup_printf (
+        "%s of '%s': %s", gw_json_peek_string (data, "operation", "access"),
+        *device != '\0' ? device : node,
+        is_full ? "No space left on device" : gw_json_peek_string (data, "reason", "no reason given"));
+    gw_host_emit (&local->host, at_us, is_stop ? "block-stop" : "block-error", detail);
+}
+
 static void
 on_qmp_event (const char *event, JsonObject *data, gint64 at_us, gpointer user_data)
 {
     LocalHost *local = user_data;
+    if (strcmp (event, "BLOCK_IO_ERROR") == 0)
+        tell_block_error (local, data, at_us);
     for (guint i = 0; i < G_N_ELEMENTS (event_names); i++) {
         if (strcmp (event_names[i].qmp, event) != 0)
             continue;
@@ -178,10 +194,8 @@ gw_local_describe_qemu (LocalHost *local)
 {
     if (local->qemu != NULL)
         return gw_process_describe_end (local->qemu);
-    if (local->qemu_watch != NULL && !gw_pid_watch_is_running (local->qemu_watch))
-        return g_strdup_printf ("process %" G_GINT64_FORMAT " has ended",
-                                local->vm != NULL ? local->vm->pid : 0);
-    return g_strdup ("still runs");
+    return g_strdup (local->qemu_watch != NULL ? gw_pid_watch_describe_end (local->qemu_watch)
+                                               : "still runs");
 }
 
 void
@@ -432,9 +446,10 @@ local_is_open (const GwHost *host)
 }
 
 static gboolean
-local_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+local_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                        GError **error)
 {
-    *ret_offset_us = 0;
+    *ret_offset_us = *ret_error_us = 0;
     return TRUE;
 }
 
