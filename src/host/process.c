@@ -139,7 +139,8 @@ gw_process_spawn (const GwProcessSpec *spec, GMainContext *context, GwProcessExi
         process = g_new0 (GwProcess, 1);
         process->child = child;
         process->context = g_main_context_ref (context);
-        process->pid = (pid_t) g_ascii_strtoll (g_subprocess_get_identifier (child), NULL, 10);
+        const char *id = g_subprocess_get_identifier (child); /* NULL: it has ended already */
+        process->pid = id != NULL ? (pid_t) g_ascii_strtoll (id, NULL, 10) : 0;
         process->oom = gw_oom_watch_new (process->pid);
         process->log_path = g_strdup (spec->log_path);
         process->exit_fn = exit_fn;
