@@ -81,6 +81,9 @@ fuzz:
 SOAK_SCHEDULES ?= 100000
 soak: build
 	@$(BUILD)/tests/sim/sim-link --seeds 1-$(SOAK_SCHEDULES)
+	@scripts/guest-kernel cache/guest/kernel
+	@GODWIT_GRID=all GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
+	    -p no:cacheprovider --timeout=300 tests/e2e/test_verdict.py
 
 coverage:
 	@scripts/deps coverage
@@ -100,6 +103,6 @@ help:
 	@echo "make test      everything that is tested; under 20 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
-	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link"
+	@echo "make soak      SOAK_SCHEDULES (100000) schedules of the link; all injected failures"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"
