@@ -42,10 +42,19 @@ on_path_down (GwJob *job, gint64 at_us, JsonObject *message)
     job->n_paths -= job->n_paths > 0;
 }
 
+/* What is connected goes on; the next path that breaks is not replaced. */
+static void
+on_dialer_lost (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    gw_job_add_sign (job, GW_SIGN_DIALER_LOST, GW_SIDE_SOURCE, at_us, GW_CAUSE_COURIER_DIED,
+                     "the source's courier has lost its child that makes connections");
+}
+
 static const struct {
     const char *event;
     void (*fn) (GwJob *job, gint64 at_us, JsonObject *message);
 } meanings[] = {
+    { "dialer-lost", on_dialer_lost },
     { "outage", on_outage },
     { "resumed", on_resumed },
     { "path-up", on_path_up },

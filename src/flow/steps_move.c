@@ -39,17 +39,19 @@ read_migration (GwJob *job, GError **error)
     return TRUE;
 }
 
-/* The migration ended where it should not have: QEMU's reason. */
+/* The migration ended where it should not have: QEMU's reason, and further words of it line by line. */
 static gboolean
 fail_migration (GwJob *job, GError **error)
 {
     (void) read_migration (job, NULL);
     const char *words = job->migration != NULL ? job->migration->error_desc : NULL;
-    GwSignKind kind = words == NULL || gw_words_tell_stream_end (words) ? GW_SIGN_MIGRATION
-                                                                        : GW_SIGN_MIGRATION_OWN;
+    if (words == NULL)
+        words = "it gives no reason";
+    g_autofree char *reason = g_strndup (words, strcspn (words, "\n"));
+    GwSignKind kind =
+        gw_words_tell_stream_end (reason) ? GW_SIGN_MIGRATION : GW_SIGN_MIGRATION_OWN;
     g_autofree char *text =
-        g_strdup_printf ("QEMU gave the migration up ('%s'): %s", job->source_status,
-                         words != NULL ? words : "it gives no reason");
+        g_strdup_printf ("QEMU gave the migration up ('%s'): %s", job->source_status, words);
     gw_job_add_sign (job, kind, GW_SIDE_SOURCE, 0, GW_CAUSE_MIGRATION_FAILED, text);
     return gw_job_fail_with_fault (job, error);
 }

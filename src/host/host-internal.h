@@ -186,6 +186,8 @@ GwPidWatch *gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit
 gboolean gw_pid_watch_is_running (const GwPidWatch *watch);
 /* As gw_process_describe_end(), as far as the kernel tells. */
 const char *gw_pid_watch_describe_end (const GwPidWatch *watch);
+/* What it has written to its standard error since then; "" when that is no file.  (transfer full) */
+char *gw_pid_watch_read_words (const GwPidWatch *watch);
 void gw_pid_watch_free (GwPidWatch *watch);
 
 /* --- ending.c: how a process ended ------------------------------------------------------------------------------------- */

@@ -337,10 +337,26 @@ stop_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, G
     return json_object_new ();
 }
 
+/* QEMU 7.2 says the reason for most failures to its standard error only.  The first line stays the one of
+ * query-migrate: what else was written meanwhile may be about something else. */
+static void
+complete_reason (LocalHost *local, GwMigration *migration)
+{
+    g_autofree char *words =
+        local->qemu_watch != NULL ? gw_pid_watch_read_words (local->qemu_watch) : g_strdup ("");
+    g_autofree char *reason = g_steal_pointer (&migration->error_desc);
+    if (reason == NULL)
+        reason = g_strdup ("it gives no reason");
+    migration->error_desc = *words != '\0' ? g_strdup_printf ("%s\n%s", reason, words)
+                                           : g_steal_pointer (&reason);
+}
+
 static JsonObject *
 get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_autoptr (GwMigration) migration = gw_local_query_migrate (local, cancellable, error);
+    if (migration != NULL && g_strcmp0 (migration->status, "failed") == 0)
+        complete_reason (local, migration);
     return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
 }
 

@@ -17,13 +17,19 @@ struct _GwPidWatch {
     gpointer user_data;
 };
 
+char *
+gw_pid_watch_read_words (const GwPidWatch *watch)
+{
+    return gw_ending_read_words (watch->words, watch->words_from);
+}
+
 /* Asked at once: its parent may take the status away at any moment. */
 static gboolean
 on_readable (gint fd, GIOCondition condition, gpointer user_data)
 {
     GwPidWatch *watch = user_data;
     int status = gw_ending_read_status (watch->pid, watch->fd);
-    g_autofree char *words = gw_ending_read_words (watch->words, watch->words_from);
+    g_autofree char *words = gw_pid_watch_read_words (watch);
     watch->ending = gw_ending_describe (status, gw_oom_watch_has_killed (watch->oom), words);
     (void) watch->exit_fn (watch->user_data);
     return G_SOURCE_REMOVE;

@@ -204,8 +204,8 @@ def in_agents_copy(scene, row):
 
 
 def in_switchover(scene, row):
-    """The guest stands still, its device state is on its way."""
-    started = scene.switch_over()
+    """The guest stands still; the last of its memory, or its device state, is on its way."""
+    started = scene.switch_over("last ram" if row.phase == "last memory" else "device state")
     row.fault(scene)
     started.wait_end()
     scene.net.set_rate(None)  # or what the kernel still has to send is found
@@ -214,12 +214,7 @@ def in_switchover(scene, row):
 
 def in_handover(scene, row):
     """The destination has the right to start, and has not been able to read so."""
-    started = scene.switch_over()
-    qemu = scene.qemu_there()
-    faults.stop(scene.agent.pid)
-    scene.net.set_rate(None)
-    scene.wait_phase("handing over")
-    time.sleep(0.3)
+    started, qemu = scene.hand_over()
     if row.fault == "lose agent":
         scene.agent.kill()
         done = started.wait()
@@ -239,8 +234,8 @@ def after(scene, row):
 
 
 PHASES = {"start": at_start, "prepare": at_launch, "copy": in_copy, "copy by agent": in_agents_copy,
-          "switchover": in_switchover,
-          "handover": in_handover, "after": after}
+          "last memory": in_switchover,
+          "switchover": in_switchover,           "handover": in_handover, "after": after}
 
 
 # --- the grid ---
@@ -261,19 +256,16 @@ class Row:
     options: tuple = ()
     dest: Callable = lambda scene: None
     mend: Callable = lambda scene: None  # before the guest is looked at
+    works_next: bool = True              # the next migration does
     gone: tuple = ()                     # what the fault itself removes
     sample: bool = False                 # in the normal run too
 
 
-def scene_of(**more):
-    return more
-
-
-LAUNCHING = scene_of(before_qemu=WAIT)
+LAUNCHING = dict(before_qemu=WAIT)
 NOWHERE = dict(runs_on="nowhere")
-DISK = scene_of(prepare=with_shared_disk, disk="{at}/fs/disk.img",
+DISK = dict(prepare=with_shared_disk, disk="{at}/fs/disk.img",
                 load=dataclasses.replace(LOAD, diskrate=50))
-NBD = scene_of(prepare=with_nbd, modules=("virtio_blk",),
+NBD = dict(prepare=with_nbd, modules=("virtio_blk",),
                args=["-blockdev", "driver=nbd,server.type=unix,server.path={at}/nbd.sock,node-name=disk0",
                      "-device", "virtio-blk-pci,drive=disk0"])
 NOT_READABLE = ("chmod 0 {at}/b/blob; exec setpriv --bounding-set=-dac_override,-dac_read_search "
@@ -286,23 +278,23 @@ GRID = [
     Row("ssh refused", "start", None, "ssh-failed", "destination", "refused", exit=8,
         dest=lambda scene: f"ssh://{scene.net.b.address}:9", sample=True),
     Row("device unmigratable", "start", None, "migration-blocked", "source", "nvme", exit=2,
-        scene=scene_of(args=["-drive", "if=none,id=none,file=null-co://,format=raw",
+        scene=dict(args=["-drive", "if=none,id=none,file=null-co://,format=raw",
                              "-device", "nvme,drive=none,serial=1"])),
     Row("migration blocked", "start", None, "migration-blocked", "source", "ivshmem", exit=2,
-        scene=scene_of(args=["-object", "memory-backend-ram,id=shm,size=1M,share=on",
+        scene=dict(args=["-object", "memory-backend-ram,id=shm,size=1M,share=on",
                              "-device", "ivshmem-plain,memdev=shm,master=off"])),
     Row("file missing", "start", None, "destination-launch-failed", "destination", "b/blob",
         scene=with_blob("a"), sample=True),
     Row("file not readable", "start", None, "permission-denied", "destination", "Permission denied",
-        scene=scene_of(**with_blob("ab"), before_qemu=NOT_READABLE)),
+        scene=dict(**with_blob("ab"), before_qemu=NOT_READABLE)),
     Row("no room for a log", "start", None, "disk-full", "destination", "No space left on device",
-        scene=scene_of(prepare=with_small_log, args=["-debugcon", "file:{at}/a/log/x"]), sample=True),
+        scene=dict(prepare=with_small_log, args=["-debugcon", "file:{at}/a/log/x"]), sample=True),
     Row("no memory there", "start", None, "out-of-memory", "destination", "Cannot allocate memory",
-        scene=scene_of(before_qemu="ulimit -v 300000"), sample=True),
+        scene=dict(before_qemu="ulimit -v 300000"), sample=True),
     Row("QEMU crashes there", "start", None, "destination-launch-failed", "destination", "signal 11",
-        scene=scene_of(before_qemu="kill -SEGV $$")),
+        scene=dict(before_qemu="kill -SEGV $$")),
     Row("QEMU aborts there", "start", None, "destination-launch-failed", "destination", "signal 6",
-        scene=scene_of(before_qemu="kill -ABRT $$")),
+        scene=dict(before_qemu="kill -ABRT $$")),
     Row("image deleted", "prepare", delete_image, "destination-launch-failed", "destination",
         "No such file", scene={**DISK, **LAUNCHING}, gone=("disk.img",)),
     Row("agent killed", "prepare", kill("agent"), "agent-lost", "destination", scene=LAUNCHING),
@@ -341,14 +333,21 @@ GRID = [
     Row("guest off", "copy", power_off, "guest-powered-off", "source", "guest-shutdown", **NOWHERE),
     Row("disk full", "copy", fill_disk, "disk-full", "source", "No space left on device", scene=DISK,
         mend=mend_disk, sample=True),
-    Row("disk server killed", "copy", kill_nbd, "disk-error", "source", scene=NBD,
+    Row("disk server killed", "copy", kill_nbd, "disk-error", "source", scene=NBD, works_next=False,
         options=("--max-bandwidth", "20M")),
     Row("Ctrl-C", "copy", interrupt, "aborted", "none", exit=5, sample=True),
     Row("godwit abort", "copy", abort, "aborted", "none", exit=5),
     Row("device missing", "start", None, "state-rejected", "destination", "virtio-rng",
-        scene=scene_of(prepare=with_device, args=["-readconfig", "{at}/a/devices.cfg"]), sample=True),
+        scene=dict(prepare=with_device, args=["-readconfig", "{at}/a/devices.cfg"]), sample=True),
     Row("ROM of another size", "start", None, "state-rejected", "destination", "ize mismatch",
-        scene=scene_of(prepare=with_rom, args=["-device", "e1000,romfile={at}/a/rom"])),
+        scene=dict(prepare=with_rom, args=["-device", "e1000,romfile={at}/a/rom"])),
+    # --- the last of memory, with the guest stopped
+    Row("destination killed", "last memory", kill("destination"), "qemu-died", "destination", "signal 9",
+        sample=True),
+    Row("courier killed here", "last memory", kill("courier a"), "courier-died", "source", "signal 9"),
+    Row("courier killed there", "last memory", kill("courier b"), "courier-died", "destination",
+        "signal 9"),
+    Row("Ctrl-C", "last memory", interrupt, "aborted", "none", exit=5),
     # --- switching over
     Row("source killed", "switchover", kill("source"), "source-lost", "source", "signal 9", **NOWHERE),
     Row("destination killed", "switchover", kill("destination"), "qemu-died", "destination", "signal 9"),
@@ -361,7 +360,7 @@ GRID = [
     Row("Ctrl-C", "switchover", interrupt, "aborted", "none", exit=5),
     # --- the destination has the right to start
     Row("image in use there", "start", None, "image-locked", "destination", "lock",
-        scene=scene_of(prepare=with_locked_disk, disk="{at}/a/disk.img"), options=("--disks", "shared")),
+        scene=dict(prepare=with_locked_disk, disk="{at}/a/disk.img"), options=("--disks", "shared")),
     Row("destination killed", "handover", "kill", "qemu-died", "destination", "signal 9"),
     Row("agent killed", "handover", "lose agent", "agent-lost", "destination", exit=6,
         result="undecided", runs_on="unknown"),
@@ -408,8 +407,12 @@ def test_first_failure(net, tmp_path, row, record_property):
     record_property("row", f"{row.phase:<11} {row.name:<26} {done.cause or '-':<26} "
                            f"{(done.report['cause'] or {}).get('side', '-'):<12} {done.exit}  "
                            f"{done.report['runs_on']:<12} {done.seconds:5.1f} s")
+    if os.environ.get("GODWIT_TELL"):
+        print(json.dumps(done.report["cause"], indent=1), json.dumps(done.report["timeline"][-30:], indent=None))
     expect_told(row, done)
     expect_place(scene, row)
     if row.result == "stayed" and "agent" not in row.name:
-        is_gone = row.runs_on == "nowhere"
-        scene.expect_clean(gone=[*row.gone, *([str(scene.vm.directory), str(scene.vm.pid)] if is_gone else [])])
+        gone = [str(scene.vm.directory), str(scene.vm.pid)] if row.runs_on == "nowhere" else []
+        scene.expect_clean(gone=[*row.gone, *gone])
+        if row.works_next and row.runs_on == "source" and row.phase not in ("start", "prepare"):
+            scene.expect_next_works()

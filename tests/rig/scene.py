@@ -90,6 +90,16 @@ class Scene:
         assert ('phase="switching over"' in self.started.stderr()) == (at == "device state")
         return self.started
 
+    def hand_over(self):
+        """A migration whose destination has got the right to start, and an agent that stands still and
+        cannot know: the migration and the pid of the QEMU there."""
+        started = self.switch_over()
+        qemu = self.qemu_there()
+        faults.stop(self.agent.pid)
+        self.net.set_rate(None)
+        self.wait_phase("handing over")
+        return started, qemu
+
     @contextlib.contextmanager
     def launching(self, *options, dest=None):
         """A migration whose destination's QEMU is about to start, and starts when the block ends. The
