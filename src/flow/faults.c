@@ -91,15 +91,24 @@ add_step (GwJob *job, GwSide blame, const GError *error)
 
 /* --- the verdict -------------------------------------------------------------------------------------------- */
 
+static gboolean
+has_sign (const GwJob *job, GwSignKind kind)
+{
+    for (guint i = 0; i < job->signs->len; i++)
+        if (((const GwSign *) job->signs->pdata[i])->kind == kind)
+            return TRUE;
+    return FALSE;
+}
+
 /* What the job lives with, but what failed may have failed of. */
 static void
 add_outage (GwJob *job)
 {
-    g_autofree char *text = NULL;
-    if (job->outage_us == 0)
+    if (job->outage_us == 0 || has_sign (job, GW_SIGN_LINK_LOST))
         return;
-    text = g_strdup_printf ("no path of the link has been up for %" G_GINT64_FORMAT " ms",
-                            (g_get_real_time () - job->outage_us) / 1000);
+    g_autofree char *text =
+        g_strdup_printf ("no path of the link has been up for %" G_GINT64_FORMAT " ms",
+                         (g_get_real_time () - job->outage_us) / 1000);
     gw_job_add_sign (job, GW_SIGN_OUTAGE, GW_SIDE_LINK, job->outage_us, GW_CAUSE_LINK_LOST, text);
 }
 

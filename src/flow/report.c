@@ -24,6 +24,17 @@ describe_other (const GwSign *sign, const GwSign *cause)
                             gw_side_name (sign->side), text);
 }
 
+/* Both couriers say the same of their link. */
+static gboolean
+is_told (const GPtrArray *signs, guint index)
+{
+    const GwSign *sign = signs->pdata[index];
+    for (guint i = 0; i < index; i++)
+        if (strcmp (((const GwSign *) signs->pdata[i])->text, sign->text) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 /* What the cause is, with QEMU's own words line by line; then what else went wrong, in order. */
 static GStrv
 collect_evidence (const GwJob *job)
@@ -33,7 +44,7 @@ collect_evidence (const GwJob *job)
     g_strv_builder_addv (builder, (const char **) own);
     for (guint i = 0; i < job->signs->len; i++) {
         const GwSign *sign = job->signs->pdata[i];
-        if (sign == job->verdict || strcmp (sign->text, job->verdict->text) == 0)
+        if (strcmp (sign->text, job->verdict->text) == 0 || is_told (job->signs, i))
             continue;
         g_autofree char *line = describe_other (sign, job->verdict);
         g_strv_builder_add (builder, line);

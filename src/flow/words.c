@@ -45,7 +45,7 @@ gw_words_tell_stream_end (const char *words)
     /* a load that fails with EIO found the end of the stream (qemu_fill_buffer() of QEMU 7.2); what QEMU
      * does not like in it gives EINVAL or another */
     static const char *const phrases[] = { "load of migration failed: Input/output error",
-                                           "Not a migration stream", "Connection reset by peer",
+                                           "failed: -5", "Not a migration stream", "Connection reset by peer",
                                            "Broken pipe", "Unable to write to socket",
                                            "Unable to read from socket", "Channel error",
                                            "it gives no reason" };

@@ -212,6 +212,12 @@ void gw_oom_watch_free (GwOomWatch *watch);
 /* Whether a record of the kernel's log says that `pid` was killed.  Pure. */
 gboolean gw_oom_record_names (const char *record, pid_t pid);
 
+/* --- disktrouble.c: what is wrong with a VM's disks ------------------------------------------------------------------- */
+
+/* A line a disk whose file system is full, whose file is gone or whose server does not answer; "" for none.
+ * Takes seconds when a server is silent.  (transfer full) */
+char *gw_disks_describe_trouble (const GwVm *vm);
+
 /* --- records.c: who may start ------------------------------------------------------------------------------------------------- */
 
 /* The record of one job on one side, locked.  A file of lines, one record each; the last whole

@@ -337,18 +337,21 @@ stop_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, G
     return json_object_new ();
 }
 
-/* QEMU 7.2 says the reason for most failures to its standard error only.  The first line stays the one of
- * query-migrate: what else was written meanwhile may be about something else. */
+/* QEMU 7.2 says the reason for most failures to its standard error only, or nowhere.  The first line stays the
+ * one of query-migrate: the others may be about something else. */
 static void
 complete_reason (LocalHost *local, GwMigration *migration)
 {
     g_autofree char *words =
         local->qemu_watch != NULL ? gw_pid_watch_read_words (local->qemu_watch) : g_strdup ("");
-    g_autofree char *reason = g_steal_pointer (&migration->error_desc);
-    if (reason == NULL)
-        reason = g_strdup ("it gives no reason");
-    migration->error_desc = *words != '\0' ? g_strdup_printf ("%s\n%s", reason, words)
-                                           : g_steal_pointer (&reason);
+    g_autofree char *disks =
+        local->vm != NULL ? gw_disks_describe_trouble (local->vm) : g_strdup ("");
+    const char *reason =
+        migration->error_desc != NULL ? migration->error_desc : "it gives no reason";
+    char *all = g_strconcat (reason, *disks != '\0' ? "\n" : "", disks, *words != '\0' ? "\n" : "",
+                             words, NULL);
+    g_free (migration->error_desc);
+    migration->error_desc = all;
 }
 
 static JsonObject *

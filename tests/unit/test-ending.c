@@ -109,6 +109,35 @@ test_memory (void)
     gw_oom_watch_free (watch);
 }
 
+/* --- what made it, when that was a disk ------------------------------------------------------------------------ */
+
+static void
+add_disk (GwVm *vm, const char *device, const char *path, const char *url)
+{
+    GwDisk *disk = g_new0 (GwDisk, 1);
+    disk->device = g_strdup (device);
+    disk->path = g_strdup (path);
+    disk->url = g_strdup (url);
+    g_ptr_array_add (vm->disks, disk);
+}
+
+static void
+test_disks (void)
+{
+    g_autoptr (GwVm) vm = gw_struct_new (&gw_vm_type);
+    g_autofree char *none = gw_disks_describe_trouble (vm);
+    g_assert_cmpstr (none, ==, "");
+    add_disk (vm, "well", "/proc/self/exe", NULL);
+    add_disk (vm, "other", NULL, "null-co://");
+    add_disk (vm, "gone", "/nonexistent/image", NULL);
+    add_disk (vm, "served", NULL, "nbd+unix:///x?socket=/nonexistent/nbd.sock");
+    g_autofree char *text = gw_disks_describe_trouble (vm);
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    g_assert_cmpuint (g_strv_length (lines), ==, 2);
+    g_assert_true (g_str_has_prefix (lines[0], "disk 'gone': '/nonexistent/image' cannot be found: "));
+    g_assert_true (g_str_has_prefix (lines[1], "disk 'served': its server at 'nbd+unix:"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -116,5 +145,6 @@ main (int argc, char **argv)
     g_test_add_func ("/ending/zombie", test_zombie);
     g_test_add_func ("/ending/reaped", test_reaped);
     g_test_add_func ("/ending/memory", test_memory);
+    g_test_add_func ("/ending/disks", test_disks);
     return g_test_run ();
 }

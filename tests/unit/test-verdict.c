@@ -30,6 +30,14 @@ static const Row rows[] = {
     { "a QEMU that cannot load makes the other one's migration fail",
       { SIGN (QEMU_REJECTED, DESTINATION, 1020), SIGN (MIGRATION, SOURCE, 1010),
         SIGN (LANE_ENDED, SOURCE, 1000) } },
+    { "what QEMU complains of behind the end of its stream is no cause",
+      { SIGN (LINK_LOST, LINK, 1000), SIGN (QEMU_REJECTED, DESTINATION, 4400),
+        SIGN (MIGRATION, SOURCE, 4300) } },
+    { "nor is it when a courier was killed",
+      { SIGN (COURIER_EXIT, DESTINATION, 1100), SIGN (QEMU_REJECTED, DESTINATION, 1000) } },
+    { "a courier that cannot connect any more loses the link in the end",
+      { SIGN (DIALER_LOST, SOURCE, 1000), SIGN (LINK_LOST, LINK, 9000),
+        SIGN (QEMU_REJECTED, DESTINATION, 12000), SIGN (MIGRATION, SOURCE, 12000) } },
     { "a QEMU that gives up by itself starves the other one",
       { SIGN (MIGRATION_OWN, SOURCE, 1200), SIGN (QEMU_STARVED, DESTINATION, 1000),
         SIGN (STEP, SOURCE, 1300) } },
@@ -290,6 +298,8 @@ test_words (void)
     for (guint i = 0; i < G_N_ELEMENTS (table); i++)
         g_assert_cmpint (gw_words_refine_cause (table[i].from, table[i].words), ==, table[i].to);
     g_assert_true (gw_words_tell_stream_end ("qemu: load of migration failed: Input/output error"));
+    g_assert_true (gw_words_tell_stream_end ("check_section_footer: Read section footer failed: -5\n"
+                                             "load of migration failed: Invalid argument"));
     g_assert_false (gw_words_tell_stream_end ("qemu: load of migration failed: Invalid argument"));
     g_assert_false (gw_words_tell_stream_end (NULL));
     g_auto (GStrv) lines = gw_words_split ("a\n\n  b \nc\n", 2);
