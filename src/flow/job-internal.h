@@ -87,6 +87,7 @@ struct _GwJob {
     const GwSign *verdict; /* borrowed from signs; NULL: none */
     GSource *health;             /* while the destination's QEMU is asked; NULL: it is not */
     GwHostPending *health_answer; /* NULL: nothing is asked */
+    gint64 health_asked_us;      /* wall clock */
 };
 
 /* --- events.c --------------------------------------------------------------------------------------- */

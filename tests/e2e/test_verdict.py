@@ -334,7 +334,7 @@ GRID = [
     Row("disk full", "copy", fill_disk, "disk-full", "source", "No space left on device", scene=DISK,
         mend=mend_disk, sample=True),
     Row("disk server killed", "copy", kill_nbd, "disk-error", "source", scene=NBD, works_next=False,
-        options=("--max-bandwidth", "20M")),
+        gone=("nbdkit", "nbd.sock"), options=("--max-bandwidth", "20M")),
     Row("Ctrl-C", "copy", interrupt, "aborted", "none", exit=5, sample=True),
     Row("godwit abort", "copy", abort, "aborted", "none", exit=5),
     Row("device missing", "start", None, "state-rejected", "destination", "virtio-rng",
