@@ -53,12 +53,11 @@ gw_cli_report_lost_agent (const GwRunOptions *options, const char *job, const ch
     GwCause cause = is_late ? GW_CAUSE_UNDECIDED : GW_CAUSE_AGENT_LOST;
     if (is_alive (options->agent, job))
         return NULL;
-    JsonObject *report =
-        gw_json_new ("job:s", job, "vm:s", options->plan->vm, "result:s",
-                     is_late ? "undecided" : "stayed", "runs_on:s", is_late ? "unknown" : "source",
-                     "exit:i", (gint64) gw_cause_get_info (cause)->exit_status, "destination:s",
-                     options->plan->destination, "cause:o", make_cause (phase, why), "warnings:v",
-                     warnings, NULL);
+    JsonObject *report = gw_json_new (
+        "job:s", job, "vm:s", options->plan->vm, "uuid:s", "", "result:s",
+        is_late ? "undecided" : "stayed", "runs_on:s", is_late ? "unknown" : "source", "exit:i",
+        (gint64) gw_cause_get_info (cause)->exit_status, "destination:s", options->plan->destination,
+        "cause:o", make_cause (phase, why), "warnings:v", warnings, NULL);
     json_object_set_array_member (report, "timeline", json_array_new ());
     return report;
 }

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* as wide as the columns before the detail */
+#define STORY_INDENT "                                     "
+
 static char *
 seconds (gint64 ms)
 {
@@ -49,7 +52,10 @@ append_place (GString *out, JsonObject *report)
     const char *vm = gw_json_peek_string (report, "vm", "the VM");
     const char *result = gw_json_peek_string (report, "result", "");
     const char *runs_on = gw_json_peek_string (report, "runs_on", "");
-    if (strcmp (result, "moved") == 0)
+    if (strcmp (result, "moved") == 0 && strcmp (runs_on, "nowhere") == 0)
+        g_string_append_printf (out, "%s has moved to %s, and does not run any more\n", vm,
+                                gw_json_peek_string (report, "destination", "the destination"));
+    else if (strcmp (result, "moved") == 0)
         g_string_append_printf (out, "%s has moved: it is '%s' on %s\n", vm,
                                 gw_json_peek_string (report, "state", "unknown"),
                                 gw_json_peek_string (report, "destination", "the destination"));
@@ -126,21 +132,42 @@ gw_summary_of_checks (JsonObject *report)
     return g_string_free (out, FALSE);
 }
 
+/* Whether this is where it began to go wrong: what a job notes of itself comes later. */
+static gboolean
+is_first_fault (JsonObject *event, JsonObject *cause)
+{
+    static const char *const own[] = { "step", "undo", "failed", "warning", NULL };
+    return cause != NULL &&
+           gw_json_peek_int (event, "at_ms", -1) == gw_json_peek_int (cause, "at_ms", -2) &&
+           strcmp (gw_json_peek_string (event, "side", ""),
+                   gw_json_peek_string (cause, "side", "none")) == 0 &&
+           !g_strv_contains (own, gw_json_peek_string (event, "event", ""));
+}
+
+/* A detail of several lines stays in its column. */
+static void
+append_event (GString *out, JsonObject *event, JsonObject *cause)
+{
+    g_auto (GStrv) lines = g_strsplit (gw_json_peek_string (event, "detail", ""), "\n", -1);
+    g_autofree char *detail = g_strjoinv ("\n" STORY_INDENT, lines);
+    g_string_append_printf (out, "%c%7" G_GINT64_FORMAT "  %-11s %-14s %s\n",
+                            is_first_fault (event, cause) ? '>' : ' ',
+                            gw_json_peek_int (event, "at_ms", 0),
+                            gw_json_peek_string (event, "side", ""),
+                            gw_json_peek_string (event, "event", ""), detail);
+}
+
 char *
 gw_summary_of_story (JsonObject *report)
 {
     g_autofree char *head = gw_summary_of_report (report);
     GString *out = g_string_new (head);
     JsonArray *timeline = gw_json_peek_array (report, "timeline");
-    g_string_append_printf (out, "What happened (ms since %s):\n",
-                            gw_json_peek_string (report, "started", "the start"));
-    for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++) {
-        JsonObject *event = json_array_get_object_element (timeline, i);
-        g_string_append_printf (out, "%8" G_GINT64_FORMAT "  %-11s %-14s %s\n",
-                                gw_json_peek_int (event, "at_ms", 0),
-                                gw_json_peek_string (event, "side", ""),
-                                gw_json_peek_string (event, "event", ""),
-                                gw_json_peek_string (event, "detail", ""));
-    }
+    JsonObject *cause = gw_json_peek_object (report, "cause");
+    g_string_append_printf (out, "What happened (ms since %s%s):\n",
+                            gw_json_peek_string (report, "started", "the start"),
+                            cause != NULL ? "; > is the first fault" : "");
+    for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++)
+        append_event (out, json_array_get_object_element (timeline, i), cause);
     return g_string_free (out, FALSE);
 }

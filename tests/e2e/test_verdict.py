@@ -397,6 +397,15 @@ def expect_told(row, done):
     assert times == sorted(times)
 
 
+def expect_story(scene, row, done):
+    """godwit explain tells it to people, and marks where it began."""
+    told = rig.godwit(scene.net.a, "explain", done.report["job"])
+    (first,) = [line for line in told.stdout.splitlines() if line.startswith(">")]
+    assert row.side in first and row.words in first and "qemu-exit" in first, told.stdout
+    code = rig.godwit(scene.net.a, "explain", row.code)
+    assert code.exit == 0 and code.stdout.startswith(f"{row.code}: "), code.stdout
+
+
 @pytest.mark.parametrize("row", [row for row in GRID if row.sample or WANTS_ALL],
                          ids=lambda row: f"{row.phase}-{row.name.replace(' ', '-')}")
 def test_first_failure(net, tmp_path, row, record_property):
@@ -407,9 +416,9 @@ def test_first_failure(net, tmp_path, row, record_property):
     record_property("row", f"{row.phase:<11} {row.name:<26} {done.cause or '-':<26} "
                            f"{(done.report['cause'] or {}).get('side', '-'):<12} {done.exit}  "
                            f"{done.report['runs_on']:<12} {done.seconds:5.1f} s")
-    if os.environ.get("GODWIT_TELL"):
-        print(json.dumps(done.report["cause"], indent=1), json.dumps(done.report["timeline"][-30:], indent=None))
     expect_told(row, done)
+    if row.name == "destination killed":
+        expect_story(scene, row, done)
     expect_place(scene, row)
     if row.result == "stayed" and "agent" not in row.name:
         gone = [str(scene.vm.directory), str(scene.vm.pid)] if row.runs_on == "nowhere" else []
