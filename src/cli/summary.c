@@ -132,26 +132,29 @@ gw_summary_of_checks (JsonObject *report)
     return g_string_free (out, FALSE);
 }
 
-/* Whether this is where it began to go wrong: what a job notes of itself comes later. */
+/* Shorter ones, such as the number of a pass, stand in many a message. */
+#define DETAIL_MIN 8
+
+/* Whether the cause was told by this event; what a job notes of itself comes later. */
 static gboolean
 is_first_fault (JsonObject *event, JsonObject *cause)
 {
     static const char *const own[] = { "step", "undo", "failed", "warning", NULL };
-    return cause != NULL &&
-           gw_json_peek_int (event, "at_ms", -1) == gw_json_peek_int (cause, "at_ms", -2) &&
-           strcmp (gw_json_peek_string (event, "side", ""),
-                   gw_json_peek_string (cause, "side", "none")) == 0 &&
-           !g_strv_contains (own, gw_json_peek_string (event, "event", ""));
+    const char *detail = gw_json_peek_string (event, "detail", "");
+    const char *message = cause != NULL ? gw_json_peek_string (cause, "message", "") : "";
+    return strlen (detail) >= DETAIL_MIN && *message != '\0' &&
+           !g_strv_contains (own, gw_json_peek_string (event, "event", "")) &&
+           (strstr (message, detail) != NULL || strstr (detail, message) != NULL);
 }
 
 /* A detail of several lines stays in its column. */
 static void
-append_event (GString *out, JsonObject *event, JsonObject *cause)
+append_event (GString *out, JsonObject *event, gboolean is_marked)
 {
     g_auto (GStrv) lines = g_strsplit (gw_json_peek_string (event, "detail", ""), "\n", -1);
     g_autofree char *detail = g_strjoinv ("\n" STORY_INDENT, lines);
     g_string_append_printf (out, "%c%7" G_GINT64_FORMAT "  %-11s %-14s %s\n",
-                            is_first_fault (event, cause) ? '>' : ' ',
+                            is_marked ? '>' : ' ',
                             gw_json_peek_int (event, "at_ms", 0),
                             gw_json_peek_string (event, "side", ""),
                             gw_json_peek_string (event, "event", ""), detail);
@@ -167,7 +170,12 @@ gw_summary_of_story (JsonObject *report)
     g_string_append_printf (out, "What happened (ms since %s%s):\n",
                             gw_json_peek_string (report, "started", "the start"),
                             cause != NULL ? "; > is the first fault" : "");
-    for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++)
-        append_event (out, json_array_get_object_element (timeline, i), cause);
+    gboolean is_found = FALSE;
+    for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++) {
+        JsonObject *event = json_array_get_object_element (timeline, i);
+        gboolean is_marked = !is_found && is_first_fault (event, cause);
+        append_event (out, event, is_marked);
+        is_found |= is_marked;
+    }
     return g_string_free (out, FALSE);
 }

@@ -215,14 +215,14 @@ test_story (void)
         gw_summary_of_story,
         "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"moved\",\"runs_on\":\"nowhere\","
         "\"destination\":\"b\",\"started\":\"t\",\"cause\":{\"code\":\"qemu-died\",\"side\":\"source\","
-        "\"at_ms\":7},\"timeline\":[{\"at_ms\":7,\"side\":\"source\",\"event\":\"step\",\"detail\":\"d\"},"
-        "{\"at_ms\":7,\"side\":\"source\",\"event\":\"qemu-exit\",\"detail\":\"x\\ny\"}]}",
+        "\"message\":\"QEMU was killed\\ny\"},\"timeline\":[{\"at_ms\":7,\"side\":\"source\",\"event\":\"step\",\"detail\":\"d\"},"
+        "{\"at_ms\":7,\"side\":\"source\",\"event\":\"qemu-exit\",\"detail\":\"was killed\\ny\"}]}",
         "web1 has moved to b, and does not run any more\n"
-        "  total 0.0 s, downtime 0 ms, 0 rounds, 0 B over the link\n"
-        "  why: , source (qemu-died)\n  what to do: \n  job gw-1\n"
+        "  total 0.0 s, downtime 0 ms, 0 rounds, 0 bytes over the link\n"
+        "  why:  (qemu-died, source)\n  what to do: \n  job gw-1\n"
         "What happened (ms since t; > is the first fault):\n"
         "       7  source      step           d\n"
-        ">      7  source      qemu-exit      x\n"
+        ">      7  source      qemu-exit      was killed\n"
         "                                     y\n");
 }
 
