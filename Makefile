@@ -66,6 +66,7 @@ e2e:
 
 bench: deps
 	@$(MAKE) --no-print-directory build
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/link.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/pass.py
 
 # Every fuzzer for FUZZ_SECONDS, from its seeds; what it finds is left in build-fuzz/.
@@ -79,8 +80,11 @@ fuzz:
 
 # The long grids: what `make test` runs a sample of.
 SOAK_SCHEDULES ?= 100000
+SOAK_RENEW_MIB ?= 1024
 soak: build
 	@$(BUILD)/tests/sim/sim-link --seeds 1-$(SOAK_SCHEDULES)
+	@GW_RENEW_MIB=$(SOAK_RENEW_MIB) GW_COURIER=$(abspath $(BUILD))/godwit-courier \
+	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
 	@scripts/guest-kernel cache/guest/kernel
 	@GODWIT_GRID=all GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
 	    -p no:cacheprovider --timeout=300 tests/e2e/test_verdict.py
@@ -103,6 +107,7 @@ help:
 	@echo "make test      everything that is tested; under 20 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
-	@echo "make soak      SOAK_SCHEDULES (100000) schedules of the link; all injected failures"
+	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"
+	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way, and all injected failures"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"

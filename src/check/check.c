@@ -48,6 +48,17 @@ gw_check_add_cause (GwCheckSink *sink, GwCause cause, const char *format, ...)
     va_end (args);
 }
 
+void
+gw_check_append (GPtrArray *results, const char *check, GwVerdict verdict, GwCause cause,
+                 const char *text)
+{
+    GwCheckResult *result = g_new0 (GwCheckResult, 1);
+    *result = (GwCheckResult) { check, verdict,
+                                verdict == GW_VERDICT_REFUSED ? cause : GW_CAUSE_NONE,
+                                g_strdup (text) };
+    g_ptr_array_add (results, result);
+}
+
 GPtrArray *
 gw_check_run (const GwCheckInput *input)
 {

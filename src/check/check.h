@@ -42,5 +42,15 @@ const GwCheckResult *gw_check_find_refusal (const GPtrArray *results);
 /* {"check","verdict","cause","text"} of each.  (transfer full) */
 JsonArray *gw_check_to_json (const GPtrArray *results);
 const char *gw_verdict_name (GwVerdict verdict);
+/* A result of `check` (static), which no row gave: `cause` is that of a refusal. */
+void gw_check_append (GPtrArray *results, const char *check, GwVerdict verdict, GwCause cause,
+                      const char *text);
+
+/* --- check_devices.c: two QEMUs, by the lines that describe them ------------------------------- */
+
+/* Where the lists of devices differ, in words; NULL when they do not.  Pure.  (transfer full) */
+char *gw_check_compare_devices (const char *const *source, const char *const *destination);
+/* Which bits of the source's feature words ("NAME=0xBITS") the destination lacks; NULL: none. */
+char *gw_check_compare_cpu (const char *const *source, const char *const *destination);
 
 #endif

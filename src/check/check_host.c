@@ -90,3 +90,71 @@ gw_check_paths (const GwCheckInput *input, GwCheckSink *sink)
     if (sink->results->len == before)
         gw_check_add (sink, GW_VERDICT_OK, "%u paths, none in use", input->derived->needs->len);
 }
+
+void
+gw_check_device_types (const GwCheckInput *input, GwCheckSink *sink)
+{
+    GStrv there = input->destination->device_types;
+    guint before = sink->results->len;
+    gboolean is_known = there != NULL && there[0] != NULL;
+    for (guint i = 0; is_known && i < input->vm->devices->len; i++) {
+        const GwDevice *device = input->vm->devices->pdata[i];
+        if (!g_strv_contains ((const char *const *) there, device->type))
+            gw_check_add (sink, GW_VERDICT_REFUSED,
+                          "the VM has the device '%s' (%s), and the destination's QEMU %s knows no '%s'",
+                          device->id != NULL ? device->id : device->path, device->type,
+                          input->destination->qemu_version, device->type);
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK,
+                      is_known ? "%u devices, all of types that the destination's QEMU has"
+                               : "%u devices, not compared: the destination does not list its own",
+                      input->vm->devices->len);
+}
+
+static const GwVmState *
+find_state (const GPtrArray *states, const char *type)
+{
+    for (guint i = 0; i < states->len; i++) {
+        const GwVmState *state = states->pdata[i];
+        if (strcmp (state->type, type) == 0)
+            return state;
+    }
+    return NULL;
+}
+
+/* vmstate_load_state() takes the versions from its minimum to its own. */
+static void
+compare_state (const GwVmState *here, const GwVmState *there, GwCheckSink *sink)
+{
+    if (there == NULL)
+        gw_check_add (sink, GW_VERDICT_WARNING,
+                      "device '%s' has a state, which the destination's QEMU does not list", here->type);
+    else if (here->version > there->version || here->version < there->minimum)
+        gw_check_add (sink, GW_VERDICT_REFUSED,
+                      "device '%s' sends its state in version %" G_GINT64_FORMAT
+                      ", the destination reads versions %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
+                      here->type, here->version, there->minimum, there->version);
+}
+
+void
+gw_check_vm_states (const GwCheckInput *input, GwCheckSink *sink)
+{
+    const GPtrArray *here = input->source->vm_states, *there = input->destination->vm_states;
+    GStrv types = input->vm->device_types;
+    guint before = sink->results->len, n = 0;
+    if (here->len == 0 || there->len == 0) {
+        gw_check_add (sink, GW_VERDICT_OK, "not compared: the %s's QEMU does not tell them",
+                      here->len == 0 ? "source" : "destination");
+        return;
+    }
+    for (gsize i = 0; types != NULL && types[i] != NULL; i++) {
+        const GwVmState *state = find_state (here, types[i]);
+        if (state == NULL)
+            continue;
+        compare_state (state, find_state (there, types[i]), sink);
+        n++;
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "%u types of devices, all in versions that both have", n);
+}

@@ -9,7 +9,7 @@
 
 /* What the option parser fills in before it is checked. */
 typedef struct {
-    gint64 max_downtime, timeout, paths, link_deadline;
+    gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, json, detach;
@@ -109,6 +109,8 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
            take_number (&plan->n_paths, raw->paths, 1, 8, "--paths", error) &&
            take_number (&plan->link_deadline_s, raw->link_deadline, 1, 31536000, "--link-deadline",
                         error) &&
+           take_number (&plan->rehearse_budget_ms, raw->rehearse_budget, 1, 60000,
+                        "--rehearse-budget", error) &&
            take_word (&plan->on_timeout, &raw->on_timeout, "--on-timeout",
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
@@ -180,7 +182,7 @@ int
 gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, GwRunOptions *options)
 {
     g_auto (Raw) raw = { .max_downtime = NOT_GIVEN, .timeout = NOT_GIVEN, .paths = NOT_GIVEN,
-                          .link_deadline = NOT_GIVEN };
+                        .link_deadline = NOT_GIVEN, .rehearse_budget = NOT_GIVEN };
     g_autoptr (GError) error = NULL;
     const GOptionEntry entries[] = {
         { "agent", 0, 0, G_OPTION_ARG_STRING, &raw.agent,
@@ -208,6 +210,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
           "Move in spite of this known bug of QEMU; may be repeated", "NAME" },
         { "no-rehearse", 0, 0, G_OPTION_ARG_NONE, &raw.no_rehearse,
           "Do not try out the load of the device state first", NULL },
+        { "rehearse-budget", 0, 0, G_OPTION_ARG_INT64, &raw.rehearse_budget,
+          "The guest may stand still this long for that (200)", "MS" },
         { "keep-source", 0, 0, G_OPTION_ARG_NONE, &raw.keep_source,
           "Leave the source's QEMU, stopped, after the move", NULL },
         { "detach", 0, 0, G_OPTION_ARG_NONE, &raw.detach,

@@ -185,7 +185,7 @@ short gw_polls_get (const GwPolls *polls, guint place);
 /* FALSE with GW_CAUSE_INTERNAL. */
 gboolean gw_polls_wait (GwPolls *polls, GError **error);
 
-/* --- dial.c: how the couriers meet ---------------------------------------------------------------- */
+/* --- dial.c, dial_slot.c, dial_address.c: how the couriers meet --------------------------------------- */
 
 typedef struct _GwDial GwDial;
 
@@ -207,8 +207,9 @@ typedef struct {
     int64_t wall_clock_us; /* the peer's, less its session clock */
 } GwMet;
 
-/* Goes on with every connection.  TRUE when one is ready: call again. */
-gboolean gw_dial_step (GwDial *dial, GwMet *ret_met);
+/* Goes on with every connection, and takes new ones where poll() saw some.  TRUE when one is ready: call
+ * again. */
+gboolean gw_dial_step (GwDial *dial, const GwPolls *polls, GwMet *ret_met);
 
 /* Before the first path: FALSE with GW_CAUSE_LINK_AUTH or GW_CAUSE_LINK_CONNECT when there will be
  * none. */

@@ -184,7 +184,7 @@ static gboolean
 turn_dial (GwCourier *courier, GError **error)
 {
     GwMet met;
-    while (gw_dial_step (courier->dial, &met)) {
+    while (gw_dial_step (courier->dial, &courier->polls, &met)) {
         g_autofree char *peer = g_strdup (met.peer);
         gw_paths_add (courier, &met);
         if (courier->machine.state == LIFE_MEETING)

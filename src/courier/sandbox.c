@@ -59,11 +59,14 @@ allow_partly (scmp_filter_ctx filter)
 {
     struct scmp_arg_cmp no_exec = { .arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC };
     struct scmp_arg_cmp unsent = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = SIOCOUTQNSD };
+    struct scmp_arg_cmp unacked = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = SIOCOUTQ };
     int rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mmap), 1, no_exec);
     if (rc == 0)
         rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mprotect), 1, no_exec);
     if (rc == 0)
         rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (ioctl), 1, unsent);
+    if (rc == 0)
+        rc = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (ioctl), 1, unacked);
     return rc;
 }
 

@@ -60,6 +60,7 @@ struct _GwJob {
     GwDerived *derived;
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */
+    JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
     GStrv link_addresses;
     uint8_t secret[GW_HOST_SECRET_BYTES];
     GwHostPending *start; /* the destination's start under way */

@@ -74,6 +74,7 @@ free_facts (GwJob *job)
     gw_migration_free (job->migration);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
     g_clear_pointer (&job->signs, g_ptr_array_unref);
+    g_clear_pointer (&job->rehearsal, json_object_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
     g_ptr_array_unref (job->warnings);
@@ -219,11 +220,13 @@ work (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
     GwSide blame = GW_SIDE_NONE;
-    GwStep last = job->plan->is_check_only ? GW_STEP_check : GW_STEP_handover;
+    GwStep last = !job->plan->is_check_only  ? GW_STEP_handover
+                  : job->plan->is_rehearsed ? GW_STEP_rehearse
+                                            : GW_STEP_check;
     if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
         conclude_failure (job, blame, error);
     } else if (job->plan->is_check_only) {
-        gw_machine_move (&job->machine, GW_JOB_STAYED);
+        undo (job);
     } else {
         gw_machine_move (&job->machine, GW_JOB_MOVED);
         (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */

@@ -8,6 +8,7 @@
 #define SWITCHOVER_DEADLINE_S 10
 /* Least time for the proof: a busy link of long way still answers. */
 #define PROBE_MIN_MS 1000
+#define PROBE_TURN_MS 2000
 #define PATIENCE_SLACK_S 60
 
 /* --- what the couriers say ------------------------------------------------------------------------------- */
@@ -162,14 +163,22 @@ gw_job_list_outages (const GwJob *job)
     return list;
 }
 
+/* Of the courier's counters those of the link as a whole; godwit-courier(8) says what they count. */
+static const char *const figures[] = { "resent_bytes", "renewals", "paths_seen", "queued_bytes",
+                                       "memory_bytes", "memory_peak_bytes", "outage_count",
+                                       "outage_ms", "refused_hellos", "dropped_connections" };
+
 void
 gw_job_take_link (GwJob *job, JsonObject *stats)
 {
     JsonArray *paths = gw_json_peek_array (stats, "paths");
+    JsonObject *lanes = gw_json_peek_object (stats, "lanes");
     g_clear_pointer (&job->link, json_object_unref);
-    job->link = gw_json_new ("resent_bytes:i", gw_json_peek_int (stats, "resent_bytes", 0),
-                             "renewals:i", gw_json_peek_int (stats, "renewals", 0), "paths_seen:i",
-                             gw_json_peek_int (stats, "paths_seen", 0), NULL);
+    job->link = json_object_new ();
+    for (guint i = 0; i < G_N_ELEMENTS (figures); i++)
+        json_object_set_int_member (job->link, figures[i], gw_json_peek_int (stats, figures[i], 0));
+    json_object_set_object_member (job->link, "lanes",
+                                   lanes != NULL ? json_object_ref (lanes) : json_object_new ());
     json_object_set_array_member (job->link, "paths",
                                   paths != NULL ? json_array_ref (paths) : json_array_new ());
 }
@@ -193,13 +202,42 @@ gw_job_link_patience_s (const GwJob *job)
     return (guint) MIN (job->plan->link_deadline_s + PATIENCE_SLACK_S, G_MAXINT);
 }
 
+static gboolean
+is_always (gpointer job)
+{
+    return TRUE;
+}
+
+/* In turns, as a fault of another kind (a QEMU or courier that died) makes the answer needless. */
+static gboolean
+probe (GwJob *job, gint64 *ret_rtt_us, GError **error)
+{
+    guint within_ms = (guint) MAX (job->plan->max_downtime_ms, PROBE_MIN_MS);
+    gint64 deadline_us = gw_deadline_ms (within_ms);
+    for (;;) {
+        g_autoptr (GError) failure = NULL;
+        guint left_ms = (guint) MAX (gw_deadline_left_ms (deadline_us), 1);
+        if (gw_host_probe_link (job->source.host, MIN (left_ms, PROBE_TURN_MS), ret_rtt_us,
+                                job->cancellable, &failure))
+            return TRUE;
+        if (gw_error_get_cause (failure) != GW_CAUSE_LINK_LOST) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return FALSE;
+        }
+        if (!gw_job_wait (job, is_always, G_MAXINT64, error))
+            return FALSE;
+        if (left_ms <= PROBE_TURN_MS)
+            return gw_fail (error, GW_CAUSE_LINK_LOST, "the link did not answer within %u ms",
+                            within_ms);
+    }
+}
+
 gboolean
 gw_job_prove_link (GwJob *job, GwSide *blame, GError **error)
 {
     gint64 rtt_us = 0;
-    guint within_ms = (guint) MAX (job->plan->max_downtime_ms, PROBE_MIN_MS);
     *blame = GW_SIDE_SOURCE;
-    if (!gw_host_probe_link (job->source.host, within_ms, &rtt_us, job->cancellable, error)) {
+    if (!probe (job, &rtt_us, error)) {
         *blame = gw_job_blame_cause (GW_SIDE_SOURCE, gw_error_get_cause (*error));
         g_prefix_error (error, "the guest was stopped for the switchover, but ");
         return FALSE;

@@ -95,7 +95,7 @@ exit_status (const GwJob *job)
     if (job->verdict == NULL)
         return 0; /* a check that found nothing against it */
     int status = gw_cause_get_info (job->verdict->cause)->exit_status;
-    gboolean is_late = job->step > GW_STEP_prepare &&
+    gboolean is_late = job->step > GW_STEP_rehearse &&
                        job->verdict->cause != GW_CAUSE_MIGRATION_BLOCKED;
     return is_late && (status == 2 || status == 8) ? 3 : status;
 }
@@ -161,6 +161,10 @@ add_lists (const GwJob *job, JsonObject *report)
     json_object_set_array_member (report, "disks", make_disks (job));
     json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
     json_object_set_null_member (report, "prediction");
+    if (job->rehearsal != NULL)
+        json_object_set_object_member (report, "rehearsal", json_object_ref (job->rehearsal));
+    else
+        json_object_set_null_member (report, "rehearsal");
     if (job->verdict != NULL && (job->machine.state != GW_JOB_MOVED || job->destination_is_gone))
         json_object_set_object_member (report, "cause", make_cause (job));
     else

@@ -53,13 +53,14 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
     g_auto (GStrv) here = collect_paths (job->derived, TRUE);
     g_auto (GStrv) there = collect_paths (job->derived, FALSE);
     *blame = GW_SIDE_SOURCE;
-    job->source_facts = gw_host_get_facts (job->source.host, NULL, (const char *const *) here,
+    job->source_facts = gw_host_get_facts (job->source.host, NULL, NULL, (const char *const *) here,
                                            job->cancellable, error);
     if (job->source_facts == NULL)
         return FALSE;
     *blame = GW_SIDE_DESTINATION;
     job->destination_facts = gw_host_get_facts (
-        job->destination.host, qemu, (const char *const *) there, job->cancellable, error);
+        job->destination.host, qemu, job->vm->machine, (const char *const *) there, job->cancellable,
+        error);
     if (job->destination_facts == NULL)
         return FALSE;
     job->destination_facts->clock_offset_us = job->destination.clock_offset_us;

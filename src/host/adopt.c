@@ -10,7 +10,8 @@
 /* The answers to what is asked in one go; NULL where QEMU refused. */
 typedef struct {
     JsonNode *name, *uuid, *status, *machine, *machines, *cpus, *kvm, *memory, *block, *nodes,
-        *chardevs, *migrate, *capabilities, *parameters, *objects, *ramblock, *network;
+        *chardevs, *migrate, *capabilities, *parameters, *objects, *ramblock, *network,
+        *qtree;
 } Answers;
 
 static void
@@ -50,6 +51,8 @@ ask_all (GwQmp *qmp, GMainContext *context, Answers *a, GCancellable *cancellabl
     gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, take_answer, &a->parameters);
     gw_qmp_set_ask (set, GW_QMP_QOM_LIST, gw_json_new ("path:s", "/objects", NULL), take_answer,
                     &a->objects);
+    gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
+                    gw_json_new ("command-line:s", "info qtree", NULL), take_answer, &a->qtree);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
                     gw_json_new ("command-line:s", "info ramblock", NULL), take_answer, &a->ramblock);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
@@ -157,6 +160,25 @@ gw_adopt_parse_netdevs (const char *text)
     g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
     for (gsize i = 0; lines[i] != NULL; i++)
         add_netdevs (builder, lines[i]);
+    return g_strv_builder_end (builder);
+}
+
+/* "  dev: virtio-net-pci, id \"net0\"": each type once. */
+GStrv
+gw_adopt_parse_qtree (const char *text)
+{
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        const char *line = g_strchug (lines[i]);
+        if (!g_str_has_prefix (line, "dev: "))
+            continue;
+        const char *type = line + strlen ("dev: ");
+        char *name = g_strndup (type, strcspn (type, ","));
+        if (g_hash_table_add (seen, name)) /* it takes the name in either case */
+            g_strv_builder_add (builder, name);
+    }
     return g_strv_builder_end (builder);
 }
 
@@ -401,6 +423,7 @@ gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable, GErro
     read_chardevs (vm, &a);
     read_objects (vm, &a);
     vm->netdevs = gw_adopt_parse_netdevs (as_text (a.network));
+    vm->device_types = gw_adopt_parse_qtree (as_text (a.qtree));
     read_cpu (qmp, vm, &a, cancellable);
     if (!gw_adopt_devices (qmp, context, vm, cancellable, error) ||
         !gw_adopt_extras (qmp, context, vm, as_text (a.network), cancellable, error))

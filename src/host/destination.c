@@ -45,8 +45,8 @@ complete_argv (LocalHost *local, const char *program, const char *const *argv)
 
 /* Whether QEMU becomes another user by itself, after it has opened its files: -runas, and from 9.1 on
  * -run-with user=.  It must then start as the user that the agent is. */
-static gboolean
-changes_user (const char *const *argv)
+gboolean
+gw_qemu_changes_user (const char *const *argv)
 {
     g_autoptr (GPtrArray) options = gw_cmdline_parse (argv, NULL);
     for (guint i = 0; options != NULL && i < options->len; i++) {
@@ -79,7 +79,7 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
         .argv = (const char *const *) argv,
         .cwd = g_file_test (cwd, G_FILE_TEST_IS_DIR) ? cwd : "/", /* paths are absolute anyway */
         .log_path = log,
-        .user = changes_user ((const char *const *) argv)
+        .user = gw_qemu_changes_user ((const char *const *) argv)
                     ? NULL
                     : gw_json_peek_string (params, "user", NULL),
     };

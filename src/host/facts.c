@@ -110,9 +110,25 @@ read_qemu (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context
     g_autoptr (GwQemuFacts) qemu = gw_qemu_read_facts (config, context, facts->qemu_binary);
     facts->qemu_version = g_steal_pointer (&qemu->version);
     facts->machines = g_steal_pointer (&qemu->machines);
+    facts->device_types = g_steal_pointer (&qemu->devices);
     if (facts->qemu_version == NULL)
         facts->qemu_error = g_strdup_printf ("'%s -version' does not print a version",
                                              facts->qemu_binary);
+}
+
+void
+gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
+                  const char *path, const char *machine)
+{
+    const char *program = path != NULL ? path : facts->qemu_binary;
+    g_autoptr (GwVmStates) states =
+        program != NULL && machine != NULL
+            ? gw_qemu_read_vm_states (config, context, program, machine)
+            : NULL;
+    if (states == NULL)
+        return;
+    g_ptr_array_unref (facts->vm_states);
+    facts->vm_states = g_steal_pointer (&states->states);
 }
 
 GwHostFacts *

@@ -81,6 +81,13 @@ GStrv gw_cmdline_to_argv (const GPtrArray *options);
  * Pure.  NULL with GW_CAUSE_OPTION_UNSUPPORTED, GW_CAUSE_DEVICE_UNDERIVABLE or GW_CAUSE_USAGE. */
 GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GError **error);
 
+/* --- rehearse_argv.c ------------------------------------------------------------------------------------ */
+
+/* The arguments of a throw-away QEMU with the devices of `derived`, and in `*ret_obstacles` why there
+ * can be none; an empty list: it can.  Pure.  (transfer full) */
+GStrv gw_derive_rehearsal (const GwVm *vm, const GwDerived *derived, GStrv *ret_obstacles,
+                           GError **error);
+
 /* --- procfs.c: what /proc says of a process --------------------------------------------------------------- */
 
 /* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
@@ -116,6 +123,7 @@ GwVm *gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable,
 /* Parsers of HMP's output; pure. */
 GPtrArray *gw_adopt_parse_ramblocks (const char *text);
 GStrv gw_adopt_parse_netdevs (const char *text);
+GStrv gw_adopt_parse_qtree (const char *text);
 
 /* --- host.c, host_remote.c: the two kinds of host ------------------------------------------------------------------- */
 
@@ -156,6 +164,7 @@ typedef struct {
     const char *user;     /* name of the user to become, NULL: stay */
     const int *fds;       /* n_fds descriptors (transfer full) that the child gets as 3, 4, ... */
     guint n_fds;
+    gboolean dies_with_us; /* killed when the thread that starts it ends, however that comes */
 } GwProcessSpec;
 typedef void (*GwProcessExitFn) (GwProcess *process, gpointer user_data);
 
@@ -307,6 +316,9 @@ GArray *gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GEr
 
 GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const char *qemu,
                                  const char *const *paths, GCancellable *cancellable);
+/* Adds the versions of the devices' states of the program `path`, NULL: of facts->qemu_binary. */
+void gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
+                       const char *path, const char *machine);
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
 
@@ -321,7 +333,24 @@ GwOtherVm *gw_parse_other_vm (const char *const *argv);
 
 /* Version and machine types of the program `path`, NULL where it does not tell.  What an ELF program said is kept
  * below the state directory, and good for as long as the file is the same.  (transfer full) */
+/* Which file `path` is, and of when; NULL when that says nothing about what it does.  (transfer full) */
+char *gw_qemu_identify (const char *path);
+/* The file below the state directory for what `path` said about `subject`.  (transfer full) */
+char *gw_qemu_cache_path (const GwHostConfig *config, const char *path, const char *subject);
+/* A struct kept in `file`, whose member `identity` must be `identity`; NULL otherwise.  (transfer full) */
+gpointer gw_qemu_recall (const char *file, const char *identity, const GwStructType *type);
+/* Without the file the program is asked again the next time. */
+void gw_qemu_remember (const char *file, gconstpointer data, const GwStructType *type);
 GwQemuFacts *gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const char *path);
+
+/* --- vmstates.c: the versions of the devices' states ----------------------------------------------------------------------------------- */
+
+/* Those of the program `path` for a machine type, kept like what it says of itself; NULL when it does not tell.
+ * (transfer full) */
+GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *context, const char *path,
+                                    const char *machine);
+/* Of the text of -dump-vmstate, which may be anything.  Array of GwVmState in `states`. */
+gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
@@ -345,6 +374,8 @@ typedef struct {
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
+    gint64 stopped_us, resumed_us; /* source: of the last STOP and RESUME, this host's clock */
+    struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
     gboolean is_started;  /* destination: the VM is ours */
@@ -382,6 +413,19 @@ JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError *
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
+gboolean gw_qemu_changes_user (const char *const *argv);
+
+/* rehearse_source.c */
+JsonObject *gw_local_rehearse_devices (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_save (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_read (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* rehearse_destination.c */
+JsonObject *gw_local_rehearse_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_put (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_load (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_rehearse_end (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Ends the throw-away QEMU, if there is one. */
+void gw_local_drop_rehearsal (LocalHost *local);
 
 /* Switches on what is on in every migration, remembering what was off; and back. */
 gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);

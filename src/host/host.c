@@ -83,11 +83,11 @@ gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable
 }
 
 GwHostFacts *
-gw_host_get_facts (GwHost *host, const char *qemu, const char *const *paths,
+gw_host_get_facts (GwHost *host, const char *qemu, const char *machine, const char *const *paths,
                    GCancellable *cancellable, GError **error)
 {
     return call_struct (host, GW_RPC_HOST_FACTS,
-                        gw_json_new ("qemu:s", qemu, "paths:v", paths, NULL),
+                        gw_json_new ("qemu:s", qemu, "machine:s", machine, "paths:v", paths, NULL),
                         &gw_host_facts_type, cancellable, error);
 }
 

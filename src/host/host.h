@@ -98,9 +98,10 @@ GwVm *gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GE
 /* source: the destination's command line for the adopted VM.  (transfer full) */
 GwDerived *gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable,
                            GError **error);
-/* Facts of the host, of a QEMU program there by its base name, and of paths.  (transfer full) */
-GwHostFacts *gw_host_get_facts (GwHost *host, const char *qemu, const char *const *paths,
-                                GCancellable *cancellable, GError **error);
+/* Facts of the host, of a QEMU program there by its base name and of a machine type in it, and of paths.  Of the
+ * host that adopted the VM the program is that of the VM.  (transfer full) */
+GwHostFacts *gw_host_get_facts (GwHost *host, const char *qemu, const char *machine,
+                                const char *const *paths, GCancellable *cancellable, GError **error);
 
 typedef struct {
     const char *job;
@@ -189,6 +190,35 @@ const char *gw_record_kind_name (GwRecordKind kind);
  * first, for ever; so the answer is STARTED or REFUSED.  Needs no open job. */
 gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
                                 GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
+
+/* The rehearsal (rehearse.h of this folder).  Each answer is a JSON object (transfer full), which the
+ * coordinator hands on. */
+
+/* source: {"devices", "cpu"}: lines for gw_check_compare_devices() and gw_check_compare_cpu(). */
+JsonObject *gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: stops the guest for a moment and saves its device state: {"state", "bytes", "stop_us",
+ * "stopped_us" (that host's clock), "pages"}.  `more` (may be NULL): pages {"block", "offset"} to be
+ * read in the same stop.  `is_blind`: the destination cannot ask for pages, so give all it may need. */
+JsonObject *gw_host_rehearse_save (GwHost *host, JsonArray *more, gboolean is_blind,
+                                   GCancellable *cancellable, GError **error);
+/* source: {"pages"}: one page of the guest as it is now. */
+JsonObject *gw_host_rehearse_read (GwHost *host, const char *block, gint64 offset,
+                                   GCancellable *cancellable, GError **error);
+/* destination: starts the throw-away QEMU: {"devices", "cpu", "postcopy"}, and "why" not.
+ * GW_CAUSE_UNSUPPORTED: a device of the VM cannot be had without what is behind it;
+ * GW_CAUSE_REHEARSAL_LAUNCH: QEMU does not start. */
+JsonObject *gw_host_rehearse_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
+                                     GCancellable *cancellable, GError **error);
+/* destination: takes "state" and "pages" of `given`, whatever of them is there. */
+gboolean gw_host_rehearse_put (GwHost *host, JsonObject *given, GCancellable *cancellable,
+                               GError **error);
+/* destination: loads, or goes on loading.  {"loaded": true, "load_us", "pages", "words"}, or
+ * {"loaded": false, "block", "offset"}: QEMU waits for that page.  GW_CAUSE_REHEARSAL_REJECTED with
+ * QEMU's words. */
+JsonObject *gw_host_rehearse_load (GwHost *host, const GwVm *vm, GCancellable *cancellable,
+                                   GError **error);
+/* destination: the throw-away QEMU ends. */
+gboolean gw_host_rehearse_end (GwHost *host, GCancellable *cancellable, GError **error);
 
 /* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
 char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);

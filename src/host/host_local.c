@@ -3,6 +3,7 @@
 #include "host-internal.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define PROBE_MAX_MS 3600000
 
@@ -37,6 +38,10 @@ member_to_text (JsonObject *data, const char *member)
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
+    if (strcmp (event, "stop") == 0)
+        local->stopped_us = at_us;
+    else if (strcmp (event, "resume") == 0)
+        local->resumed_us = at_us;
     if (strcmp (event, "migration") != 0)
         return;
     g_free (local->migration_status);
@@ -207,6 +212,34 @@ gw_local_drop_qemu (LocalHost *local)
 
 /* --- operations of both sides ------------------------------------------------------------------------------ */
 
+/* The program of the VM, which may be run here again: it is in a directory that is allowed, and the file of
+ * that name is still the one that runs (a package may have replaced it).  NULL: there is none.  (transfer
+ * full) */
+static char *
+find_program_of_vm (const LocalHost *local)
+{
+    g_autofree char *name = g_path_get_basename (local->vm->binary);
+    g_autofree char *path = gw_find_qemu (local->config, name, NULL);
+    g_autofree char *exe = g_strdup_printf ("/proc/%" G_GINT64_FORMAT "/exe", local->vm->pid);
+    struct stat running, named;
+    if (path == NULL || stat (exe, &running) != 0 || stat (path, &named) != 0 ||
+        running.st_dev != named.st_dev || running.st_ino != named.st_ino)
+        return NULL;
+    return g_steal_pointer (&path);
+}
+
+/* On the destination those of the machine type that is asked for, on the source those of the VM. */
+static void
+add_vm_states (LocalHost *local, GwHostFacts *facts, const char *machine)
+{
+    g_autofree char *program = local->vm != NULL ? find_program_of_vm (local) : NULL;
+    if (program != NULL)
+        gw_add_vm_states (facts, local->config, local->context, program, local->vm->machine);
+    else if (local->vm == NULL && machine != NULL && facts->machines != NULL &&
+             g_strv_contains ((const char *const *) facts->machines, machine))
+        gw_add_vm_states (facts, local->config, local->context, NULL, machine);
+}
+
 static JsonObject *
 read_facts (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -214,6 +247,7 @@ read_facts (LocalHost *local, JsonObject *params, GCancellable *cancellable, GEr
     g_autoptr (GwHostFacts) facts =
         gw_read_host_facts (local->config, local->context, gw_json_peek_string (params, "qemu", NULL),
                             (const char *const *) paths, cancellable);
+    add_vm_states (local, facts, gw_json_peek_string (params, "machine", NULL));
     return gw_struct_to_json (&gw_host_facts_type, facts);
 }
 
@@ -398,6 +432,7 @@ static JsonObject *
 close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_clear_pointer (&local->courier, gw_courier_free);
+    gw_local_drop_rehearsal (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
@@ -434,6 +469,13 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,
+    [GW_RPC_REHEARSE_DEVICES] = gw_local_rehearse_devices,
+    [GW_RPC_REHEARSE_SAVE] = gw_local_rehearse_save,
+    [GW_RPC_REHEARSE_READ] = gw_local_rehearse_read,
+    [GW_RPC_REHEARSE_LAUNCH] = gw_local_rehearse_launch,
+    [GW_RPC_REHEARSE_PUT] = gw_local_rehearse_put,
+    [GW_RPC_REHEARSE_LOAD] = gw_local_rehearse_load,
+    [GW_RPC_REHEARSE_END] = gw_local_rehearse_end,
     [GW_RPC_JOB_CLOSE] = close_job,
 };
 

@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define LAST_WORDS_MAX 1500
@@ -29,6 +30,7 @@ typedef struct {
     uid_t uid;
     gid_t gid;
     gboolean becomes_user;
+    gboolean dies_with_us;
 } ChildSetup;
 
 static void
@@ -37,9 +39,10 @@ setup_child (gpointer user_data)
     const ChildSetup *setup = user_data;
     (void) setsid (); /* fails only for a session leader, which a fresh child is not */
     signal (SIGPIPE, SIG_DFL);
-    if (!setup->becomes_user)
-        return;
-    if (setgroups (0, NULL) != 0 || setgid (setup->gid) != 0 || setuid (setup->uid) != 0)
+    if (setup->becomes_user &&
+        (setgroups (0, NULL) != 0 || setgid (setup->gid) != 0 || setuid (setup->uid) != 0))
+        _exit (126);
+    if (setup->dies_with_us && prctl (PR_SET_PDEATHSIG, SIGKILL) != 0) /* setuid() forgets it */
         _exit (126);
 }
 
@@ -53,7 +56,7 @@ prepare_setup (const char *user, ChildSetup *setup, GError **error)
         return TRUE;
     if (getpwnam_r (user, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
         return gw_fail (error, GW_CAUSE_HOST_IO, "user '%s' does not exist on this host", user);
-    *setup = (ChildSetup) { found->pw_uid, found->pw_gid, found->pw_uid != 0 };
+    *setup = (ChildSetup) { found->pw_uid, found->pw_gid, found->pw_uid != 0, FALSE };
     return TRUE;
 }
 
@@ -131,6 +134,7 @@ gw_process_spawn (const GwProcessSpec *spec, GMainContext *context, GwProcessExi
         close_fds (spec);
         return NULL;
     }
+    setup.dies_with_us = spec->dies_with_us;
     /* the callback of the wait below must come in our context */
     g_main_context_push_thread_default (context);
     GSubprocess *child = spawn (spec, &setup, log_fd, error);

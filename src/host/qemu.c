@@ -2,7 +2,7 @@
 /*
  * What a QEMU program says of itself.
  *
- * Starting it twice to ask costs tens of milliseconds of every move, so the answers are kept in
+ * Starting it three times to ask costs tens of milliseconds of every move, so the answers are kept in
  * `STATE/qemu/`, one file a program, with the identity of the program's file.  A script says nothing
  * about the program that it runs, so that only an ELF file is remembered.
  */
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PROBE_MS 10000
-#define N_PROBES 2
+#define N_PROBES 3
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
@@ -38,7 +38,10 @@ static gboolean
 is_done (gpointer user_data)
 {
     const Probe *probes = user_data;
-    return probes[0].is_done && probes[1].is_done;
+    for (guint i = 0; i < N_PROBES; i++)
+        if (!probes[i].is_done)
+            return FALSE;
+    return TRUE;
 }
 
 static void
@@ -93,6 +96,23 @@ parse_machines (const char *text)
     return g_strv_builder_end (builder);
 }
 
+/* "name \"virtio-net-pci\", bus PCI, alias \"virtio-net\"" */
+static GStrv
+parse_devices (const char *text)
+{
+    static const char start[] = "name \"";
+    g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+    g_auto (GStrv) lines = g_strsplit (text != NULL ? text : "", "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        if (!g_str_has_prefix (lines[i], start))
+            continue;
+        const char *at = lines[i] + strlen (start);
+        g_autofree char *name = g_strndup (at, strcspn (at, "\""));
+        g_strv_builder_add (builder, name);
+    }
+    return g_strv_builder_end (builder);
+}
+
 static void
 ask (GwQemuFacts *facts, const char *path, GMainContext *context)
 {
@@ -100,10 +120,12 @@ ask (GwQemuFacts *facts, const char *path, GMainContext *context)
     g_main_context_push_thread_default (context);
     start_probe (&probes[0], path, "-version", NULL);
     start_probe (&probes[1], path, "-machine", "help");
+    start_probe (&probes[2], path, "-device", "help");
     finish_probes (probes, context);
     g_main_context_pop_thread_default (context);
     facts->version = parse_version (probes[0].output);
     facts->machines = parse_machines (probes[1].output);
+    facts->devices = parse_devices (probes[2].output);
     for (guint i = 0; i < N_PROBES; i++) {
         g_clear_object (&probes[i].child);
         g_free (probes[i].output);
@@ -119,9 +141,8 @@ is_elf (int fd)
     return pread (fd, magic, sizeof magic, 0) == sizeof magic && memcmp (magic, "\177ELF", 4) == 0;
 }
 
-/* Which file it is, and of when; NULL when that says nothing about what it does. */
-static char *
-read_identity (const char *path)
+char *
+gw_qemu_identify (const char *path)
 {
     struct stat st;
     g_auto (GwFd) fd = open (path, O_RDONLY | O_CLOEXEC);
@@ -134,35 +155,33 @@ read_identity (const char *path)
                             (gint64) st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 }
 
-static char *
-cache_path (const GwHostConfig *config, const char *path)
+char *
+gw_qemu_cache_path (const GwHostConfig *config, const char *path, const char *subject)
 {
-    g_autofree char *sum = g_compute_checksum_for_string (G_CHECKSUM_SHA256, path, -1);
+    g_autofree char *key = g_strconcat (path, "\n", subject, NULL);
+    g_autofree char *sum = g_compute_checksum_for_string (G_CHECKSUM_SHA256, key, -1);
     g_autofree char *name = g_strdup_printf ("%.16s.json", sum);
     return g_build_filename (config->state_dir, "qemu", name, NULL);
 }
 
-static GwQemuFacts *
-recall (const char *file, const char *identity)
+gpointer
+gw_qemu_recall (const char *file, const char *identity, const GwStructType *type)
 {
     g_autofree char *text = NULL;
     gsize len;
-    if (!g_file_get_contents (file, &text, &len, NULL))
+    if (identity == NULL || !g_file_get_contents (file, &text, &len, NULL))
         return NULL;
     g_autoptr (JsonObject) object = gw_json_parse (text, (gssize) len, NULL);
-    g_autoptr (GwQemuFacts) facts =
-        object != NULL ? gw_struct_from_json (&gw_qemu_facts_type, object, NULL) : NULL;
-    if (facts == NULL || strcmp (facts->identity, identity) != 0)
+    if (object == NULL || strcmp (gw_json_peek_string (object, "identity", ""), identity) != 0)
         return NULL;
-    return g_steal_pointer (&facts);
+    return gw_struct_from_json (type, object, NULL);
 }
 
-/* Without the file the program is asked again the next time. */
-static void
-remember (const char *file, const GwQemuFacts *facts)
+void
+gw_qemu_remember (const char *file, gconstpointer data, const GwStructType *type)
 {
     g_autofree char *directory = g_path_get_dirname (file);
-    g_autoptr (JsonObject) object = gw_struct_to_json (&gw_qemu_facts_type, facts);
+    g_autoptr (JsonObject) object = gw_struct_to_json (type, data);
     g_autofree char *text = gw_json_to_text (object, FALSE);
     if (gw_directory_make (directory, NULL, NULL))
         (void) g_file_set_contents_full (file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600,
@@ -172,16 +191,17 @@ remember (const char *file, const GwQemuFacts *facts)
 GwQemuFacts *
 gw_qemu_read_facts (const GwHostConfig *config, GMainContext *context, const char *path)
 {
-    g_autofree char *file = cache_path (config, path);
-    g_autofree char *identity = read_identity (path);
-    GwQemuFacts *facts = identity != NULL ? recall (file, identity) : NULL;
-    if (facts != NULL)
-        return facts;
+    g_autofree char *file = gw_qemu_cache_path (config, path, "");
+    g_autofree char *identity = gw_qemu_identify (path);
+    g_autoptr (GwQemuFacts) facts = gw_qemu_recall (file, identity, &gw_qemu_facts_type);
+    if (facts != NULL && facts->devices != NULL && facts->devices[0] != NULL)
+        return g_steal_pointer (&facts);
+    gw_qemu_facts_free (facts);
     facts = gw_struct_new (&gw_qemu_facts_type);
     facts->identity = g_strdup (identity);
     ask (facts, path, context);
     /* an answer that is not whole is not kept */
     if (identity != NULL && facts->version != NULL && facts->machines[0] != NULL)
-        remember (file, facts);
-    return facts;
+        gw_qemu_remember (file, facts, &gw_qemu_facts_type);
+    return g_steal_pointer (&facts);
 }

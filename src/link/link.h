@@ -21,7 +21,8 @@
  * ephemeral key exchange (X25519 or P-256) and AES-128-GCM, so a recorded job stays secret even if
  * its key is found later, and whoever lacks the key gets no further than the handshake.  The PSK
  * identity names the protocol version and the job.  There is no plaintext and no other cipher.
- * Each direction's key is renewed every GW_LINK_REKEY_BYTES or GW_LINK_REKEY_RECORDS.
+ * A path has carried enough under its keys after GW_LINK_REKEY_BYTES or GW_LINK_REKEY_RECORDS in one
+ * direction: then another one with a fresh handshake takes its place (session.h, "Renewal").
  *
  * TLS as a transformer.  GwLinkTls owns a non-blocking socket but never waits.  While the handshake
  * runs it reads and writes the socket directly.  After gw_link_tls_start() sent records are
@@ -157,7 +158,6 @@ void gw_link_record_clear (GwLinkRecord *record);
 typedef struct {
     uint64_t out_bytes, in_bytes; /* on the wire, without TCP/IP */
     uint64_t out_records, in_records;
-    uint64_t rekeys; /* of our sending key */
 } GwLinkCounters;
 
 typedef struct _GwLinkTls GwLinkTls;
@@ -194,19 +194,20 @@ gboolean gw_link_tls_send (GwLinkTls *tls, const uint8_t *record, gsize len, GEr
 /* Gives the socket what waits.  DONE when nothing is left. */
 GwLinkStep gw_link_tls_flush (GwLinkTls *tls, GError **error);
 
-/* The next record.  DONE fills `ret_record` (clear it before the session is freed). */
+/* The next record.  DONE fills `ret_record`: its memory is its own and may outlive `tls`, so bytes
+ * that wait for a program survive the path on which they came. */
 GwLinkStep gw_link_tls_receive (GwLinkTls *tls, GwLinkRecord *ret_record, GError **error);
 
 /* Says that nothing more will be sent; there must be room for a small record.  Flush after. */
 gboolean gw_link_tls_shut (GwLinkTls *tls, GError **error);
 
-/* Renews the sending key at once.  Done by itself at the limits above. */
-gboolean gw_link_tls_rekey (GwLinkTls *tls, GError **error);
-
 const GwLinkCounters *gw_link_tls_get_counters (const GwLinkTls *tls);
 
 /* Bytes encrypted or in the socket that the network has not taken yet. */
 gsize gw_link_tls_get_queued (const GwLinkTls *tls);
+
+/* Bytes encrypted or in the socket that the far kernel has not acknowledged. */
+gsize gw_link_tls_get_unacked (const GwLinkTls *tls);
 
 /* The kernel's smoothed round-trip time, 0 when unknown. */
 guint gw_link_tls_get_rtt_us (const GwLinkTls *tls);

@@ -89,6 +89,7 @@ encrypt_batch (GwLinkPath *path, gint64 now_us, guint *ret_n, GError **error)
 {
     GwSessionFrame frame;
     *ret_n = 0;
+    gw_session_path_unacked (path->session, path->number, gw_link_tls_get_unacked (path->tls));
     while (gw_link_tls_get_room (path->tls) > 0 &&
            gw_session_send (path->session, path->number, now_us, &frame)) {
         if (!gw_link_tls_send (path->tls, frame.record, frame.len, error))
@@ -111,6 +112,8 @@ gw_link_path_send (GwLinkPath *path, gint64 now_us, GError **error)
         step = gw_link_tls_flush (path->tls, error);
         path->has_more = path->has_more || i == GW_PATH_RECORDS - 1;
     }
+    if (step == GW_LINK_AGAIN)
+        gw_session_path_full (path->session, path->number);
     return step;
 }
 

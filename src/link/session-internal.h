@@ -221,7 +221,12 @@ typedef struct {
     gint64 delivered_us;
     uint64_t rate_max[2];   /* this period, the one before */
     gint64 rate_turn_us;
-    gboolean was_limited;   /* by the window, in this period */
+    gboolean is_told;       /* of the socket: */
+    gsize unacked_bytes;    /* in it when it was told */
+    uint64_t told_at;       /* `out_chunk_bytes` then */
+    gint64 span_us;         /* start of a sample of the rate */
+    uint64_t span_bytes;    /* acknowledged then */
+    gboolean was_limited;   /* by the window or the socket, in this period */
     uint64_t round_end, full_rate;
     guint n_flat_rounds;    /* in which the rate did not grow; 3 end the start */
     gint64 rtt_min[2];      /* this period, the one before; 0 for none */
@@ -238,14 +243,20 @@ gboolean gw_path_can_send (const GwSessionPath *path);
 guint gw_path_count (const GwSession *session, int except);
 /* Those of them, without `except`, that are not about to be left. */
 guint gw_path_count_staying (const GwSession *session, int except);
-void gw_path_sent_chunk (GwSessionPath *path, gsize len, gint64 now_us);
-void gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us);
-void gw_path_pong (GwSession *session, GwSessionPath *path, const uint8_t *payload, gint64 now_us);
-gsize gw_path_window (const GwSessionPath *path, gint64 now_us);
-gint64 gw_path_min_rtt (const GwSessionPath *path);
 void gw_path_check_left (GwSession *session, int number);
 gint64 gw_paths_tick (GwSession *session, gint64 now_us);
 void gw_path_check_renewal (GwSession *session, int number);
+
+/* --- session_rate.c ----------------------------------------------------------------------------------------- */
+
+void gw_path_sent_chunk (GwSessionPath *path, gsize len, gint64 now_us);
+void gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us);
+void gw_path_pong (GwSession *session, GwSessionPath *path, const uint8_t *payload, gint64 now_us);
+/* What fits the way and `queue_us` more at the path's rate. */
+gsize gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 now_us);
+gint64 gw_path_min_rtt (const GwSessionPath *path);
+/* Bytes a second, 0 when not known. */
+uint64_t gw_path_rate (const GwSessionPath *path);
 
 /* --- session.c ------------------------------------------------------------------------------------------------ */
 

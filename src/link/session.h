@@ -28,9 +28,11 @@
  *
  * Order.  The next frame of a path is that of the highest class which has one: control, return path,
  * urgent, device state, disks, bulk; lanes of one class take turns.  Classes from GW_CLASS_DISK down
- * are also held to the path's window of bytes in flight: delivery rate times (least round trip +
+ * are also held to the path's window of bytes in flight: rate times (5/4 of the least round trip +
  * GW_SESSION_QUEUE_US), so that the queue they build in the network stays about a millisecond long
- * and whatever is urgent passes it.  Rate and round trip come from the path acks.
+ * and whatever is urgent passes it.  In flight is what the far kernel has not acknowledged, if the caller
+ * knows that; what the far session has not may be more, as that also waits for its turn of the processor.  Rate and round trip come from the path acks; the rate is forgotten
+ * only while the window or the socket is what limits it.
  *
  * Silence.  A path that has been silent for `silence_ms` while a PING is out is dead.  A new path
  * needs no old one: HELLO (see link.h) ties it to the session, and the first frame each way is an
@@ -58,7 +60,8 @@
 #define GW_SESSION_PATHS 16   /* up at once */
 #define GW_SESSION_WINDOW_MIN (1024 * 1024)
 #define GW_SESSION_UNSENT (256 * 1024) /* read from a program ahead of the paths, without spool */
-#define GW_SESSION_QUEUE_US 1000
+#define GW_SESSION_QUEUE_US 1000 /* of bulk in the network, beyond its way */
+#define GW_SESSION_LOOP_US 8000  /* of bulk that the far session has not acknowledged */
 
 /* Who goes first; the order of the names is the order of sending. */
 typedef enum {
@@ -120,6 +123,13 @@ typedef struct {
 
 /* The next frame for `path`, taken as sent.  FALSE when there is none now. */
 gboolean gw_session_send (GwSession *session, int path, gint64 now_us, GwSessionFrame *ret_frame);
+
+/* `bytes` of what was sent on `path` wait here or are not acknowledged by the far kernel.  Said before
+ * frames are taken it tells the network's queue from a far courier that has no processor. */
+void gw_session_path_unacked (GwSession *session, int path, gsize bytes);
+
+/* The socket of `path` takes no more now: so its rate is that of the way, not that of the programs. */
+void gw_session_path_full (GwSession *session, int path);
 
 /* Does what time asks for (pings, dead paths, deadline).  Returns when to call again at the latest,
  * G_MAXINT64 for never. */
@@ -221,7 +231,7 @@ typedef struct {
 typedef struct {
     uint64_t out_bytes, in_bytes, out_records, in_records; /* frames with heads */
     guint rtt_us, min_rtt_us, p50_rtt_us, p99_rtt_us;      /* 0 when not known */
-    gint64 clock_offset_us;                                /* peer's wall clock less ours */
+    gint64 clock_offset_us;                                /* peer's session clock less ours */
     gint64 clock_error_us;                                 /* half the round trip it was found in */
     uint64_t rate;                                         /* delivered bytes a second */
     gsize flight_bytes;

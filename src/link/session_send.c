@@ -221,14 +221,19 @@ may_carry (const Turn *turn, guint class, gsize len)
     if (class < GW_CLASS_DISK)
         return TRUE;
     gsize flight = path->out_chunk_bytes - path->acked_chunk_bytes;
-    if (flight == 0 || flight + len <= gw_path_window (path, turn->now_us))
+    gsize unacked = path->unacked_bytes + (gsize) (path->out_chunk_bytes - path->told_at);
+    gsize network = path->is_told ? MIN (unacked, flight) : flight;
+    if (flight == 0 ||
+        (network + len <= gw_path_window (path, GW_SESSION_QUEUE_US, turn->now_us) &&
+         flight + len <= gw_path_window (path, GW_SESSION_LOOP_US, turn->now_us)))
         return TRUE;
     path->was_limited = TRUE;
     return FALSE;
 }
 
+/* Twice what calls for a successor. */
 static gboolean
-is_used_up (const Turn *turn)
+is_worn_out (const Turn *turn)
 {
     const GwSessionConfig *config = &turn->session->config;
     return turn->path->out_bytes / 2 >= config->renew_bytes ||
@@ -264,7 +269,7 @@ say_class (Turn *turn, guint class)
 static gboolean
 say_chunk (Turn *turn)
 {
-    if (is_used_up (turn))
+    if (is_worn_out (turn))
         return FALSE;
     for (guint class = 0; class < GW_N_CLASSES; class++)
         if (say_class (turn, class))

@@ -19,7 +19,7 @@
     "+SIGN-ALL"
 
 #define RECORD_COST (GW_LINK_RECORD + 64)     /* a full record on the wire is at most this */
-#define SMALL_COST 1024                       /* a control frame, a key update or an alert */
+#define SMALL_COST 1024                       /* a control frame, or an alert */
 #define SMALL_ROOM (16 * SMALL_COST)          /* kept for control beyond the batch */
 #define OUT_SIZE (GW_LINK_BATCH * RECORD_COST + SMALL_ROOM)
 #define IN_SIZE (256 * 1024)
@@ -44,7 +44,6 @@ struct _GwLinkTls {
     gsize out_start, out_end;
     uint8_t *in;   /* IN_SIZE bytes once started; [in_start, in_end) waits to be decrypted */
     gsize in_start, in_end;
-    uint64_t key_bytes, key_records; /* sent under the present key */
     GwLinkCounters counters;
 };
 
@@ -302,7 +301,7 @@ gw_link_tls_get_room (const GwLinkTls *tls)
 gboolean
 gw_link_tls_can_send_small (const GwLinkTls *tls)
 {
-    /* twice: what is sent may be preceded by a key update */
+    /* twice: GnuTLS answers a key update that the peer asks for, before what is sent */
     return OUT_SIZE - (tls->out_end - tls->out_start) >= 2 * SMALL_COST;
 }
 
@@ -317,27 +316,9 @@ compact (GwLinkTls *tls)
 }
 
 gboolean
-gw_link_tls_rekey (GwLinkTls *tls, GError **error)
-{
-    compact (tls);
-    g_assert (OUT_SIZE - tls->out_end >= SMALL_COST);
-    int rc = gnutls_session_key_update (tls->session, 0);
-    if (rc != 0) {
-        (void) lose (tls, rc, error); /* the error is set */
-        return FALSE;
-    }
-    tls->key_bytes = tls->key_records = 0;
-    tls->counters.rekeys++;
-    return TRUE;
-}
-
-gboolean
 gw_link_tls_send (GwLinkTls *tls, const uint8_t *record, gsize len, GError **error)
 {
     g_assert (len > 0 && len <= GW_LINK_RECORD);
-    if ((tls->key_bytes >= GW_LINK_REKEY_BYTES || tls->key_records >= GW_LINK_REKEY_RECORDS) &&
-        !gw_link_tls_rekey (tls, error))
-        return FALSE;
     compact (tls);
     gssize n = gnutls_record_send (tls->session, record, len);
     if (n < 0) {
@@ -345,8 +326,6 @@ gw_link_tls_send (GwLinkTls *tls, const uint8_t *record, gsize len, GError **err
         return FALSE;
     }
     g_assert ((gsize) n == len);
-    tls->key_bytes += len;
-    tls->key_records++;
     tls->counters.out_records++;
     return TRUE;
 }
@@ -418,13 +397,26 @@ gw_link_tls_get_counters (const GwLinkTls *tls)
     return &tls->counters;
 }
 
+/* What waits here and what the socket says to `question`. */
+static gsize
+get_waiting (const GwLinkTls *tls, unsigned long question)
+{
+    int bytes = 0;
+    if (ioctl (tls->fd, question, &bytes) != 0 || bytes < 0)
+        bytes = 0;
+    return tls->out_end - tls->out_start + (gsize) bytes;
+}
+
 gsize
 gw_link_tls_get_queued (const GwLinkTls *tls)
 {
-    int unsent = 0;
-    if (ioctl (tls->fd, SIOCOUTQNSD, &unsent) != 0 || unsent < 0)
-        unsent = 0;
-    return tls->out_end - tls->out_start + (gsize) unsent;
+    return get_waiting (tls, SIOCOUTQNSD);
+}
+
+gsize
+gw_link_tls_get_unacked (const GwLinkTls *tls)
+{
+    return get_waiting (tls, SIOCOUTQ);
 }
 
 guint

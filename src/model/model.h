@@ -147,6 +147,7 @@ typedef struct {
     gint64 n_cpus, ram_bytes;
     GPtrArray *ram_blocks; /* GwRamBlock */
     GPtrArray *devices;    /* GwDevice */
+    GStrv device_types;    /* of all devices, built-in ones included, each once */
     GPtrArray *disks;      /* GwDisk */
     GPtrArray *chardevs;   /* GwChardev */
     GStrv netdevs;         /* ids */
@@ -201,7 +202,23 @@ typedef struct {
     char *identity; /* of the file that said this */
     char *version;  /* "7.2.22 (Debian ...)" */
     GStrv machines; /* machine types on offer, aliases left out */
+    GStrv devices;  /* types that -device takes */
 } GwQemuFacts;
+
+typedef struct {
+    char *type;               /* of the device */
+    gint64 version, minimum;  /* of its state: that it sends, and the oldest that it reads */
+} GwVmState;
+
+typedef struct {
+    char *identity; /* of the program's file */
+    char *machine;
+    GPtrArray *states; /* GwVmState of every device type that it has */
+} GwVmStates;
+
+extern const GwStructType gw_vm_states_type;
+void gw_vm_states_free (GwVmStates *states);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwVmStates, gw_vm_states_free)
 
 extern const GwStructType gw_qemu_facts_type;
 void gw_qemu_facts_free (GwQemuFacts *facts);
@@ -233,6 +250,8 @@ typedef struct {
     char *qemu_error;    /* why not */
     char *qemu_version;  /* "7.2.22 (Debian ...)" */
     GStrv machines;      /* machine types on offer, aliases left out */
+    GStrv device_types;   /* that -device takes; empty: not known */
+    GPtrArray *vm_states; /* GwVmState, of the machine type asked for; empty: not known */
     GStrv data_addresses;
     GPtrArray *paths; /* GwPathFacts, in the order asked */
     GPtrArray *interfaces; /* GwInterface: of the network namespace that the agent is in */
@@ -263,6 +282,7 @@ typedef struct {
     char *disks; /* auto copy shared */
     char *codec; /* auto off */
     gboolean is_rehearsed;
+    gint64 rehearse_budget_ms; /* that the guest may stand still for it */
     gboolean keeps_source;
     GStrv accepted_risks; /* names of src/check/bugs.def */
     gboolean is_check_only;

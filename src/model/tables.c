@@ -69,6 +69,7 @@ static const GwField vm_fields[] = {
     NUM (GwVm, ram_bytes),
     ARRAY (GwVm, ram_blocks, ram_block_type),
     ARRAY (GwVm, devices, device_type),
+    STRV (GwVm, device_types),
     ARRAY (GwVm, disks, disk_type),
     ARRAY (GwVm, chardevs, chardev_type),
     STRV (GwVm, netdevs),
@@ -124,9 +125,25 @@ static const GwField qemu_facts_fields[] = {
     REQ (GwQemuFacts, identity),
     STR (GwQemuFacts, version),
     STRV (GwQemuFacts, machines),
+    STRV (GwQemuFacts, devices),
 };
 TYPE (gw_qemu_facts_type, GwQemuFacts, qemu_facts_fields);
 FREE (gw_qemu_facts_free, GwQemuFacts, gw_qemu_facts_type)
+
+static const GwField vm_state_fields[] = {
+    REQ (GwVmState, type),
+    NUM (GwVmState, version),
+    NUM (GwVmState, minimum),
+};
+static TYPE (vm_state_type, GwVmState, vm_state_fields);
+
+static const GwField vm_states_fields[] = {
+    REQ (GwVmStates, identity),
+    REQ (GwVmStates, machine),
+    ARRAY (GwVmStates, states, vm_state_type),
+};
+TYPE (gw_vm_states_type, GwVmStates, vm_states_fields);
+FREE (gw_vm_states_free, GwVmStates, gw_vm_states_type)
 
 static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
@@ -155,6 +172,8 @@ static const GwField host_facts_fields[] = {
     STR (GwHostFacts, qemu_error),
     STR (GwHostFacts, qemu_version),
     STRV (GwHostFacts, machines),
+    STRV (GwHostFacts, device_types),
+    ARRAY (GwHostFacts, vm_states, vm_state_type),
     STRV (GwHostFacts, data_addresses),
     ARRAY (GwHostFacts, paths, path_facts_type),
     ARRAY (GwHostFacts, interfaces, interface_type),
@@ -181,6 +200,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, disks),
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
+    INT (GwPlan, rehearse_budget_ms, 0, 60000),
     BOOL (GwPlan, keeps_source),
     STRV (GwPlan, accepted_risks),
     BOOL (GwPlan, is_check_only),
@@ -200,6 +220,7 @@ gw_plan_new (void)
     plan->disks = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
+    plan->rehearse_budget_ms = 200;
     return plan;
 }
 

@@ -96,6 +96,43 @@ gw_qmp_send (GwQmp *qmp, GwQmpCommand command, JsonObject *arguments, GwQmpReply
     (void) submit (qmp, &order); /* owned by a queue */
 }
 
+static gboolean
+prepare_batch (GwQmp *qmp, const GwQmpOrder *orders, guint n, GwQmpRequest **requests,
+               GError **error)
+{
+    gboolean ok = TRUE;
+    for (guint i = 0; i < n && ok; i++) {
+        Order order = { .command = orders[i].command, .arguments = orders[i].arguments, .fd = -1,
+                        .limit_ms = gw_qmp_command_get_info (orders[i].command)->limit_ms,
+                        .fn = orders[i].fn, .user_data = orders[i].user_data };
+        requests[i] = request_new (qmp, &order);
+        ok = prepare (qmp, requests[i], &order, error);
+    }
+    return ok;
+}
+
+gboolean
+gw_qmp_send_batch (GwQmp *qmp, const GwQmpOrder *orders, guint n, GError **error)
+{
+    GwQmpRequest *requests[GW_QMP_BATCH_MAX] = { NULL };
+    g_assert (!qmp->is_freed && n > 0 && n <= GW_QMP_BATCH_MAX);
+    if (prepare_batch (qmp, orders, n, requests, error)) {
+        gw_qmp_requests_add_batch (qmp, requests, n);
+        return TRUE;
+    }
+    for (guint i = 0; i < n && requests[i] != NULL; i++)
+        gw_qmp_request_free (requests[i]);
+    return FALSE;
+}
+
+int
+gw_qmp_dup_socket (const GwQmp *qmp)
+{
+    if (qmp->state.state == GW_QMP_CLOSED)
+        return -1;
+    return fcntl (g_socket_get_fd (qmp->socket), F_DUPFD_CLOEXEC, 3);
+}
+
 typedef struct {
     gboolean is_done;
     JsonNode *reply;

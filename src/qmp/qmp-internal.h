@@ -140,6 +140,9 @@ void gw_qmp_client_flush (GwQmp *qmp);
 void gw_qmp_requests_init (GwQmp *qmp);
 /* Takes the request: into the window or to wait for it, or to be told when it has a failure. */
 void gw_qmp_requests_add (GwQmp *qmp, GwQmpRequest *request);
+/* Takes `n` requests (GwQmpRequest) into the window, full or not, as one piece of text. */
+void gw_qmp_requests_add_batch (GwQmp *qmp, GwQmpRequest *const *requests, guint n);
+void gw_qmp_request_free (GwQmpRequest *request);
 /* Nobody waits for it any more; its callback is not called. */
 void gw_qmp_requests_give_up (GwQmp *qmp, GwQmpRequest *request);
 /* The reason of the end, for that command.  (transfer full) */

@@ -135,6 +135,23 @@ typedef void (*GwQmpReplyFn) (JsonNode *reply, const GError *error, gpointer use
 void gw_qmp_send (GwQmp *qmp, GwQmpCommand command, JsonObject *arguments, GwQmpReplyFn fn,
                   gpointer user_data);
 
+typedef struct {
+    GwQmpCommand command;
+    JsonObject *arguments; /* (transfer none), may be NULL */
+    GwQmpReplyFn fn;
+    gpointer user_data;
+} GwQmpOrder;
+
+#define GW_QMP_BATCH_MAX 64
+
+/* Sends `n` commands, at most GW_QMP_BATCH_MAX, in one write, past the window: QEMU gets all of them
+ * or none, whatever becomes of this process, and works them off in order.  (That it does so also
+ * when this process ends takes another one that holds the socket: gw_qmp_dup_socket().)  FALSE when
+ * one of them cannot be sent, and then none was and no callback comes. */
+gboolean gw_qmp_send_batch (GwQmp *qmp, const GwQmpOrder *orders, guint n, GError **error);
+/* A duplicate of the connection's descriptor, -1 when it is closed.  (transfer full) */
+int gw_qmp_dup_socket (const GwQmp *qmp);
+
 /* `data` is never NULL (transfer none); `at_us` is QEMU's own time stamp: wall clock of its host,
  * microseconds since 1970, 0 when the event has none.  Events that come while there is no function
  * are not kept: set it first, then ask QEMU for the state. */

@@ -13,8 +13,8 @@
 #define WORDS_MAX 2000      /* bytes of QEMU's words kept */
 #define CLASS_MAX 64
 
-static void
-request_free (GwQmpRequest *request)
+void
+gw_qmp_request_free (GwQmpRequest *request)
 {
     gw_fd_clear (&request->fd);
     g_clear_error (&request->failure);
@@ -156,7 +156,7 @@ end_overdue (GwQmp *qmp, GQueue *requests, gboolean is_sent)
         g_queue_push_tail (&qmp->done, done);
         if (!is_sent) {
             g_queue_delete_link (requests, l);
-            request_free (request);
+            gw_qmp_request_free (request);
         }
     }
 }
@@ -168,7 +168,7 @@ tell (GwQmp *qmp, GwQmpRequest *request)
     if (request->failure == NULL)
         reply = json_node_init_object (json_node_alloc (), json_object_new ());
     call_back (qmp, request, reply, request->failure);
-    request_free (request);
+    gw_qmp_request_free (request);
 }
 
 /* Only what is there now: a callback that sends again would keep it going for ever. */
@@ -292,7 +292,7 @@ gw_qmp_requests_answer (GwQmp *qmp, const GwQmpMessage *message)
     } else {
         call_back (qmp, request, message->value, NULL);
     }
-    request_free (request);
+    gw_qmp_request_free (request);
     return TRUE;
 }
 
@@ -309,11 +309,29 @@ gw_qmp_requests_add (GwQmp *qmp, GwQmpRequest *request)
     gw_qmp_requests_set_alarm (qmp);
 }
 
+/* The first carries the text of all of them. */
+void
+gw_qmp_requests_add_batch (GwQmp *qmp, GwQmpRequest *const *requests, guint n)
+{
+    g_autoptr (GString) text = g_string_new (NULL);
+    for (guint i = 0; i < n; i++) {
+        g_string_append (text, requests[i]->text);
+        g_clear_pointer (&requests[i]->text, g_free);
+        requests[i]->len = 0;
+        g_queue_push_tail (&qmp->sent, requests[i]);
+    }
+    requests[0]->len = text->len;
+    requests[0]->text = g_string_free (g_steal_pointer (&text), FALSE);
+    g_queue_push_tail (&qmp->outgoing, requests[0]);
+    gw_qmp_client_flush (qmp);
+    gw_qmp_requests_set_alarm (qmp);
+}
+
 void
 gw_qmp_requests_give_up (GwQmp *qmp, GwQmpRequest *request)
 {
     request->fn = NULL;
     request->deadline_us = G_MAXINT64;
     if (g_queue_remove (&qmp->waiting, request))
-        request_free (request);
+        gw_qmp_request_free (request);
 }

@@ -411,6 +411,38 @@ void gw_stream_put_vmdesc (GByteArray *out, const char *json, gsize len);
 /* Any record that a reader emitted, as it was. */
 void gw_stream_put_record (GByteArray *out, const GwStreamRecord *record);
 
+/* --- rehearsal.c: an incoming stream of device state alone ------------------------------------- */
+
+typedef struct {
+    const char *block;
+    uint64_t offset;
+    const uint8_t *data; /* one target page */
+} GwStreamPage;
+
+typedef struct {
+    const char *machine;
+    const GwStreamBlock *const *blocks; /* all of them: name and used_length */
+    unsigned n_blocks;
+    uint32_t page_size;
+    const uint8_t *saved; /* the file that xen-save-devices-state wrote */
+    gsize saved_length;
+} GwStreamRehearsal;
+
+#define GW_REHEARSAL_PING_LOADED 3u /* its pong says that every device has loaded */
+
+/* Appends a stream that brings a QEMU with postcopy-ram to load the saved device state with all RAM
+ * still missing; it asks for the pages that its devices touch, each to be answered by
+ * gw_stream_put_rehearsal_pages().  FALSE with GW_CAUSE_STREAM_* when the file is none. */
+gboolean gw_stream_put_rehearsal_postcopy (GByteArray *out, const GwStreamRehearsal *rehearsal,
+                                           GError **error);
+/* The same for a QEMU without postcopy: `pages` are all that it gets, the rest reads as zero. */
+gboolean gw_stream_put_rehearsal_precopy (GByteArray *out, const GwStreamRehearsal *rehearsal,
+                                          const GwStreamPage *pages, unsigned n_pages,
+                                          GError **error);
+/* The answer to a page request: one part of the RAM section. */
+void gw_stream_put_rehearsal_pages (GByteArray *out, const GwStreamPage *pages, unsigned n_pages,
+                                    uint32_t page_size);
+
 /* --- filter.c ---------------------------------------------------------------------------------- */
 
 typedef struct {

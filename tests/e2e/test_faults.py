@@ -72,7 +72,7 @@ def test_link_is_down_while_the_guest_stands_still(net, tmp_path):
     scene = rig.Scene(net, tmp_path)
     net.set_rate("100mbit")
     with scene.vm.monitor() as monitor:
-        started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
         monitor.wait_event("STOP", 60)
         with net.outage():
             mark = scene.vm.ticks.mark()

@@ -67,6 +67,10 @@ def _unix_sockets(text, dirs):
             and (dirs is None or any(name[0].startswith(f"{d}") for d in dirs))}
 
 
+# Closed by everyone; the kernel delivers what is left, or waits for the other end's kernel.
+KERNELS_OWN = ("TIME-WAIT", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSING", "LAST-ACK")
+
+
 def _on_hosts(ends):
     """(unix sockets, tcp sockets) of the hosts."""
     unix, tcp = set(), set()
@@ -75,7 +79,7 @@ def _on_hosts(ends):
         unix |= {f"{host.name}: {name}" for name in _unix_sockets(text, None)}
         for line in host.run(["ss", "-Htan"]).stdout.splitlines():
             fields = line.split()
-            if fields[0] != "TIME-WAIT":
+            if fields[0] not in KERNELS_OWN:
                 tcp.add(f"{host.name}: {' '.join(fields[:1] + fields[3:5])}")
     return unix, tcp
 

@@ -65,7 +65,8 @@ class Scene:
 
     def start(self, *options, phase="copying memory", dest=None):
         """A slow migration that has reached the phase."""
-        self.started = start_migrate(self.vm, self.twin, dest or self.agent, "--max-bandwidth", "4M", *options)
+        self.started = start_migrate(self.vm, self.twin, dest or self.agent, "--no-rehearse",
+                                     "--max-bandwidth", "4M", *options)
         self.wait_phase(phase)
         return self.started
 
@@ -79,7 +80,9 @@ class Scene:
         last RAM is sent, or while the device state is."""
         self.net.set_rate("500mbit")
         with self.vm.monitor() as monitor:
-            self.started = start_migrate(self.vm, self.twin, self.agent, "--max-downtime", "60000")
+            # the stop of a rehearsal would be taken for that of the switchover
+            self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse",
+                                         "--max-downtime", "60000")
             monitor.wait_event("STOP", 60)
         self.net.set_rate("20mbit")
         if at == "device state":

@@ -215,6 +215,55 @@ test_disks (void)
     assert_check (f, gw_check_disks, GW_VERDICT_REFUSED, GW_CAUSE_DISK_TEMPORARY, "temporary", "'d0'");
 }
 
+static void
+add_state (GPtrArray *states, const char *type, gint64 version, gint64 minimum)
+{
+    GwVmState *state = g_new0 (GwVmState, 1);
+    state->type = g_strdup (type);
+    state->version = version;
+    state->minimum = minimum;
+    g_ptr_array_add (states, state);
+}
+
+static void
+test_vm_states (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    f->vm->device_types = g_strsplit ("no-state e1000", " ", -1);
+    assert_check (f, gw_check_vm_states, OK, "the source's QEMU does not tell", NULL);
+    add_state (f->source->vm_states, "e1000", 3, 1);
+    add_state (f->source->vm_states, "other", 3, 1); /* the VM has none */
+    assert_check (f, gw_check_vm_states, OK, "the destination's QEMU does not tell", NULL);
+    add_state (f->destination->vm_states, "other", 1, 1);
+    assert_check (f, gw_check_vm_states, WARNING, "'e1000'", "does not list");
+    add_state (f->destination->vm_states, "e1000", 3, 3);
+    assert_check (f, gw_check_vm_states, OK, "1 types of devices", NULL);
+    GwVmState *there = f->destination->vm_states->pdata[1];
+    there->version = there->minimum = 2;
+    assert_check (f, gw_check_vm_states, REFUSED, "'e1000' sends its state in version 3", "2 to 2");
+    there->version = there->minimum = 4;
+    assert_check (f, gw_check_vm_states, REFUSED, "version 3", "4 to 4");
+}
+
+static void
+test_device_types (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    GwDevice *device = g_new0 (GwDevice, 1);
+    device->path = g_strdup ("/machine/peripheral-anon/device[0]");
+    device->type = g_strdup ("e1000");
+    g_ptr_array_add (f->vm->devices, device);
+    f->destination->qemu_version = g_strdup ("7.2.22");
+    assert_check (f, gw_check_device_types, OK, "1 devices", "not compared");
+    f->destination->device_types = g_strsplit ("e1000e rtl8139", " ", -1);
+    assert_check (f, gw_check_device_types, REFUSED, "device[0]' (e1000)", "7.2.22 knows no 'e1000'");
+    device->id = g_strdup ("net0");
+    assert_check (f, gw_check_device_types, REFUSED, "'net0' (e1000)", NULL);
+    g_strfreev (f->destination->device_types);
+    f->destination->device_types = g_strsplit ("e1000e e1000", " ", -1);
+    assert_check (f, gw_check_device_types, OK, "1 devices, all", NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -225,5 +274,7 @@ main (int argc, char **argv)
     g_test_add_func ("/check/clock", test_clock);
     g_test_add_func ("/check/backing", test_backing);
     g_test_add_func ("/check/disks", test_disks);
+    g_test_add_func ("/check/device-types", test_device_types);
+    g_test_add_func ("/check/vm-states", test_vm_states);
     return g_test_run ();
 }

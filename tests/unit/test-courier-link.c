@@ -1,128 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* godwit-courier while its connections break: the local programs notice nothing. */
+#include "test-courier-proxy.h"
 #include "test-courier-rig.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define SECRET "0123456789abcdef0123456789abcdef"
 #define MIB ((gsize) 1 << 20)
-#define PAIRS 32
-
-/* A TCP proxy in front of the destination; one thread. */
-typedef struct {
-    int listener;
-    guint port, target;
-    int pairs[PAIRS][2];
-    guint n_pairs;
-    gint must_reset, must_end; /* atomic */
-    guint n_resets;
-    GThread *thread;
-} Proxy;
-
-static void
-proxy_accept (Proxy *proxy)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons ((uint16_t) proxy->target),
-                                   .sin_addr.s_addr = htonl (INADDR_LOOPBACK) };
-    int near = accept4 (proxy->listener, NULL, NULL, SOCK_CLOEXEC);
-    int far = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert_cmpint (near, >=, 0);
-    g_assert_cmpuint (proxy->n_pairs, <, PAIRS);
-    g_assert_cmpint (connect (far, (struct sockaddr *) &address, sizeof address), ==, 0);
-    proxy->pairs[proxy->n_pairs][0] = near;
-    proxy->pairs[proxy->n_pairs++][1] = far;
-}
-
-static void
-proxy_drop (Proxy *proxy, guint i)
-{
-    const struct linger at_once = { 1, 0 };
-    for (int end = 0; end < 2; end++) {
-        (void) setsockopt (proxy->pairs[i][end], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-        close (proxy->pairs[i][end]); /* by a reset */
-    }
-    memmove (proxy->pairs[i], proxy->pairs[i + 1], (--proxy->n_pairs - i) * sizeof proxy->pairs[0]);
-}
-
-/* FALSE at the end of the connection. */
-static gboolean
-proxy_copy (int from, int to)
-{
-    char bytes[65536];
-    gssize n = recv (from, bytes, sizeof bytes, MSG_DONTWAIT);
-    for (gssize done = 0; done < n;) {
-        struct pollfd p = { .fd = to, .events = POLLOUT };
-        gssize part = poll (&p, 1, 1000) == 1
-                          ? send (to, bytes + done, (gsize) (n - done), MSG_NOSIGNAL | MSG_DONTWAIT)
-                          : -1;
-        if (part < 0)
-            return FALSE;
-        done += part;
-    }
-    return n > 0;
-}
-
-static void
-proxy_turn (Proxy *proxy)
-{
-    struct pollfd polls[1 + 2 * PAIRS] = { { .fd = proxy->listener, .events = POLLIN } };
-    guint n = proxy->n_pairs;
-    for (guint i = 0; i < 2 * n; i++)
-        polls[1 + i] = (struct pollfd){ .fd = proxy->pairs[i / 2][i % 2], .events = POLLIN };
-    (void) poll (polls, 1 + 2 * n, 10);
-    for (guint i = n; i-- > 0;) {
-        gboolean is_alive = TRUE;
-        for (guint end = 0; end < 2; end++)
-            if (polls[1 + 2 * i + end].revents != 0)
-                is_alive = is_alive && proxy_copy (proxy->pairs[i][end], proxy->pairs[i][!end]);
-        if (!is_alive)
-            proxy_drop (proxy, i);
-    }
-    if (polls[0].revents != 0)
-        proxy_accept (proxy);
-    if (g_atomic_int_compare_and_exchange (&proxy->must_reset, 1, 0))
-        while (proxy->n_pairs > 0)
-            proxy_drop (proxy, 0);
-}
-
-static gpointer
-proxy_thread (gpointer data)
-{
-    Proxy *proxy = data;
-    while (!g_atomic_int_get (&proxy->must_end))
-        proxy_turn (proxy);
-    while (proxy->n_pairs > 0)
-        proxy_drop (proxy, 0);
-    return NULL;
-}
-
-static void
-proxy_start (Proxy *proxy, guint target)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_addr.s_addr = htonl (INADDR_LOOPBACK) };
-    socklen_t len = sizeof address;
-    *proxy = (Proxy){ .target = target, .listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-    g_assert_cmpint (bind (proxy->listener, (struct sockaddr *) &address, len), ==, 0);
-    g_assert_cmpint (listen (proxy->listener, 16), ==, 0);
-    g_assert_cmpint (getsockname (proxy->listener, (struct sockaddr *) &address, &len), ==, 0);
-    proxy->port = ntohs (address.sin_port);
-    proxy->thread = g_thread_new ("proxy", proxy_thread, proxy);
-}
-
-static void
-proxy_end (Proxy *proxy)
-{
-    g_atomic_int_set (&proxy->must_end, 1);
-    g_thread_join (proxy->thread);
-    close (proxy->listener);
-}
 
 /* --- tests ------------------------------------------------------------------------------------------ */
 
@@ -135,42 +20,108 @@ start (Rig *rig, const char *const *source, const char *const *destination)
     g_free (rig_expect (&rig->source, "\"event\":\"ready\""));
 }
 
-/* Both directions at once, compared by SHA-256; ends both couriers in order. */
-static void
-carry (Rig *rig, gsize bytes, Proxy *proxy)
+/* --- bytes both ways --------------------------------------------------------------------------------- */
+
+typedef struct {
+    int fd;
+    guint32 seed;
+    gsize n_bytes;
+    gint is_done; /* atomic */
+} Reader;
+
+static gpointer
+read_all (gpointer data)
 {
-    int a, b;
-    rig_open_lane (rig, &a, &b);
-    GThread *writers[] = { rig_write (a, 1, bytes, TRUE), rig_write (b, 2, bytes, TRUE) };
-    GThread *readers[] = { rig_read_thread (a, 2), rig_read_thread (b, 1) };
-    for (guint i = 0; proxy != NULL && i < 10; i++) {
-        g_usleep (60000); /* in the middle of it, wherever that is */
-        g_atomic_int_set (&proxy->must_reset, 1);
-    }
-    for (guint i = 0; i < 2; i++) {
-        g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (readers[i])), ==, bytes);
-        g_thread_join (writers[i]);
-    }
-    for (guint i = 0; i < 2; i++) {
-        RigSide *side = i == 0 ? &rig->source : &rig->destination;
-        g_free (rig_expect (side, "\"event\":\"done\""));
-        g_assert_cmpint (rig_wait (side), ==, 0);
-    }
-    close (a);
-    close (b);
+    Reader *reader = data;
+    reader->n_bytes = rig_read (reader->fd, reader->seed, G_MAXSIZE);
+    g_atomic_int_set (&reader->is_done, 1);
+    return NULL;
+}
+
+/* What is done to the proxy meanwhile. */
+typedef struct {
+    Proxy *proxy; /* NULL: nothing */
+    ProxyFault fault;
+    guint n_left, every_ms;
+    gint64 at_us;
+} Harm;
+
+static void
+do_harm (Harm *harm)
+{
+    if (harm->proxy == NULL || harm->n_left == 0 || g_get_monotonic_time () < harm->at_us)
+        return;
+    proxy_order (harm->proxy, harm->fault);
+    harm->at_us = gw_deadline_ms (harm->every_ms);
+    harm->n_left--;
 }
 
 static void
-test_resets (void)
+expect_done (RigSide *side)
 {
+    g_free (rig_expect (side, "\"event\":\"done\""));
+    g_assert_cmpint (rig_wait (side), ==, 0);
+}
+
+/* Both directions at once, compared by SHA-256; ends both couriers in order. */
+static void
+carry (Rig *rig, gsize bytes, Harm harm)
+{
+    int fds[2];
+    rig_open_lane (rig, &fds[0], &fds[1]);
+    GThread *writers[] = { rig_write (fds[0], 1, bytes, TRUE), rig_write (fds[1], 2, bytes, TRUE) };
+    Reader readers[] = { { .fd = fds[0], .seed = 2 }, { .fd = fds[1], .seed = 1 } };
+    GThread *threads[] = { g_thread_new ("reader", read_all, &readers[0]),
+                           g_thread_new ("reader", read_all, &readers[1]) };
+    harm.at_us = gw_deadline_ms (60); /* in the middle of it, wherever that is */
+    while (!g_atomic_int_get (&readers[0].is_done) || !g_atomic_int_get (&readers[1].is_done)) {
+        rig_drain (&rig->source); /* each renewal is a few events */
+        rig_drain (&rig->destination);
+        do_harm (&harm);
+        g_usleep (2000);
+    }
+    for (guint i = 0; i < 2; i++) {
+        g_thread_join (threads[i]);
+        g_thread_join (writers[i]);
+        g_assert_cmpuint (readers[i].n_bytes, ==, bytes);
+    }
+    expect_done (&rig->source);
+    expect_done (&rig->destination);
+    close (fds[0]);
+    close (fds[1]);
+}
+
+/* --- tests --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    ProxyFault fault;
+    guint n, every_ms;
+    const char *why; /* what the destination says of the path */
+} Row;
+
+static const Row rows[] = {
+    { "/courier-link/resets", PROXY_RESET, 10, 60, "the connection broke" },
+    { "/courier-link/stalls", PROXY_STALL, 2, 700, "silent for 300 ms" },
+    { "/courier-link/one-way", PROXY_ONE_WAY, 2, 700, "silent for 300 ms" },
+    { "/courier-link/flipped-bits", PROXY_FLIP, 6, 60, "the connection broke" },
+};
+
+static void
+test_fault (gconstpointer data)
+{
+    const Row *row = data;
     Rig rig;
     Proxy proxy;
     rig_init (&rig);
     proxy_start (&proxy, rig.port);
     g_autofree char *address = g_strdup_printf ("127.0.0.1:%u", proxy.port);
-    const char *source[] = { "--connect", address, NULL };
-    start (&rig, source, NULL);
-    carry (&rig, 60 * MIB, &proxy);
+    const char *source[] = { "--connect", address, "--silence", "300", NULL };
+    const char *destination[] = { "--silence", "300", NULL };
+    start (&rig, source, destination);
+    carry (&rig, 60 * MIB, (Harm){ &proxy, row->fault, row->n, row->every_ms, 0 });
+    g_autofree char *down = g_strdup_printf ("\"reason\":\"%s", row->why);
+    g_free (rig_expect (&rig.destination, down));
     g_free (rig_expect (&rig.source, "\"event\":\"path-down\""));
     g_free (rig_expect (&rig.source, "\"event\":\"outage\""));
     g_free (rig_expect (&rig.source, "\"event\":\"resumed\""));
@@ -178,16 +129,23 @@ test_resets (void)
     rig_clear (&rig);
 }
 
+/* GW_RENEW_MIB each way under load (`make soak`: 1024), a renewal every MiB. */
 static void
 test_renewals (void)
 {
     Rig rig;
     const char *extra[] = { "--renew", "1048576", NULL };
+    const char *mib = g_getenv ("GW_RENEW_MIB");
+    gsize n_mib = mib != NULL ? (gsize) g_ascii_strtoull (mib, NULL, 10) : 64;
     rig_init (&rig);
     start (&rig, extra, extra);
-    carry (&rig, 64 * MIB, NULL);
-    for (guint i = 0; i < 20; i++)
-        g_free (rig_expect (&rig.source, "\"event\":\"renewed\""));
+    carry (&rig, n_mib * MIB, (Harm){ .proxy = NULL });
+    g_autofree char *stats = rig_expect (&rig.source, "\"event\":\"stats\"");
+    const char *rekeys = strstr (stats, "\"rekeys\":");
+    g_assert_nonnull (rekeys);
+    gsize n = (gsize) g_ascii_strtoull (rekeys + strlen ("\"rekeys\":"), NULL, 10);
+    g_test_message ("%zu renewals for %zu MiB each way", n, n_mib);
+    g_assert_cmpuint (n, >=, n_mib / 3); /* at twice as much nothing more goes */
     rig_clear (&rig);
 }
 
@@ -200,7 +158,7 @@ test_several_paths (void)
     start (&rig, extra, NULL);
     for (guint i = 0; i < 3; i++)
         g_free (rig_expect (&rig.destination, "\"event\":\"path-up\""));
-    carry (&rig, 30 * MIB, NULL);
+    carry (&rig, 30 * MIB, (Harm){ .proxy = NULL });
     rig_clear (&rig);
 }
 
@@ -208,7 +166,8 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    g_test_add_func ("/courier-link/resets", test_resets);
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+        g_test_add_data_func (rows[i].name, &rows[i], test_fault);
     g_test_add_func ("/courier-link/renewals", test_renewals);
     g_test_add_func ("/courier-link/several-paths", test_several_paths);
     return g_test_run ();

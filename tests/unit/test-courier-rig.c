@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define CHUNK 40000
+#define FDS 4 /* of a courier's, from 3 */
 
 /* --- sockets --------------------------------------------------------------------------------------- */
 
@@ -94,6 +95,7 @@ rig_init (Rig *rig)
     rig->listener = listen_tcp (&rig->port);
     rig->incoming = rig_listen_unix (rig->path[1]);
     rig->source.control = rig->destination.control = -1;
+    rig->source.allow = rig->destination.allow = -1;
 }
 
 static void
@@ -104,6 +106,7 @@ side_clear (RigSide *side)
         (void) waitpid (side->pid, NULL, 0);
     }
     gw_fd_clear (&side->control);
+    gw_fd_clear (&side->allow);
     if (side->lines != NULL)
         g_string_free (side->lines, TRUE);
 }
@@ -133,13 +136,15 @@ make_secret (const char *secret, gsize len)
     return fd;
 }
 
-/* The arguments of a courier, whose descriptors are 3 (control), 4 (secret) and 5 (listener). */
+/* The arguments of a courier, whose descriptors are 3 (control), 4 (secret), 5 (listener) and 6 (what
+ * its dialer may make). */
 static char **
 make_argv (const Rig *rig, GwSide side, const char *const *extra)
 {
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
     g_strv_builder_add_many (builder, g_getenv ("GW_COURIER"), "--side", gw_side_name (side),
-                             "--control-fd", "3", "--secret-fd", "4", "--job", "test-1", NULL);
+                             "--control-fd", "3", "--secret-fd", "4", "--dialer-fd", "6", "--job",
+                             "test-1", NULL);
     g_autofree char *address = g_strdup_printf ("127.0.0.1:%u", rig->port);
     g_autofree char *lane = g_strdup_printf (
         "ram=%s:%s", side == GW_SIDE_SOURCE ? "accept" : "connect", rig->path[side - 1]);
@@ -154,16 +159,26 @@ make_argv (const Rig *rig, GwSide side, const char *const *extra)
 
 /* After fork(): nothing here allocates. */
 static void
-become_courier (char **argv, const int fds[static 3])
+become_courier (char **argv, const int fds[static FDS])
 {
-    int high[3];
-    for (int i = 0; i < 3; i++)
+    int high[FDS];
+    for (int i = 0; i < FDS; i++)
         high[i] = fds[i] < 0 ? -1 : fcntl (fds[i], F_DUPFD_CLOEXEC, 20);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < FDS; i++)
         if (high[i] >= 0)
             (void) dup2 (high[i], 3 + i);
     (void) execv (argv[0], argv);
     _exit (127);
+}
+
+/* Returns the courier's end. */
+static int
+make_pair (int *ret_ours)
+{
+    int pair[2];
+    g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    *ret_ours = pair[0];
+    return pair[1];
 }
 
 void
@@ -171,12 +186,11 @@ rig_start (Rig *rig, GwSide side, const char *secret, gsize len, const char *con
 {
     g_auto (GStrv) argv = make_argv (rig, side, extra);
     RigSide *started = side == GW_SIDE_SOURCE ? &rig->source : &rig->destination;
-    int pair[2];
-    g_assert_cmpint (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
     g_auto (GwFd) secret_fd = make_secret (secret, len);
-    g_auto (GwFd) control = pair[1];
-    const int fds[3] = { control, secret_fd, side == GW_SIDE_SOURCE ? -1 : rig->listener };
-    started->control = pair[0];
+    g_auto (GwFd) control = make_pair (&started->control);
+    g_auto (GwFd) allow = make_pair (&started->allow);
+    const int listener = side == GW_SIDE_SOURCE ? -1 : rig->listener;
+    const int fds[FDS] = { control, secret_fd, listener, allow };
     started->lines = g_string_new (NULL);
     started->pid = fork ();
     if (started->pid == 0)
@@ -221,6 +235,15 @@ take_line (GString *lines, const char *text)
     return NULL;
 }
 
+void
+rig_drain (RigSide *side)
+{
+    char bytes[4096];
+    gssize n;
+    while ((n = recv (side->control, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        g_string_append_len (side->lines, bytes, n);
+}
+
 char *
 rig_expect (RigSide *side, const char *text)
 {
@@ -239,11 +262,23 @@ rig_expect (RigSide *side, const char *text)
     return line;
 }
 
+static void
+send_line (int fd, const char *line)
+{
+    g_autofree char *whole = g_strdup_printf ("%s\n", line);
+    g_assert_cmpint (send (fd, whole, strlen (whole), MSG_NOSIGNAL), ==, strlen (whole));
+}
+
 void
 rig_say (RigSide *side, const char *line)
 {
-    g_autofree char *whole = g_strdup_printf ("%s\n", line);
-    g_assert_cmpint (send (side->control, whole, strlen (whole), MSG_NOSIGNAL), ==, strlen (whole));
+    send_line (side->control, line);
+}
+
+void
+rig_allow (RigSide *side, const char *target)
+{
+    send_line (side->allow, target);
 }
 
 void
@@ -278,9 +313,8 @@ typedef struct {
     gboolean shuts_down;
 } Job;
 
-/* The next `len` bytes of the stream of `state`. */
-static void
-make_bytes (guint32 *state, uint8_t *bytes, gsize len)
+void
+rig_make_bytes (guint32 *state, uint8_t *bytes, gsize len)
 {
     for (gsize i = 0; i < len; i++) {
         *state = *state * 1664525u + 1013904223u;
@@ -295,7 +329,7 @@ write_thread (gpointer data)
     g_autofree uint8_t *bytes = g_malloc (CHUNK);
     for (gsize done = 0; done < writer->len;) {
         gsize len = MIN (CHUNK, writer->len - done);
-        make_bytes (&writer->seed, bytes, len);
+        rig_make_bytes (&writer->seed, bytes, len);
         for (gsize part = 0; part < len;) {
             gssize n = send (writer->fd, bytes + part, len - part, MSG_NOSIGNAL);
             if (n <= 0)
@@ -324,7 +358,7 @@ expected_sum (guint32 seed, gsize len)
     g_autofree uint8_t *bytes = g_malloc (CHUNK);
     for (gsize done = 0; done < len; done += MIN (CHUNK, len - done)) {
         gsize n = MIN (CHUNK, len - done);
-        make_bytes (&seed, bytes, n);
+        rig_make_bytes (&seed, bytes, n);
         g_checksum_update (sum, bytes, (gssize) n);
     }
     return g_strdup (g_checksum_get_string (sum));

@@ -17,6 +17,7 @@
 typedef struct {
     pid_t pid;      /* 0 when it was waited for */
     int control;    /* the agent's end */
+    int allow;      /* the agent's end of --dialer-fd */
     GString *lines; /* of events, not yet looked at */
 } RigSide;
 
@@ -44,10 +45,14 @@ void rig_open_lane (Rig *rig, int *ret_source, int *ret_destination);
 
 /* Waits for a line that contains `text` and returns it (transfer full). */
 char *rig_expect (RigSide *side, const char *text);
+/* Reads the events that are there, for rig_expect(); a courier whose agent does not read ends. */
+void rig_drain (RigSide *side);
 /* Says {"command":COMMAND}. */
 void rig_command (RigSide *side, const char *command);
 /* Says a whole line. */
 void rig_say (RigSide *side, const char *line);
+/* Lets the courier's dialer make `target`, "connect PATH" for instance. */
+void rig_allow (RigSide *side, const char *target);
 /* Waits for the exit; returns the status, or 128 + the signal. */
 int rig_wait (RigSide *side);
 
@@ -55,6 +60,8 @@ int rig_connect_tcp (const Rig *rig);
 int rig_connect_unix (const char *path);
 int rig_listen_unix (const char *path);
 
+/* The next `len` bytes of the stream of `state`, which begins as the seed. */
+void rig_make_bytes (guint32 *state, uint8_t *bytes, gsize len);
 /* A thread that writes `len` bytes made from `seed`, and shuts its direction down if asked. */
 GThread *rig_write (int fd, guint32 seed, gsize len, gboolean shuts_down);
 /* Reads up to the end of file, or `len` bytes if that comes first, and checks that they are those

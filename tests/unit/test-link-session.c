@@ -420,7 +420,6 @@ test_refusals (void)
         { { GW_LINK_ACK, 0, 0, 18, 0 }, no_lane, "*never opened*" },
         { { GW_LINK_RESET, GW_LINK_ANSWER, 0, 0, 0 }, NULL, "*answers nothing*" },
         { { GW_LINK_BYE, GW_LINK_SEEN, 0, 0, 0 }, NULL, "*what was not said*" },
-        { { GW_LINK_PONG, 0, 0, 0, 0 }, NULL, "*no clocks*" },
         { { GW_LINK_HELLO, 0, 0, 40, 0 }, NULL, "*said before*" },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)

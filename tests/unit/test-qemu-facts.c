@@ -78,6 +78,61 @@ test_kept (void)
     assert_version (dir, qemu, TRUE);
 }
 
+static void
+test_vm_states (void)
+{
+    static const struct {
+        const char *text;
+        guint n;
+    } rows[] = {
+        { "{\"vmschkmachine\":{\"Name\":\"pc\"},\"e1000\":{\"Name\":\"e1000\",\"version_id\":3,"
+          "\"minimum_version_id\":1}}", 1 },
+        { "{\"vmschkmachine\":{\"Name\":\"pc\"}}", 0 },
+        { "{\"a\":1,\"b\":null,\"c\":[]}", 0 },
+        { "[1]", 0 },
+        { "qemu: no such machine", 0 },
+        { "", 0 },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autoptr (GwVmStates) states = gw_struct_new (&gw_vm_states_type);
+        g_assert_true (gw_vm_states_parse (states, rows[i].text, -1) == (rows[i].n > 0));
+        g_assert_cmpuint (states->states->len, ==, rows[i].n);
+        if (rows[i].n == 0)
+            continue;
+        const GwVmState *state = states->states->pdata[0];
+        g_assert_cmpstr (state->type, ==, "e1000");
+        g_assert_cmpint (state->version, ==, 3);
+        g_assert_cmpint (state->minimum, ==, 1);
+    }
+}
+
+/* Those of a real QEMU, and the second time those that were kept. */
+static void
+test_vm_states_kept (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autofree char *qemu = copy_qemu (dir);
+    if (qemu == NULL) {
+        g_test_skip ("there is no QEMU");
+        return;
+    }
+    g_autoptr (GwVmStates) states = gw_qemu_read_vm_states (dir->config, dir->context, qemu, "q35");
+    g_assert_nonnull (states);
+    g_assert_cmpuint (states->states->len, >, 100);
+    g_autofree char *kept = find_kept (dir);
+    g_autofree char *text = NULL;
+    g_assert_true (g_file_get_contents (kept, &text, NULL, NULL));
+    g_autoptr (GString) forged = g_string_new (text);
+    g_string_replace (forged, "\"e1000\"", "\"forged\"", 0);
+    g_assert_true (g_file_set_contents (kept, forged->str, -1, NULL));
+    g_autoptr (GwVmStates) again = gw_qemu_read_vm_states (dir->config, dir->context, qemu, "q35");
+    gboolean is_forged = FALSE;
+    for (guint i = 0; i < again->states->len; i++)
+        is_forged = is_forged || !strcmp (((GwVmState *) again->states->pdata[i])->type, "forged");
+    g_assert_true (is_forged);
+    g_assert_null (gw_qemu_read_vm_states (dir->config, dir->context, qemu, "no-such-machine"));
+}
+
 /* The program behind a script may change without it. */
 static void
 test_script (void)
@@ -96,6 +151,8 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/qemu-facts/kept", test_kept);
+    g_test_add_func ("/qemu-facts/vm-states", test_vm_states);
+    g_test_add_func ("/qemu-facts/vm-states/kept", test_vm_states_kept);
     g_test_add_func ("/qemu-facts/script", test_script);
     return g_test_run ();
 }
