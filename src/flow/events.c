@@ -5,33 +5,11 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* With the side's own time. */
 static void
-fault_free (gpointer data)
+add_sign (GwJobSide *side, GwSignKind kind, gint64 at_us, GwCause cause, const char *text)
 {
-    GwFault *fault = data;
-    g_free (fault->text);
-    g_free (fault);
-}
-
-void
-gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us, const GError *error)
-{
-    GwFault *fault = g_new0 (GwFault, 1);
-    fault->kind = kind;
-    fault->side = side;
-    fault->at_us = at_us != 0 ? at_us : g_get_real_time ();
-    fault->cause = gw_error_get_cause (error);
-    fault->text = g_strdup (error->message);
-    if (job->faults == NULL)
-        job->faults = g_ptr_array_new_with_free_func (fault_free);
-    g_ptr_array_add (job->faults, fault);
-}
-
-static void
-add_fault (GwJobSide *side, GwFaultKind kind, gint64 at_us, GwCause cause, const char *text)
-{
-    g_autoptr (GError) error = g_error_new_literal (GW_ERROR, (int) cause, text);
-    gw_job_add_fault (side->job, kind, side->side, at_us, error);
+    gw_job_add_sign (side->job, kind, side->side, at_us, cause, text);
 }
 
 void
@@ -89,16 +67,6 @@ on_resume (GwJobSide *side, gint64 at_us, const char *detail)
         side->job->stop_us = 0;
 }
 
-static void
-on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
-{
-    if (side->side != GW_SIDE_SOURCE && !side->job->in_postcopy)
-        return;
-    g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
-    side->job->guest_is_off = TRUE;
-    add_fault (side, GW_FAULT_GUEST_OFF, at_us, GW_CAUSE_GUEST_POWEROFF, text);
-}
-
 /* In postcopy each QEMU has memory of the guest that the other has not. */
 static gboolean
 is_guest_lost (const GwJob *job)
@@ -107,6 +75,7 @@ is_guest_lost (const GwJob *job)
            g_strcmp0 (job->destination_status, "completed") != 0;
 }
 
+/* What else is told of an end is no second loss. */
 static void
 add_loss (GwJobSide *side, gint64 at_us, const char *detail)
 {
@@ -114,15 +83,45 @@ add_loss (GwJobSide *side, gint64 at_us, const char *detail)
     g_autofree char *left =
         gw_text_bytes (job->migration != NULL ? (guint64) job->migration->remaining_bytes : 0);
     g_autofree char *text = g_strdup_printf (
-        "the %s's QEMU ended in postcopy (%s), and the guest is lost: it ran at the destination, and "
-        "about %s of its memory were still at the source only",
-        gw_side_name (side->side), detail, left);
-    add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_GUEST_LOST, text);
+        "the guest is lost: it ran at the destination, about %s of its memory were still at the source "
+        "only, and the %s's QEMU %s",
+        left, gw_side_name (side->side), detail);
+    if (!gw_job_has_sign (job, GW_SIGN_GUEST_LOST))
+        add_sign (side, GW_SIGN_GUEST_LOST, at_us, GW_CAUSE_GUEST_LOST, text);
+}
+
+static void
+on_told_to_end (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    gboolean is_source = side->side == GW_SIDE_SOURCE;
+    g_autofree char *how = g_strdup_printf ("was told to end (%s)", detail);
+    g_autofree char *text = g_strdup_printf ("the %s's QEMU %s", gw_side_name (side->side), how);
+    if (is_guest_lost (side->job))
+        add_loss (side, at_us, how);
+    else
+        add_sign (side, GW_SIGN_QEMU_KILLED, at_us,
+                  is_source ? GW_CAUSE_SOURCE_LOST : GW_CAUSE_QEMU_DIED, text);
+}
+
+/* "guest-shutdown" and the like are the guest's; "host-signal", "host-qmp-quit" somebody's on the host. */
+static void
+on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    if (side->side != GW_SIDE_SOURCE && !side->job->in_postcopy)
+        return;
+    side->job->guest_is_off = TRUE;
+    if (g_str_has_prefix (detail, "host-")) {
+        on_told_to_end (side, at_us, detail);
+        return;
+    }
+    g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
+    add_sign (side, GW_SIGN_GUEST_OFF, at_us, GW_CAUSE_GUEST_POWEROFF, text);
 }
 
 static void
 on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
+    g_autofree char *text = g_strdup_printf ("the source's QEMU %s", detail);
     side->job->source_is_gone = TRUE;
     if (side->job->in_postcopy && g_strcmp0 (side->job->destination_status, "completed") == 0)
         return;
@@ -130,23 +129,25 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
         add_loss (side, at_us, detail);
         return;
     }
-    add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, detail);
+    GwSignKind kind = gw_job_kind_of_exit (detail);
+    add_sign (side, kind == GW_SIGN_QEMU_STARVED ? GW_SIGN_QEMU_REJECTED : kind, at_us,
+              GW_CAUSE_SOURCE_LOST, text);
 }
 
 /* A QEMU that cannot load its state says so and exits with status 1, as does one that cannot start. */
 static void
 on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (is_guest_lost (side->job)) {
-        add_loss (side, at_us, detail);
-        return;
-    }
     g_autofree char *text = g_strdup_printf ("the destination's QEMU %s", detail);
-    gboolean is_own_error = strstr (detail, "exited with status 1") != NULL;
+    GwSignKind kind = gw_job_kind_of_exit (detail);
     GwCause cause = side->job->step <= GW_STEP_launch ? GW_CAUSE_LAUNCH_FAILED
-                    : is_own_error                    ? GW_CAUSE_STATE_REJECTED
-                                                      : GW_CAUSE_QEMU_DIED;
-    add_fault (side, is_own_error ? GW_FAULT_QEMU_FAILED : GW_FAULT_QEMU_KILLED, at_us, cause, text);
+                    : kind == GW_SIGN_QEMU_KILLED     ? GW_CAUSE_QEMU_DIED
+                                                      : GW_CAUSE_STATE_REJECTED;
+    side->job->destination_is_gone = TRUE;
+    if (is_guest_lost (side->job))
+        add_loss (side, at_us, detail);
+    else
+        add_sign (side, kind, at_us, cause, text);
 }
 
 static void
@@ -168,23 +169,48 @@ on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
         return; /* what is lost with it is sent again (recover.c) */
     g_autofree char *code = colon != NULL ? g_strndup (detail, (gsize) (colon - detail)) : NULL;
     GwCause cause = gw_cause_from_code (code);
-    GwJobSide link = { side->job, GW_SIDE_LINK, NULL, 0 };
-    add_fault (&link, GW_FAULT_LINK, at_us, cause != GW_CAUSE_NONE ? cause : GW_CAUSE_LINK_LOST,
-               colon != NULL ? colon + 2 : detail);
+    const char *text = colon != NULL ? colon + 2 : detail;
+    GwJob *job = side->job;
+    if (cause == GW_CAUSE_NONE)
+        cause = GW_CAUSE_LINK_LOST;
+    if (cause == GW_CAUSE_LINK_LOST) /* it was lost when its last path was */
+        gw_job_add_sign (job, GW_SIGN_LINK_LOST, GW_SIDE_LINK,
+                         job->outage_us != 0 ? job->outage_us : at_us, cause, text);
+    else
+        gw_job_add_sign (job, GW_SIGN_COURIER_FAILED, gw_job_blame_cause (side->side, cause), at_us,
+                         cause, text);
 }
 
 static void
 on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
+    g_autofree char *text =
+        g_strdup_printf ("the %s's courier %s", gw_side_name (side->side), detail);
     side->job->needs_link = TRUE;
     if (side->job->link_is_up && !side->job->in_postcopy)
-        add_fault (side, GW_FAULT_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, detail);
+        add_sign (side, GW_SIGN_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, text);
 }
 
 static void
 on_agent_lost (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    add_fault (side, GW_FAULT_AGENT_LOST, at_us, GW_CAUSE_AGENT_LOST, detail);
+    add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
+}
+
+/* The guest stands still because its disk fails: moving it would not help it.  In postcopy its memory must
+ * come all the same. */
+static void
+on_block_stop (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autofree char *text = g_strdup_printf ("QEMU stopped the guest: %s", detail);
+    add_sign (side, side->job->in_postcopy ? GW_SIGN_DISK_NOTE : GW_SIGN_DISK, at_us, GW_CAUSE_DISK_ERROR, text);
+}
+
+static void
+on_block_error (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autofree char *text = g_strdup_printf ("QEMU told the guest: %s", detail);
+    add_sign (side, GW_SIGN_DISK_NOTE, at_us, GW_CAUSE_DISK_ERROR, text);
 }
 
 static const struct {
@@ -196,14 +222,18 @@ static const struct {
     { "shutdown", on_shutdown },           { "qemu-exit", on_qemu_exit },
     { "courier-failed", on_courier_failed }, { "courier-exit", on_courier_exit },
     { "agent-lost", on_agent_lost },       { "courier", gw_job_on_courier },
+    { "block-stop", on_block_stop },       { "block-error", on_block_error },
 };
 
 static void
 on_event (GwHost *host, gint64 at_us, const char *event, const char *detail, gpointer user_data)
 {
     GwJobSide *side = user_data;
-    gint64 ours_us = at_us - side->clock_offset_us;
-    gw_timeline_add (side->job->timeline, ours_us, side->side, event, detail);
+    /* that an agent is lost is noticed here */
+    gboolean is_ours = strcmp (event, "agent-lost") == 0;
+    gint64 ours_us = is_ours ? at_us : at_us - side->clock_offset_us;
+    if (strcmp (event, "courier") != 0) /* what a courier says goes in by its own names */
+        gw_timeline_add (side->job->timeline, ours_us, side->side, event, detail);
     for (guint i = 0; i < G_N_ELEMENTS (meanings); i++)
         if (strcmp (meanings[i].event, event) == 0)
             meanings[i].fn (side, ours_us, detail);
@@ -226,15 +256,7 @@ static gboolean
 done_or_fault (gpointer user_data)
 {
     JobWait *wait = user_data;
-    return wait->job->faults != NULL || wait->done (wait->job);
-}
-
-/* The runner waits for the faults that follow before it decides (find_verdict()). */
-gboolean
-gw_job_fail_with_fault (GwJob *job, GError **error)
-{
-    const GwFault *fault = job->faults->pdata[gw_verdict_find_first (job->faults)];
-    return gw_fail (error, fault->cause, "%s", fault->text);
+    return gw_job_has_fault (wait->job) || wait->done (wait->job);
 }
 
 gboolean
@@ -244,5 +266,5 @@ gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error)
     GCancellable *cancellable = job->is_past_turn ? NULL : job->cancellable;
     if (!gw_wait_until (job->context, done_or_fault, &wait, deadline_us, cancellable, error))
         return FALSE;
-    return job->faults == NULL || gw_job_fail_with_fault (job, error);
+    return !gw_job_has_fault (job) || gw_job_fail_with_fault (job, error);
 }

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "converge.h"
 #include "flow.h"
+#include "verdict.h"
 
 typedef enum {
     GW_JOB_PLANNED,
@@ -32,6 +33,7 @@ typedef struct {
     GwSide side;
     GwHost *host;
     gint64 clock_offset_us; /* that host's clock minus ours */
+    gint64 clock_error_us;  /* by how much that may be wrong */
 } GwJobSide;
 
 struct _GwJob {
@@ -69,11 +71,11 @@ struct _GwJob {
     uint8_t secret[GW_HOST_SECRET_BYTES];
     GwHostPending *start; /* the destination's start under way */
 
-    GPtrArray *faults;    /* GwFault */
+    GPtrArray *signs;     /* GwSign */
     GPtrArray *warnings;  /* char * */
     char *source_status, *destination_status; /* QEMU's migration statuses */
     gboolean guest_is_off;
-    gboolean source_is_gone;
+    gboolean source_is_gone, destination_is_gone; /* the QEMU of that side has ended */
     gboolean is_stopping; /* the guest was told to stand still for the switchover */
     gboolean is_forced;   /* ... and not to run on because it takes long */
     guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
@@ -88,6 +90,7 @@ struct _GwJob {
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean link_is_up; /* couriers are connected: their end counts */
+    gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
     JsonObject *link;    /* the source courier's counters; NULL: not known */
@@ -98,23 +101,42 @@ struct _GwJob {
     GwMigration *migration;      /* the last that was read */
     gint64 guest_bytes, wire_bytes;
     char *final_state; /* run state at the destination */
-    GwFault *verdict;  /* borrowed from faults; NULL: none */
+    const GwSign *verdict; /* borrowed from signs; NULL: none */
+    GSource *health;             /* while the destination's QEMU is asked; NULL: it is not */
+    GwHostPending *health_answer; /* NULL: nothing is asked */
+    gint64 health_asked_us;      /* wall clock */
 };
 
 /* --- events.c --------------------------------------------------------------------------------------- */
 
 /* Follows the events of one side. */
 void gw_job_watch (GwJobSide *side);
-/* Adds a fault; `error` gives cause and text. */
-void gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us,
-                       const GError *error);
 void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
     G_GNUC_PRINTF (4, 5);
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
-/* FALSE, with the cause among the faults so far, of which there is one. */
-gboolean gw_job_fail_with_fault (GwJob *job, GError **error);
 /* Waits until `done` or a fault; FALSE with the fault's error (or ABORTED, TIMED_OUT). */
 gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error);
+
+/* --- faults.c: signs and the verdict ------------------------------------------------------------------ */
+
+/* `at_us` by our clock, 0 for now. */
+void gw_job_add_sign (GwJob *job, GwSignKind kind, GwSide side, gint64 at_us, GwCause cause,
+                      const char *text);
+gboolean gw_job_has_fault (const GwJob *job);
+gboolean gw_job_has_sign (const GwJob *job, GwSignKind kind);
+/* FALSE with the error of what is the first fault so far. */
+gboolean gw_job_fail_with_fault (GwJob *job, GError **error);
+/* The end of the job's steps was `error`: waits for what it is a consequence of, and sets
+ * `job->verdict`. */
+void gw_job_find_verdict (GwJob *job, GwSide blame, const GError *error);
+/* QEMU's exit as a sign. */
+GwSignKind gw_job_kind_of_exit (const char *how);
+
+/* --- health.c: whether the destination answers ---------------------------------------------------------- */
+
+/* Asks the destination's QEMU every second from now on; silence becomes a fault. */
+void gw_job_start_health (GwJob *job);
+void gw_job_stop_health (GwJob *job);
 
 /* --- link.c: the link as the job sees it -------------------------------------------------------------- */
 
@@ -122,8 +144,12 @@ typedef struct {
     gint64 at_us, for_us; /* our clock */
 } GwOutage;
 
-/* What the courier of a side says of its link. */
+/* What the courier of a side says of its link; into the timeline too. */
 void gw_job_on_courier (GwJobSide *side, gint64 at_us, const char *detail);
+/* Compares the clocks over the link, now and then. */
+void gw_job_follow_clock (GwJob *job);
+/* The side to blame when something with the courier of `side` fails with `cause`. */
+GwSide gw_job_blame_cause (GwSide side, GwCause cause);
 /* "link down for 3 s, guest unaffected", NULL while it is up.  (transfer full) */
 char *gw_job_describe_outage (const GwJob *job, gint64 now_us);
 /* How long the network may be silent before the connection to the destination's agent is dead. */
@@ -146,14 +172,15 @@ void gw_job_report_progress (GwJob *job, gboolean is_done);
 
 /* --- steps_prepare.c ---------------------------------------------------------------------------------- */
 
-/* A new pair of couriers with a secret of their own. */
-gboolean gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable,
+/* A new pair of couriers with a secret of their own.  `*blame`: whose could not be started. */
+gboolean gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
                                 GError **error);
 
 /* --- steps_precopy.c ---------------------------------------------------------------------------------- */
 
 gboolean gw_job_read_migration (GwJob *job, GError **error);
-/* The migration ended where it should not have: QEMU's reason.  FALSE. */
+/* The migration ended where it should not have: QEMU's reason, and further words of it line by line.
+ * FALSE. */
 gboolean gw_job_fail_migration (GwJob *job, GError **error);
 
 /* --- steps_move.c -------------------------------------------------------------------------------------- */
@@ -190,6 +217,11 @@ void gw_undo_precopy (GwJob *job);
 
 /* Asks the destination for its record until it answers: STARTED or REFUSED.  FALSE: no answer. */
 gboolean gw_job_settle (GwJob *job, GwRecordKind *ret_kind, GError **error);
+
+/* --- story.c -----------------------------------------------------------------------------------------------------------*/
+
+/* The timeline in the order of time and of cause and effect. */
+JsonArray *gw_job_tell_story (const GwJob *job);
 
 /* --- report.c ------------------------------------------------------------------------------------------------------- */
 

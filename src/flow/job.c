@@ -56,8 +56,8 @@ gw_job_new (const GwPlan *plan, const GwHostConfig *config)
     job->blocktime_ms = -1;
     job->outages = g_array_new (FALSE, FALSE, sizeof (GwOutage));
     job->warnings = g_ptr_array_new_with_free_func (g_free);
-    job->source = (GwJobSide) { job, GW_SIDE_SOURCE, NULL, 0 };
-    job->destination = (GwJobSide) { job, GW_SIDE_DESTINATION, NULL, 0 };
+    job->source = (GwJobSide) { .job = job, .side = GW_SIDE_SOURCE };
+    job->destination = (GwJobSide) { .job = job, .side = GW_SIDE_DESTINATION };
     g_mutex_init (&job->lock);
     gw_machine_init (&job->machine, &table, NULL, NULL);
     return job;
@@ -79,8 +79,8 @@ free_facts (GwJob *job)
     gw_host_facts_free (job->destination_facts);
     gw_migration_free (job->migration);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
+    g_clear_pointer (&job->signs, g_ptr_array_unref);
     g_clear_pointer (&job->rehearsal, json_object_unref);
-    g_clear_pointer (&job->faults, g_ptr_array_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
     g_ptr_array_unref (job->warnings);
@@ -219,33 +219,6 @@ undo (GwJob *job)
     gw_machine_move (&job->machine, GW_JOB_STAYED);
 }
 
-/* The failing step is one more fault, unless it only passed on one that is known. */
-static void
-add_step_fault (GwJob *job, GwSide blame, const GError *error)
-{
-    for (guint i = 0; job->faults != NULL && i < job->faults->len; i++)
-        if (strcmp (((GwFault *) job->faults->pdata[i])->text, error->message) == 0)
-            return;
-    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
-    gw_job_add_fault (job, is_abort ? GW_FAULT_ABORT : GW_FAULT_STEP,
-                      is_abort ? GW_SIDE_NONE : blame, 0, error);
-}
-
-/* Faults that belong together arrive within this time of the first. */
-#define GATHER_MS 400
-
-static void
-find_verdict (GwJob *job, GwSide blame, const GError *error)
-{
-    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
-    add_step_fault (job, blame, error);
-    if (!is_abort && job->step > GW_STEP_rehearse) /* what it is a consequence of may still arrive */
-        (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
-    job->verdict = job->faults->pdata[gw_verdict_find_first (job->faults)];
-    gw_job_note (job, job->verdict->side, "failed", "%s: %s",
-                 gw_cause_get_info (job->verdict->cause)->code, job->verdict->text);
-}
-
 /* Not all of the guest's memory may be there yet, and until it is, both QEMUs are needed. */
 static void
 finish_postcopy (GwJob *job)
@@ -257,7 +230,7 @@ finish_postcopy (GwJob *job)
         gw_machine_move (&job->machine, GW_JOB_MOVED);
         return;
     }
-    find_verdict (job, blame, error);
+    gw_job_find_verdict (job, blame, error);
     gboolean is_lost = job->verdict->cause == GW_CAUSE_GUEST_LOST ||
                        job->verdict->cause == GW_CAUSE_GUEST_POWEROFF;
     gw_machine_move (&job->machine, is_lost ? GW_JOB_LOST : GW_JOB_UNDECIDED);
@@ -303,7 +276,8 @@ settle (GwJob *job)
 static void
 conclude_failure (GwJob *job, GwSide blame, const GError *error)
 {
-    find_verdict (job, blame, error);
+    gw_job_stop_health (job);
+    gw_job_find_verdict (job, blame, error);
     if (job->machine.state == GW_JOB_RELEASED)
         settle (job);
     else

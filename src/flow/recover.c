@@ -67,8 +67,8 @@ has_settled (gpointer user_data)
                        is (job->destination_status, "postcopy-active");
     gboolean has_failed = job->needs_link || (is (job->source_status, "postcopy-paused") &&
                                               is (job->destination_status, "postcopy-paused"));
-    return is_back || has_failed || job->faults != NULL || is (job->destination_status, "completed") ||
-           is (job->source_status, "completed");
+    return is_back || has_failed || gw_job_has_fault (job) ||
+           is (job->destination_status, "completed") || is (job->source_status, "completed");
 }
 
 static gboolean
@@ -102,12 +102,13 @@ resume (GwJob *job, GError **error)
 static gboolean
 attempt (GwJob *job, GError **error)
 {
+    GwSide blame;
     if (is (job->source_status, "failed") || is (job->source_status, "cancelled"))
         return gw_fail (error, GW_CAUSE_MIGRATION_FAILED, "the source's QEMU has given up: '%s'",
                         job->source_status);
     say (job, "making a new link");
     stop_couriers (job);
-    if (!gw_job_start_couriers (job, job->n_attempts, NULL, error))
+    if (!gw_job_start_couriers (job, job->n_attempts, NULL, &blame, error))
         return FALSE;
     say (job, "resuming");
     return resume (job, error);
@@ -120,7 +121,7 @@ gw_job_try_recovery (GwJob *job, GError **error)
     if (in_a_row > 0)
         (void) gw_wait_ms (job->context, MIN (PAUSE_FIRST_MS << (in_a_row - 1), PAUSE_MAX_MS), NULL,
                            NULL);
-    if (job->faults != NULL || is (job->destination_status, "completed"))
+    if (gw_job_has_fault (job) || is (job->destination_status, "completed"))
         return TRUE;
     job->n_attempts++;
     gboolean ok = attempt (job, error);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
+#define ASK_MS 1000
 #define START_MS 60000       /* for the destination to start */
 #define SETTLE_DOWN_MS 60
 
@@ -29,6 +30,29 @@ source_is_done (gpointer user_data)
     return status != NULL && g_strv_contains (done, status);
 }
 
+/* A QEMU that says nothing for a while is asked, so that one that stands still is noticed. */
+static gboolean
+wait_for_source (GwJob *job, GError **error)
+{
+    gint64 deadline = gw_deadline_ms (SWITCHOVER_MS);
+    while (!source_is_done (job)) {
+        g_autoptr (GError) failure = NULL;
+        if (gw_job_wait (job, source_is_done, gw_deadline_ms (ASK_MS), &failure))
+            break;
+        if (gw_error_get_cause (failure) != GW_CAUSE_TIMED_OUT) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return FALSE;
+        }
+        if (g_get_monotonic_time () > deadline)
+            return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
+                            "the last step has not ended within %d ms (QEMU is in '%s')",
+                            SWITCHOVER_MS, job->source_status);
+        if (!gw_job_read_migration (job, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 /* QEMU sends the rest and hears from the other QEMU that it has loaded everything.  Until then it lets
  * its guest run again by itself when the connection fails (7.2: migration_iteration_finish()), so the
  * destination must not have the right to start before this is over. */
@@ -42,15 +66,10 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
     if (job->is_postcopy_asked)
         return TRUE; /* QEMU waits in pre-switchover: what follows needs RELEASED */
     *blame = GW_SIDE_SOURCE;
-    if (!gw_job_spool_link (job, error))
+    if (!gw_job_spool_link (job, error) ||
+        !gw_host_continue (job->source.host, job->cancellable, error) ||
+        !wait_for_source (job, error))
         return FALSE;
-    if (!gw_host_continue (job->source.host, job->cancellable, error))
-        return FALSE;
-    if (!gw_job_wait (job, source_is_done, gw_deadline_ms (SWITCHOVER_MS), error)) {
-        if (error != NULL && gw_error_get_cause (*error) == GW_CAUSE_TIMED_OUT)
-            (*error)->code = GW_CAUSE_SWITCHOVER_TIMEOUT;
-        return FALSE;
-    }
     return strcmp (job->source_status, "completed") == 0 || gw_job_fail_migration (job, error);
 }
 
@@ -95,6 +114,7 @@ gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 {
     gboolean is_started;
     *blame = GW_SIDE_SOURCE;
+    gw_job_stop_health (job);
     if (job->is_postcopy_asked)
         return gw_job_hand_over_in_postcopy (job, blame, error);
     if (!gw_job_release (job, error))
@@ -127,6 +147,14 @@ judge (GwJob *job, const GwHostSettled *settled)
                  settled->vcpu_us);
 }
 
+/* The VM has moved, and ended there at once. */
+static void
+find_end (GwJob *job)
+{
+    job->verdict = job->signs->pdata[gw_verdict_find_first (job->signs)];
+    gw_job_warn (job, "the VM has moved and does not run any more: %s", job->verdict->text);
+}
+
 gboolean
 gw_step_verify (GwJob *job, GwSide *blame, GError **error)
 {
@@ -137,13 +165,17 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
      * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
     (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
     guint ms = job->vm->is_running ? (guint) job->plan->settle_s * 1000 : 0;
-    if (!gw_host_settle (job->destination.host, ms, &settled, NULL, &failure)) {
-        gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
-        return TRUE;
+    gboolean ok = gw_host_settle (job->destination.host, ms, &settled, NULL, &failure);
+    if (ok) {
+        job->final_state = settled.run_state;
+        job->blocktime_ms = settled.blocktime_ms;
     }
-    job->final_state = settled.run_state;
-    job->blocktime_ms = settled.blocktime_ms;
-    judge (job, &settled);
+    if (job->destination_is_gone)
+        find_end (job);
+    else if (ok)
+        judge (job, &settled);
+    else
+        gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
     return TRUE;
 }
 

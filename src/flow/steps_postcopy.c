@@ -37,7 +37,7 @@ await_start (GwJob *job, GError **error)
         g_autoptr (GError) failure = NULL;
         if (!try_start (job, &is_started, error))
             return FALSE;
-        if (!is_started && job->faults != NULL)
+        if (!is_started && gw_job_has_fault (job))
             return gw_job_fail_with_fault (job, error);
         if (!is_started && g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
@@ -80,7 +80,7 @@ static gboolean
 has_news (gpointer user_data)
 {
     const GwJob *job = user_data;
-    return is_fetched (user_data) || job->faults != NULL || gw_job_needs_recovery (job);
+    return is_fetched (user_data) || gw_job_has_fault (job) || gw_job_needs_recovery (job);
 }
 
 /* The source's QEMU answers at once or hangs for a while; what it says is for people only. */
@@ -109,7 +109,7 @@ gw_step_postcopy (GwJob *job, GwSide *blame, GError **error)
         (void) gw_wait_until (job->context, has_news, job, gw_deadline_ms (PROGRESS_MS), NULL, NULL);
         if (is_fetched (job))
             break;
-        if (job->faults != NULL)
+        if (gw_job_has_fault (job))
             return gw_job_fail_with_fault (job, error);
         if (gw_job_needs_recovery (job))
             mend (job);

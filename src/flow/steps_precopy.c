@@ -35,13 +35,17 @@ gw_job_read_migration (GwJob *job, GError **error)
 gboolean
 gw_job_fail_migration (GwJob *job, GError **error)
 {
-    g_autoptr (GError) failure = NULL;
     (void) gw_job_read_migration (job, NULL);
     const char *words = job->migration != NULL ? job->migration->error_desc : NULL;
-    gw_fail (&failure, GW_CAUSE_MIGRATION_FAILED, "QEMU gave the migration up ('%s'): %s",
-             job->source_status, words != NULL ? words : "it gives no reason");
-    gw_job_add_fault (job, GW_FAULT_MIGRATION, GW_SIDE_SOURCE, 0, failure);
-    return gw_job_wait (job, has_left_precopy, gw_deadline_ms (1000), error);
+    if (words == NULL)
+        words = "it gives no reason";
+    g_autofree char *reason = g_strndup (words, strcspn (words, "\n"));
+    GwSignKind kind =
+        gw_words_tell_stream_end (reason) ? GW_SIGN_MIGRATION : GW_SIGN_MIGRATION_OWN;
+    g_autofree char *text =
+        g_strdup_printf ("QEMU gave the migration up ('%s'): %s", job->source_status, words);
+    gw_job_add_sign (job, kind, GW_SIDE_SOURCE, 0, GW_CAUSE_MIGRATION_FAILED, text);
+    return gw_job_fail_with_fault (job, error);
 }
 
 /* --- what is seen ------------------------------------------------------------------------------------------- */
@@ -233,6 +237,7 @@ follow (GwJob *job, GError **error)
         if (!gw_job_read_migration (job, error) || !steer (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
+        gw_job_follow_clock (job);
     }
     if (strcmp (job->source_status, "pre-switchover") == 0)
         return TRUE;

@@ -20,7 +20,7 @@ gw_step_connect (GwJob *job, GwSide *blame, GError **error)
         return FALSE;
     gw_job_watch (&job->destination);
     return gw_host_get_clock_offset (job->destination.host, &job->destination.clock_offset_us,
-                                     error);
+                                     &job->destination.clock_error_us, error);
 }
 
 gboolean
@@ -129,29 +129,37 @@ gw_step_launch (GwJob *job, GwSide *blame, GError **error)
 }
 
 gboolean
-gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
+                       GError **error)
 {
-    *blame = GW_SIDE_LINK;
-    return gw_job_start_couriers (job, 0, job->cancellable, error);
-}
-
-gboolean
-gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GError **error)
-{
+    *blame = GW_SIDE_SOURCE;
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
                         job->plan->n_paths, job->plan->link_deadline_s, attempt };
     g_clear_pointer (&job->link_addresses, g_strfreev);
+    *blame = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,
                                  error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
+    *blame = GW_SIDE_SOURCE;
     if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))
         return FALSE;
     explicit_bzero (job->secret, sizeof job->secret);
     job->link_is_up = TRUE;
     return TRUE;
+}
+
+gboolean
+gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    if (gw_job_start_couriers (job, 0, job->cancellable, blame, &failure))
+        return TRUE;
+    *blame = gw_job_blame_cause (*blame, gw_error_get_cause (failure));
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
 }
 
 /* The preempt connection came with 7.1; both ends must have it. */
@@ -172,6 +180,7 @@ gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
 {
     g_autofree char *why = NULL;
     *blame = GW_SIDE_DESTINATION;
+    gw_job_start_health (job);
     job->postcopy.is_on = job->vm->is_running && strcmp (job->plan->postcopy, "never") != 0;
     job->postcopy.has_preempt = job->postcopy.is_on && has_preempt (job);
     if (!gw_host_set_incoming (job->destination.host, &job->postcopy, &why, job->cancellable, error))

@@ -64,9 +64,10 @@ gw_host_get_name (const GwHost *host)
 }
 
 gboolean
-gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                          GError **error)
 {
-    return host->ops->get_clock_offset (host, ret_offset_us, error);
+    return host->ops->get_clock_offset (host, ret_offset_us, ret_error_us, error);
 }
 
 GwVm *
@@ -307,23 +308,48 @@ pending_take_result (GwHostPending *pending, GError **error)
     return g_steal_pointer (&pending->result);
 }
 
+/* Frees `pending`. */
+static JsonObject *
+pending_finish (GwHostPending *pending, GError **error)
+{
+    GError *failure = NULL;
+    JsonObject *result = pending_take_result (pending, &failure);
+    gw_host_pending_free (pending);
+    if (result == NULL && failure == NULL)
+        gw_fail (&failure, GW_CAUSE_RPC_INVALID, "the answer is no object");
+    if (failure != NULL)
+        g_propagate_error (error, failure);
+    return result;
+}
+
 gboolean
 gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error)
 {
-    GError *failure = NULL;
-    g_autoptr (JsonObject) result = pending_take_result (pending, &failure);
-    gw_host_pending_free (pending);
-    if (result == NULL) {
-        if (failure == NULL)
-            gw_fail (&failure, GW_CAUSE_RPC_INVALID, "the answer to the start is no object");
-        g_propagate_error (error, failure);
+    g_autoptr (JsonObject) result = pending_finish (pending, error);
+    if (result == NULL)
         return FALSE;
-    }
     *ret_start = (GwHostStart) { gw_json_peek_bool (result, "started", FALSE),
                                  gw_json_peek_int (result, "loaded_us", 0),
                                  gw_json_peek_int (result, "started_us", 0),
                                  gw_json_peek_int (result, "running_us", 0) };
     return TRUE;
+}
+
+GwHostPending *
+gw_host_begin_get_run_state (GwHost *host)
+{
+    g_autoptr (JsonObject) params = json_object_new ();
+    GwHostPending *pending = g_new0 (GwHostPending, 1);
+    host->ops->begin (host, GW_RPC_QEMU_VERIFY, params,
+                      gw_rpc_method_get_info (GW_RPC_QEMU_VERIFY)->timeout_ms, pending);
+    return pending;
+}
+
+char *
+gw_host_finish_get_run_state (GwHostPending *pending, GError **error)
+{
+    g_autoptr (JsonObject) result = pending_finish (pending, error);
+    return result != NULL ? g_strdup (gw_json_get_string (result, "run_state", error)) : NULL;
 }
 
 void
@@ -356,7 +382,7 @@ gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable
 {
     JsonObject *params = gw_json_new ("ms:i", (gint64) ms, NULL);
     g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_QEMU_VERIFY, params, cancellable, error);
+        gw_host_call (host, GW_RPC_QEMU_SETTLE, params, cancellable, error);
     const char *state = result != NULL ? gw_json_get_string (result, "run_state", error) : NULL;
     if (state == NULL)
         return FALSE;

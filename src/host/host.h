@@ -25,7 +25,8 @@
  *   courier       detail: what the courier says of itself
  *   courier-failed detail: "CAUSE: message"
  *   courier-exit  detail: how it ended, and its last words, when nobody asked it to
- *   block-error   detail: device and QEMU's words
+ *   block-error   detail: operation, device and QEMU's words; the guest was told
+ *   block-stop    the same, and QEMU stopped the guest
  * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
  *
  * Directories.  Below the state directory of a host: `jobs/JOB-src` and `jobs/JOB-dst`, mode 0700, lives as long as
@@ -87,8 +88,9 @@ void gw_host_set_event_fn (GwHost *host, GwHostEventFn fn, gpointer user_data);
 gboolean gw_host_is_open (const GwHost *host);
 const char *gw_host_get_name (const GwHost *host);
 
-/* This host's wall clock minus ours. */
-gboolean gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error);
+/* This host's wall clock minus ours, and by how much that may be wrong. */
+gboolean gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                                   GError **error);
 
 /* source: takes hold of the running VM `vm`: "qmp:PATH", or the name of one that godwit launched
  * here.  (transfer full) */
@@ -255,6 +257,11 @@ typedef struct {
 } GwHostSettled;
 gboolean gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
                          GError **error);
+
+/* destination: the state of QEMU, "running", "paused" ..., without waiting; `finish` frees `pending`.
+ * (transfer full) */
+GwHostPending *gw_host_begin_get_run_state (GwHost *host);
+char *gw_host_finish_get_run_state (GwHostPending *pending, GError **error);
 
 /* Ends the job here: couriers, sockets, directory; on the destination also the QEMU, unless it holds
  * STARTED.  Safe to call twice. */

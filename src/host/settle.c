@@ -68,6 +68,10 @@ read_blocktime_ms (LocalHost *local, GCancellable *cancellable)
 static char *
 read_run_state (LocalHost *local, GCancellable *cancellable, GError **error)
 {
+    if (local->qmp == NULL) {
+        gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
+        return NULL;
+    }
     g_autoptr (JsonNode) reply =
         gw_qmp_call (local->qmp, GW_QMP_QUERY_STATUS, NULL, cancellable, error);
     if (reply == NULL)
@@ -75,6 +79,14 @@ read_run_state (LocalHost *local, GCancellable *cancellable, GError **error)
     return g_strdup (JSON_NODE_HOLDS_OBJECT (reply)
                          ? gw_json_peek_string (json_node_get_object (reply), "status", "unknown")
                          : "unknown");
+}
+
+JsonObject *
+gw_local_get_run_state (LocalHost *local, JsonObject *params, GCancellable *cancellable,
+                        GError **error)
+{
+    g_autofree char *state = read_run_state (local, cancellable, error);
+    return state != NULL ? gw_json_new ("run_state:s", state, NULL) : NULL;
 }
 
 JsonObject *
@@ -95,6 +107,8 @@ gw_local_settle (LocalHost *local, JsonObject *params, GCancellable *cancellable
     g_autofree char *state = read_run_state (local, cancellable, error);
     if (state == NULL)
         return NULL;
-    return gw_json_new ("blocktime_ms:i", read_blocktime_ms (local, cancellable), "run_state:s", state, "block_errors:i", local->n_block_errors, "vcpu_us:i",
-                        after_us >= 0 ? after_us - before_us : G_GINT64_CONSTANT (-1), NULL);
+    gint64 used_us = after_us >= 0 ? after_us - before_us : G_GINT64_CONSTANT (-1);
+    return gw_json_new ("run_state:s", state, "vcpu_us:i", used_us, "block_errors:i",
+                        local->n_block_errors, "blocktime_ms:i",
+                        read_blocktime_ms (local, cancellable), NULL);
 }

@@ -55,6 +55,7 @@ struct _GwChunk {
     uint8_t type; /* GwLinkType */
     gboolean was_sent;
     gboolean is_spooled; /* outside of the bound of memory */
+    gboolean is_overdue; /* it was sent when reminders were looked for; OPEN and EOF */
     uint8_t frame[];     /* GW_LINK_RECORD bytes for DATA */
 };
 
@@ -74,6 +75,8 @@ void gw_chunk_drop_all (GwSession *session, GwSessionLane *lane);
 void gw_chunk_keep_open (GwSession *session, GwSessionLane *lane);
 /* What was last sent on `path` waits again; ends of lanes too, when `has_lost`.  Returns bytes. */
 uint64_t gw_chunk_requeue (GwSession *session, int path, gboolean has_lost);
+/* The lane's OPEN and EOF wait again if they were out at the last call, too.  TRUE while one is out. */
+gboolean gw_chunk_remind (GwSession *session, GwSessionLane *lane);
 /* Those in `from` are said to be in `to` instead. */
 void gw_chunk_move (GwSession *session, int from, int to);
 /* The next of the lane that may be sent, or NULL. */
@@ -151,6 +154,7 @@ struct _GwSessionLane {
     /* to be said */
     gboolean must_ack, must_stop, must_reset;
     gboolean is_reset_by_us;
+    gboolean is_reset_overdue; /* it was out when reminders were looked for */
     char *why;
 
     GwLaneCounters counters;
@@ -290,9 +294,12 @@ struct _GwSession {
     guint n_lanes;
     uint32_t n_opened[2]; /* lanes ever: the peer's, ours */
     uint32_t n_known;     /* of ours, whose OPEN was acknowledged */
+    uint32_t refused;     /* 1 + index of the peer's lane that was refused last; 0 for none.  It opens the
+                           * next one only when it knows of that, so one is enough. */
     guint turn[GW_N_CLASSES];
 
     GwSessionPath paths[GW_SESSION_PATHS];
+    gint64 remind_at_us;  /* when what has no answer is said again; 0 for nothing is out */
     gint64 limbo_at_us;   /* when chunks in limbo are sent again; 0 for none */
     gint64 outage_us;     /* since when there is no path; 0 for there is one, or never was */
     uint64_t outage_bytes;

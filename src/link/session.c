@@ -206,6 +206,33 @@ tick_outage (GwSession *session, gint64 now_us)
     return G_MAXINT64;
 }
 
+static gboolean
+remind_of_reset (GwSessionLane *lane)
+{
+    if (!lane->is_reset_by_us)
+        return FALSE;
+    lane->must_reset = lane->must_reset || lane->is_reset_overdue;
+    lane->is_reset_overdue = !lane->must_reset;
+    return TRUE;
+}
+
+/* Who has forgotten a lane answers OPEN, EOF and RESET once, on any path, and that may have ended at our
+ * side only.  So what has no answer for `silence_ms` is said again. */
+static gint64
+tick_reminders (GwSession *session, gint64 now_us)
+{
+    gboolean is_out = FALSE;
+    if (now_us < session->remind_at_us)
+        return session->remind_at_us;
+    for (guint i = 0; i < session->n_lanes; i++) {
+        is_out = gw_chunk_remind (session, session->lanes[i]) || is_out;
+        is_out = remind_of_reset (session->lanes[i]) || is_out;
+    }
+    session->remind_at_us =
+        is_out ? now_us + session->config.silence_ms * G_GINT64_CONSTANT (1000) : 0;
+    return is_out ? session->remind_at_us : G_MAXINT64;
+}
+
 gint64
 gw_session_tick (GwSession *session, gint64 now_us)
 {
@@ -213,8 +240,9 @@ gw_session_tick (GwSession *session, gint64 now_us)
     gw_session_check_probe (session, now_us);
     if (session->probe_us != 0)
         next_us = MIN (next_us, session->probe_deadline_us);
+    gint64 remind_us = tick_reminders (session, now_us);
     gint64 outage_us = tick_outage (session, now_us);
-    return MIN (next_us, outage_us);
+    return MIN (MIN (next_us, remind_us), outage_us);
 }
 
 void

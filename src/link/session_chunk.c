@@ -205,6 +205,32 @@ gw_chunk_requeue (GwSession *session, int path, gboolean has_lost)
     return bytes;
 }
 
+static void
+remind (GwSession *session, GwChunk *chunk)
+{
+    if (chunk->is_overdue) {
+        if (chunk->path < GW_SESSION_PATHS)
+            session->paths[chunk->path].n_chunks--;
+        chunk->path = CHUNK_WAITS;
+    }
+    chunk->is_overdue = !chunk->is_overdue;
+}
+
+gboolean
+gw_chunk_remind (GwSession *session, GwSessionLane *lane)
+{
+    GwChunk *const ends[] = { lane->head, lane->tail == lane->head ? NULL : lane->tail };
+    gboolean is_out = FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS (ends); i++) {
+        if (ends[i] == NULL || ends[i]->type == GW_LINK_DATA || ends[i]->path == CHUNK_WAITS)
+            continue;
+        remind (session, ends[i]);
+        is_out = TRUE;
+    }
+    find_cursor (lane, lane->head);
+    return is_out;
+}
+
 void
 gw_chunk_move (GwSession *session, int from, int to)
 {
@@ -246,6 +272,7 @@ gw_chunk_sent (GwSession *session, GwSessionLane *lane, GwChunk *chunk, int path
         lane->sent_end = chunk->start + chunk->units;
     }
     chunk->path = path;
+    chunk->is_overdue = FALSE;
     session->paths[path].n_chunks++;
     find_cursor (lane, chunk->next);
 }

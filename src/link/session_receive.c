@@ -225,16 +225,18 @@ take_open (Arrival *arrival, GError **error)
         return TRUE;
     }
     GwNote no = { .type = GW_LINK_RESET, .lane = arrival->frame.lane };
-    if (index < session->n_opened[FALSE]) {
+    if (index + 1 == session->refused) {
         gw_session_note (session, no);
         return TRUE;
     }
+    if (index < session->n_opened[FALSE])
+        return answer_past (arrival); /* it came late: the lane has ended here, and in order */
     if (index > session->n_opened[FALSE] || session->peer_bye)
         return refuse (arrival, error, "it is out of turn");
     if (memchr (arrival->payload, 0, arrival->frame.length) != NULL)
         return refuse (arrival, error, "its name has a zero byte");
     if (session->n_lanes == GW_SESSION_LANES) {
-        session->n_opened[FALSE]++;
+        session->refused = ++session->n_opened[FALSE];
         no.why = "too many lanes are open";
         gw_session_note (session, no);
         session->is_unclean = TRUE;

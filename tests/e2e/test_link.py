@@ -48,6 +48,9 @@ class Scene:
         if plain_s is not None:
             assert done.report["total_ms"] / 1000 < plain_s + outage_s + 2, (done, plain_s)
         assert resent(done) <= WINDOW
+        link = done.report["link"]
+        assert link["lanes"]["ram"]["out_bytes"] > 64 << 20 and link["memory_peak_bytes"] > 0
+        assert link["queued_bytes"] >= 0 and link["outage_count"] >= len(done.report["outages"])
         return done
 
 

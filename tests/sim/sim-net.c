@@ -50,7 +50,8 @@ sim_net_dial (SimWorld *world)
     guint i = 0;
     while (i < MAX_WIRES && world->wires[i].is_used)
         i++;
-    if (i == MAX_WIRES || world->is_over[0] || world->is_over[1] || (world->is_doomed && world->now_us >= CALM_US))
+    /* also when one end is over: the courier still connects while it parts, so that its last word comes */
+    if (i == MAX_WIRES || (world->is_doomed && world->now_us >= CALM_US))
         return;
     SimWire *wire = &world->wires[i];
     SimRandom *random = &world->random;

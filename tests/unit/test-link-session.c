@@ -426,6 +426,69 @@ test_refusals (void)
         expect_refusal (rows[i].frame, rows[i].payload, rows[i].says);
 }
 
+/* The lanes' ends at both sides, read and closed. */
+static void
+end_and_close (Joint *joint, GwSessionLane *lanes[2])
+{
+    for (int i = 0; i < 2; i++)
+        gw_session_end (joint->ends[i], lanes[i]);
+    joint_settle (joint);
+    for (int i = 0; i < 2; i++) {
+        expect_event (joint->ends[i], GW_SESSION_LANE_OVER);
+        gw_session_close (joint->ends[i], lanes[i]);
+    }
+}
+
+/* A slow path brings an OPEN for the second time when the lane has ended: that is no lane to refuse. */
+static void
+test_late_open (void)
+{
+    Joint joint;
+    GwSessionLane *lanes[2];
+    GwSessionFrame frame;
+    uint8_t open[GW_LINK_HEAD + 3] = { 0 };
+    const GwLinkFrame head = { .type = GW_LINK_OPEN, .length = 3 };
+    joint_init (&joint, 4 << 20);
+    open_lane (&joint, "ram", lanes);
+    end_and_close (&joint, lanes);
+    gw_link_frame_store (open, &head);
+    memcpy (open + GW_LINK_HEAD, "ram", 3);
+    GwLinkRecord record = copy_record (open, sizeof open);
+    g_assert_true (gw_session_receive (joint.ends[1], joint.path[1], &record, joint.now_us, NULL));
+    guint n = 0;
+    for (; gw_session_send (joint.ends[1], joint.path[1], joint.now_us, &frame); n++)
+        g_assert_cmpuint (frame.record[0], !=, GW_LINK_RESET);
+    g_assert_cmpuint (n, >=, 1);
+    joint_clear (&joint);
+}
+
+/* The answer to an EOF or a RESET went on a path that had ended at our side only: we ask again. */
+static void
+test_lost_answer (gconstpointer data)
+{
+    gboolean is_reset = GPOINTER_TO_INT (data);
+    Joint joint;
+    GwSessionLane *lanes[2];
+    GwSessionFrame frame;
+    joint_init (&joint, 4 << 20);
+    open_lane (&joint, "ram", lanes);
+    if (is_reset)
+        gw_session_reset (joint.ends[0], lanes[0], "gone");
+    else
+        gw_session_end (joint.ends[0], lanes[0]);
+    while (gw_session_send (joint.ends[0], joint.path[0], joint.now_us, &frame))
+        ; /* as if it had come and the answer had not */
+    for (int i = 0; i < 50; i++) {
+        joint_settle (&joint);
+        joint.now_us += 100000;
+    }
+    if (is_reset)
+        expect_event (joint.ends[1], GW_SESSION_LANE_RESET);
+    else
+        g_assert_true (gw_session_is_at_end (lanes[1]));
+    joint_clear (&joint);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -438,6 +501,9 @@ main (int argc, char **argv)
     g_test_add_func ("/link-session/silence-and-deadline", test_silence_and_deadline);
     g_test_add_func ("/link-session/leave", test_leave);
     g_test_add_func ("/link-session/probe", test_probe);
+    g_test_add_func ("/link-session/late-open", test_late_open);
+    g_test_add_data_func ("/link-session/lost-answer/end", GINT_TO_POINTER (0), test_lost_answer);
+    g_test_add_data_func ("/link-session/lost-answer/reset", GINT_TO_POINTER (1), test_lost_answer);
     g_test_add_func ("/link-session/refusals", test_refusals);
     return g_test_run ();
 }
