@@ -90,6 +90,15 @@ add_loss (GwJobSide *side, gint64 at_us, const char *detail)
         add_sign (side, GW_SIGN_GUEST_LOST, at_us, GW_CAUSE_GUEST_LOST, text);
 }
 
+void
+gw_job_look_for_loss (GwJob *job)
+{
+    if (is_guest_lost (job) && job->source_is_gone)
+        add_loss (&job->source, 0, "has ended");
+    else if (is_guest_lost (job) && job->destination_is_gone)
+        add_loss (&job->destination, 0, "has ended");
+}
+
 static void
 on_told_to_end (GwJobSide *side, gint64 at_us, const char *detail)
 {

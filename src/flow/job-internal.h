@@ -111,6 +111,8 @@ struct _GwJob {
 
 /* Follows the events of one side. */
 void gw_job_watch (GwJobSide *side);
+/* The guest was started in postcopy: a QEMU that had ended before that takes it along too. */
+void gw_job_look_for_loss (GwJob *job);
 void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
     G_GNUC_PRINTF (4, 5);
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);

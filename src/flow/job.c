@@ -226,6 +226,7 @@ finish_postcopy (GwJob *job)
     GwSide blame = GW_SIDE_DESTINATION;
     g_autoptr (GError) error = NULL;
     gw_machine_move (&job->machine, GW_JOB_STARTED);
+    gw_job_look_for_loss (job);
     if (run_steps (job, GW_STEP_postcopy, GW_STEP_postcopy, &blame, &error)) {
         gw_machine_move (&job->machine, GW_JOB_MOVED);
         return;
