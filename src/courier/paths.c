@@ -151,6 +151,20 @@ gw_paths_get_activity (const GwCourier *courier)
     return sum;
 }
 
+/* Nobody reads any more: what the other courier said before that, its good-bye perhaps, comes first. */
+static void
+fail_sending (GwCourier *courier, int number, GError *error)
+{
+    GwCourierPath *path = &courier->paths[number];
+    do
+        receive_one (courier, number);
+    while (path->path != NULL && !path->has_peer_left && gw_link_path_has_more (path->path));
+    if (path->path != NULL)
+        gw_paths_end (courier, number,
+                      path->has_peer_left ? "the other courier has left" : error->message);
+    g_error_free (error);
+}
+
 void
 gw_paths_send (GwCourier *courier)
 {
@@ -159,7 +173,7 @@ gw_paths_send (GwCourier *courier)
         GwLinkPath *path = courier->paths[i].path;
         if (path != NULL &&
             gw_link_path_send (path, g_get_monotonic_time (), &error) == GW_LINK_FAILED)
-            fail_path (courier, i, error);
+            fail_sending (courier, i, error);
     }
 }
 
