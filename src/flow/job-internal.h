@@ -166,6 +166,12 @@ gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
 void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
 
+/* --- compare.c ---------------------------------------------------------------------------------------------------- */
+
+/* Compares the VM's QEMU with one of the destination and puts the results among the checks; FALSE with
+ * the first refusal. */
+gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
+
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 
 /* Asks the destination for its record until it answers: STARTED or REFUSED.  FALSE: no answer. */

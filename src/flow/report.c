@@ -95,7 +95,7 @@ exit_status (const GwJob *job)
     if (job->verdict == NULL)
         return 0; /* a check that found nothing against it */
     int status = gw_cause_get_info (job->verdict->cause)->exit_status;
-    gboolean is_late = job->step > GW_STEP_rehearse &&
+    gboolean is_late = job->step > GW_STEP_rehearse && job->step != GW_STEP_compare &&
                        job->verdict->cause != GW_CAUSE_MIGRATION_BLOCKED;
     return is_late && (status == 2 || status == 8) ? 3 : status;
 }

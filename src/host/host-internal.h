@@ -108,6 +108,11 @@ GwQmpSet *gw_qmp_set_new (GwQmp *qmp);
 void gw_qmp_set_ask (GwQmpSet *set, GwQmpCommand command, JsonObject *arguments, GwQmpSetFn fn,
                      gpointer user_data);
 /* Waits for all answers; QEMU's refusals are no error.  Frees `set`. */
+/* A GwQmpSetFn that keeps the reply in the JsonNode * at `user_data`; NULL stays NULL. */
+void gw_qmp_keep_answer (JsonNode *reply, gpointer user_data);
+/* What it holds, "" or NULL when that is something else. */
+const char *gw_qmp_answer_text (JsonNode *node);
+JsonArray *gw_qmp_answer_array (JsonNode *node);
 gboolean gw_qmp_set_finish (GwQmpSet *set, GMainContext *context, GCancellable *cancellable,
                             GError **error);
 
@@ -415,8 +420,10 @@ JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 
+/* inventory.c */
+JsonObject *gw_local_take_inventory (LocalHost *, JsonObject *, GCancellable *, GError **);
+
 /* rehearse_source.c */
-JsonObject *gw_local_rehearse_devices (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_rehearse_save (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_rehearse_read (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* rehearse_destination.c */

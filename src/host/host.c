@@ -91,6 +91,12 @@ gw_host_get_facts (GwHost *host, const char *qemu, const char *machine, const ch
                         &gw_host_facts_type, cancellable, error);
 }
 
+GwInventory *
+gw_host_get_inventory (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_QEMU_INVENTORY, NULL, &gw_inventory_type, cancellable, error);
+}
+
 gboolean
 gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable, GError **error)
 {

@@ -191,11 +191,12 @@ const char *gw_record_kind_name (GwRecordKind kind);
 gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
                                 GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
 
+/* What is inside the source's QEMU, or inside the one that was launched to take the VM. */
+GwInventory *gw_host_get_inventory (GwHost *host, GCancellable *cancellable, GError **error);
+
 /* The rehearsal (rehearse.h of this folder).  Each answer is a JSON object (transfer full), which the
  * coordinator hands on. */
 
-/* source: {"devices", "cpu"}: lines for gw_check_compare_devices() and gw_check_compare_cpu(). */
-JsonObject *gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: stops the guest for a moment and saves its device state: {"state", "bytes", "stop_us",
  * "stopped_us" (that host's clock), "pages"}.  `more` (may be NULL): pages {"block", "offset"} to be
  * read in the same stop.  `is_blind`: the destination cannot ask for pages, so give all it may need. */
@@ -204,7 +205,7 @@ JsonObject *gw_host_rehearse_save (GwHost *host, JsonArray *more, gboolean is_bl
 /* source: {"pages"}: one page of the guest as it is now. */
 JsonObject *gw_host_rehearse_read (GwHost *host, const char *block, gint64 offset,
                                    GCancellable *cancellable, GError **error);
-/* destination: starts the throw-away QEMU: {"devices", "cpu", "postcopy"}, and "why" not.
+/* destination: starts the throw-away QEMU: {"inventory" (GwInventory), "postcopy"}, and "why" not.
  * GW_CAUSE_UNSUPPORTED: a device of the VM cannot be had without what is behind it;
  * GW_CAUSE_REHEARSAL_LAUNCH: QEMU does not start. */
 JsonObject *gw_host_rehearse_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,

@@ -170,6 +170,34 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwVm, gw_vm_free)
 /* A name for people: name, else the uuid, else "pid N".  (transfer full) */
 char *gw_vm_get_label (const GwVm *vm);
 
+/* --- what is inside a QEMU ------------------------------------------------------------------------ */
+
+typedef struct {
+    char *type;  /* "virtio-net-pci" */
+    char *id;    /* NULL when anonymous */
+    char *bus;   /* "pcie.0" */
+    char *place; /* on that bus, "addr = 02.0"; "" where it has none */
+    char *model; /* "1af4:1000", of a PCI device; NULL: none */
+    gint64 n_queues, n_vectors; /* -1: it has none */
+} GwPart;
+
+typedef struct {
+    char *word;              /* "0x7/0 EBX": leaf, subleaf and register of CPUID */
+    gint64 bits, withheld;   /* that the guest sees; asked for and not to be had on that host */
+} GwCpuWord;
+
+/* What decides whether a QEMU can load the state of another. */
+typedef struct {
+    char *cpu_type;
+    GPtrArray *cpu_words;  /* GwCpuWord of the first processor; those without a bit left out */
+    GPtrArray *ram_blocks; /* GwRamBlock */
+    GPtrArray *parts;      /* GwPart: devices, those that sit on the board itself left out */
+} GwInventory;
+
+extern const GwStructType gw_inventory_type;
+void gw_inventory_free (GwInventory *inventory);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwInventory, gw_inventory_free)
+
 /* --- derived.c: the command line for the destination ----------------------------------------------- */
 
 typedef struct {

@@ -97,6 +97,29 @@ gw_vm_get_label (const GwVm *vm)
     return g_strdup_printf ("pid-%" G_GINT64_FORMAT, vm->pid);
 }
 
+static const GwField part_fields[] = {
+    REQ (GwPart, type),  STR (GwPart, id),    REQ (GwPart, bus),
+    REQ (GwPart, place), STR (GwPart, model), INT (GwPart, n_queues, -1, G_MAXUINT32),
+    INT (GwPart, n_vectors, -1, G_MAXUINT32),
+};
+static TYPE (part_type, GwPart, part_fields);
+
+static const GwField cpu_word_fields[] = {
+    REQ (GwCpuWord, word),
+    NUM (GwCpuWord, bits),
+    NUM (GwCpuWord, withheld),
+};
+static TYPE (cpu_word_type, GwCpuWord, cpu_word_fields);
+
+static const GwField inventory_fields[] = {
+    STR (GwInventory, cpu_type),
+    ARRAY (GwInventory, cpu_words, cpu_word_type),
+    ARRAY (GwInventory, ram_blocks, ram_block_type),
+    ARRAY (GwInventory, parts, part_type),
+};
+TYPE (gw_inventory_type, GwInventory, inventory_fields);
+FREE (gw_inventory_free, GwInventory, gw_inventory_type)
+
 static const GwField rewrite_fields[] = {
     STR (GwRewrite, option),
     STR (GwRewrite, from),
