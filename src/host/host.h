@@ -135,6 +135,13 @@ gboolean gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancell
 /* A round trip over the link.  GW_CAUSE_LINK_LOST when there is none within `within_ms`. */
 gboolean gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us,
                              GCancellable *cancellable, GError **error);
+/* What the link carries (linkprobe.c): the destination reads, the source writes for a moment, and the
+ * destination tells {"bytes", "us"}.  Both couriers are there, QEMU has not come to them. */
+gboolean gw_host_start_sink (GwHost *host, GCancellable *cancellable, GError **error);
+gboolean gw_host_push (GwHost *host, GCancellable *cancellable, GError **error);
+JsonObject *gw_host_finish_sink (GwHost *host, GCancellable *cancellable, GError **error);
+/* Ends the courier of that side; it may be gone already. */
+void gw_host_stop_courier (GwHost *host);
 /* source: from now on whatever QEMU writes is taken into memory at once, so that a stalled link cannot
  * stop it in its last step; and the link may be down for `deadline_s` only. */
 gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable,
@@ -190,6 +197,14 @@ const char *gw_record_kind_name (GwRecordKind kind);
  * first, for ever; so the answer is STARTED or REFUSED.  Needs no open job. */
 gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
                                 GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
+
+/* source: writes a token beside each image (token.c), "" where it could not.  (transfer full) */
+GStrv gw_host_put_tokens (GwHost *host, const char *const *images, GCancellable *cancellable,
+                          GError **error);
+/* destination: "seen" by each image that has its token beside it, else "".  (transfer full) */
+GStrv gw_host_find_tokens (GwHost *host, const char *const *images, const char *const *tokens,
+                           GCancellable *cancellable, GError **error);
+gboolean gw_host_drop_tokens (GwHost *host, GError **error);
 
 /* What is inside the source's QEMU, or inside the one that was launched to take the VM. */
 GwInventory *gw_host_get_inventory (GwHost *host, GCancellable *cancellable, GError **error);

@@ -60,6 +60,49 @@ def test_images_that_are_there(setup, tmp_path):
         "--map", f"{tmp_path}/one={tmp_path}/two", "--disks", "shared")
 
 
+def test_disk_is_shared_by_proof(setup, tmp_path):
+    """Under another path, without a word of the user's: what the source wrote beside the disk was read by
+    the destination, and is gone."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    (tmp_path / "one" / "disk").write_bytes(bytes(1 << 20))
+    done = setup(args=["-drive", f"if=virtio,file={tmp_path}/one/disk,format=raw"]).passes(
+        "--map", f"{tmp_path}/one={tmp_path}/two")
+    [text] = [check["text"] for check in done.report["checks"] if check["check"] == "disks"]
+    assert "a token that the source wrote beside it was read on the destination" in text
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["disk"]
+
+
+def test_disk_that_only_looks_the_same(setup, tmp_path):
+    """The same content under the same name is no proof."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "disk").write_bytes(bytes(1 << 20))
+    setup(args=["-drive", f"if=virtio,file={tmp_path}/one/disk,format=raw"]).refused(
+        "disk-not-shared", f"{tmp_path}/one/disk", f"{tmp_path}/two/disk",
+        options=["--map", f"{tmp_path}/one={tmp_path}/two"])
+
+
+# --- the link ---
+
+def test_link_is_tried(net, tmp_path):
+    """Its rate is that of the shaped link, within what the queues of a short try allow."""
+    net.set_rate("200mbit")
+    done = Setup(net, tmp_path).passes()
+    assert 15e6 < done.report["probe"]["rate_bps"] < 35e6, done.report["probe"]
+    assert 0 < done.report["probe"]["rtt_us"] < 100000, done.report["probe"]
+    assert verdicts(done)["link"] == "ok"
+
+
+def test_link_that_cannot_be(net, tmp_path):
+    """The check refuses it, where the move would fail."""
+    vm = Setup(net, tmp_path)
+    with net.refusal():
+        done = vm.check()
+    assert (done.exit, done.cause) == (2, "link-connect"), done
+    assert net.b.address in done.report["cause"]["message"]
+
+
 # --- interfaces and addresses ---
 
 def tap(host, name, mtu=1500):
