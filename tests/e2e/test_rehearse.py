@@ -9,7 +9,7 @@ import statistics
 
 import pytest
 import rig
-from rig import disk, faults, leftovers
+from rig import disk, faults, leftovers, spoil
 
 MEM = "131064K"
 LOAD = rig.Load(mem="16M", dirty="4M/s", content="text", diskrate=300)
@@ -51,7 +51,7 @@ def silence_ms(vm, at_us):
     return (times[after] - times[after - 1]) / 1e6
 
 
-def rehearse(vm, twin, agent, times):
+def rehearse(vm, twin, agent, times, may_warn=()):
     """Checks the VM so many times in a row; each must pass at the first attempt. Returns how long the
     guest was silent when it was stopped, in ms. (The longest silence of all tells how many processors
     the host has for a second QEMU that starts.)"""
@@ -60,7 +60,8 @@ def rehearse(vm, twin, agent, times):
         done = check(vm, twin, agent)
         assert done.exit == 0, done
         assert outcome(done)["result"] == "done", outcome(done)["text"]
-        assert [c["verdict"] for c in done.report["checks"] if c["check"] == "rehearsal"] == ["ok"]
+        assert {check: verdict for check, verdict in spoil.verdicts(done).items()
+                if verdict != "ok" and check not in may_warn} == {}, done.report["checks"]
         assert outcome(done)["attempts"] == 1, outcome(done)
         assert outcome(done)["words"] == "", outcome(done)
         gaps.append(round(silence_ms(vm, outcome(done)["stopped_us"] + outcome(done)["stop_us"] // 2), 1))
@@ -175,5 +176,5 @@ def test_other_version_passes(net, tmp_path, way, machine):
     vm, twin, agent = boot(net, tmp_path, target.parent if target != OLD else "/usr/bin",
                            machine=machine, qemu=str(source),
                            args=[*BUSY, "-device", "qemu-xhci", "-device", "usb-tablet"])
-    rehearse(vm, twin, agent, 3)
+    rehearse(vm, twin, agent, 3, ["qemu-version"] if way == "10.0-to-7.2" else [])
     vm.report.check()
