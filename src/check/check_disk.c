@@ -18,14 +18,45 @@ find_there (const GwCheckInput *input, const GwDisk *disk, const char **ret_path
     return NULL;
 }
 
-/* One machine, one file: proven.  Between machines nothing but the user's word counts in this
- * version. */
-static gboolean
-is_same_file (const GwCheckInput *input, const GwDisk *disk, const GwPathFacts *there)
+/* Facts of the disk's file here, NULL when there are none. */
+static const GwPathFacts *
+find_here (const GwCheckInput *input, const GwDisk *disk)
 {
-    return g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0 &&
-           there->exists && disk->st_ino != 0 && there->st_ino == disk->st_ino &&
-           there->st_dev == disk->st_dev;
+    for (guint i = 0; i < input->source->paths->len; i++) {
+        const GwPathFacts *here = input->source->paths->pdata[i];
+        if (g_strcmp0 (here->path, disk->path) == 0)
+            return here;
+    }
+    return NULL;
+}
+
+static gboolean
+has_same_name (const GwPathFacts *here, const GwPathFacts *there)
+{
+    if (here->real_path == NULL || there->real_path == NULL)
+        return FALSE;
+    g_autofree char *a = g_path_get_basename (here->real_path);
+    g_autofree char *b = g_path_get_basename (there->real_path);
+    return strcmp (a, b) == 0;
+}
+
+/* How it is proven that both hosts have the same image; NULL: it is not.  A path proves nothing. */
+static const char *
+find_proof (const GwCheckInput *input, const GwDisk *disk, const GwPathFacts *here,
+            const GwPathFacts *there)
+{
+    gboolean is_inode = disk->st_ino != 0 && there->st_ino == disk->st_ino;
+    if (!there->exists)
+        return NULL;
+    if (here != NULL && here->device_identity != NULL && here->bytes == there->bytes &&
+        g_strcmp0 (here->device_identity, there->device_identity) == 0)
+        return "by the identity of the device";
+    if (there->has_token && (is_inode || (here != NULL && has_same_name (here, there))))
+        return "a token that the source wrote beside it was read on the destination";
+    if (is_inode && there->st_dev == disk->st_dev &&
+        g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0)
+        return "by device and inode, on one machine";
+    return NULL;
 }
 
 static void
@@ -45,18 +76,6 @@ is_temporary (const GwDisk *disk)
 {
     g_autofree char *base = g_path_get_basename (disk->path);
     return disk->st_ino == 0 && g_str_has_prefix (base, "vl.") && strlen (base) == strlen ("vl.XXXXXX");
-}
-
-/* Facts of the disk's file here, NULL when there are none. */
-static const GwPathFacts *
-find_here (const GwCheckInput *input, const GwDisk *disk)
-{
-    for (guint i = 0; i < input->source->paths->len; i++) {
-        const GwPathFacts *here = input->source->paths->pdata[i];
-        if (g_strcmp0 (here->path, disk->path) == 0)
-            return here;
-    }
-    return NULL;
 }
 
 /* Of a raw image every byte is the guest's.  Whether something was said. */
@@ -97,9 +116,15 @@ check_writable (const GwCheckInput *input, const GwDisk *disk, const char *name,
 {
     const char *path = disk->path;
     const GwPathFacts *there = find_there (input, disk, &path);
-    if (there != NULL && is_same_file (input, disk, there))
-        gw_check_add (sink, GW_VERDICT_OK, "disk '%s': '%s' is the same file on both hosts", name,
-                      path);
+    const char *proof =
+        there != NULL ? find_proof (input, disk, find_here (input, disk), there) : NULL;
+    if (proof != NULL && strcmp (input->plan->disks, "copy") == 0)
+        gw_check_add_cause (sink, GW_CAUSE_DISK_ONTO_ITSELF,
+                            "disk '%s': '%s' on the destination is the source's '%s' (%s)", name, path,
+                            disk->path, proof);
+    else if (proof != NULL)
+        gw_check_add (sink, GW_VERDICT_OK, "disk '%s': '%s' is the same on both hosts (%s)", name, path,
+                      proof);
     else if (strcmp (input->plan->disks, "shared") == 0)
         gw_check_add (sink, GW_VERDICT_OK, "disk '%s': shared, as --disks shared says", name);
     else if (there != NULL && !there->exists)
@@ -165,4 +190,34 @@ gw_check_backing (const GwCheckInput *input, GwCheckSink *sink)
     }
     if (sink->results->len == before)
         gw_check_add (sink, GW_VERDICT_OK, "%u images below the disks, none is missing", n);
+}
+
+/* The VM's own QEMU holds locks on its disks; on one machine they are seen as the destination's too. */
+static gboolean
+is_own (const GwCheckInput *input, const GwLockHolder *holder)
+{
+    return holder->pid == input->vm->pid &&
+           g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0;
+}
+
+void
+gw_check_locks (const GwCheckInput *input, GwCheckSink *sink)
+{
+    guint before = sink->results->len;
+    for (guint i = 0; i < input->vm->disks->len; i++) {
+        const GwDisk *disk = input->vm->disks->pdata[i];
+        const char *path = disk->path;
+        const GwPathFacts *there =
+            disk->path != NULL && !disk->is_read_only ? find_there (input, disk, &path) : NULL;
+        for (guint k = 0; there != NULL && k < there->holders->len; k++) {
+            const GwLockHolder *holder = there->holders->pdata[k];
+            if (!is_own (input, holder))
+                gw_check_add (sink, GW_VERDICT_REFUSED,
+                              "'%s', disk '%s' of the VM (pid %" G_GINT64_FORMAT "), is locked on the "
+                              "destination by process %" G_GINT64_FORMAT " (%s)",
+                              path, disk->path, input->vm->pid, holder->pid, holder->name);
+        }
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "nobody else on the destination holds a disk of the VM");
 }

@@ -66,6 +66,7 @@ struct _GwJob {
     GwDerived *derived;
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */
+    JsonObject *probe;     /* what the report says of the link that a check tried; NULL: nothing */
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
     GStrv link_addresses;
     uint8_t secret[GW_HOST_SECRET_BYTES];
@@ -177,6 +178,8 @@ void gw_job_report_progress (GwJob *job, gboolean is_done);
 /* A new pair of couriers with a secret of their own.  `*blame`: whose could not be started. */
 gboolean gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
                                 GError **error);
+/* The first pair; blames the link for what is the link's. */
+gboolean gw_job_connect_link (GwJob *job, GwSide *blame, GError **error);
 
 /* --- steps_precopy.c ---------------------------------------------------------------------------------- */
 
@@ -214,6 +217,17 @@ gboolean gw_job_try_recovery (GwJob *job, GError **error);
 
 void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
+
+/* --- compare.c ---------------------------------------------------------------------------------------------------- */
+
+/* Compares the VM's QEMU with one of the destination and puts the results among the checks; FALSE with
+ * the first refusal. */
+gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
+
+/* --- shared.c ----------------------------------------------------------------------------------------------------- */
+
+/* Writes, reads and removes tokens beside the images, for destination_facts. */
+gboolean gw_job_try_tokens (GwJob *job, GError **error);
 
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 

@@ -65,7 +65,7 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
     if (job->destination_facts == NULL)
         return FALSE;
     job->destination_facts->clock_offset_us = job->destination.clock_offset_us;
-    return TRUE;
+    return gw_job_try_tokens (job, error);
 }
 
 /* A refusal about what the VM is or does is the source's; about what is missing there, the
@@ -152,7 +152,7 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
 }
 
 gboolean
-gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+gw_job_connect_link (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
     if (gw_job_start_couriers (job, 0, job->cancellable, blame, &failure))
@@ -160,6 +160,12 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     *blame = gw_job_blame_cause (*blame, gw_error_get_cause (failure));
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
+}
+
+gboolean
+gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+{
+    return gw_job_connect_link (job, blame, error);
 }
 
 /* The preempt connection came with 7.1; both ends must have it. */
