@@ -12,9 +12,6 @@ gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
     if (strcmp (plan->postcopy, "now") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "--postcopy now: this version moves by precopy only");
-    if (strcmp (plan->disks, "copy") == 0)
-        gw_check_add (sink, GW_VERDICT_REFUSED,
-                      "--disks copy: this version moves VMs whose disks both hosts share");
     if (plan->timeout_s > 0 && strcmp (plan->on_timeout, "throttle") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "--on-timeout throttle: this version has 'stop' and 'abort'");

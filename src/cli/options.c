@@ -12,7 +12,7 @@ typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
     char **maps, **risks;
-    gboolean no_rehearse, keep_source, json, detach;
+    gboolean no_rehearse, keep_source, overwrite, json, detach;
 } Raw;
 
 static void
@@ -168,6 +168,7 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
     plan->accepted_risks = raw->risks != NULL ? g_steal_pointer (&raw->risks) : g_new0 (char *, 1);
     plan->is_rehearsed = !raw->no_rehearse;
     plan->keeps_source = raw->keep_source;
+    plan->overwrites_images = raw->overwrite;
     options->is_json = raw->json;
     options->is_detached = raw->detach;
     const char *agent = raw->agent != NULL ? raw->agent : g_getenv ("GODWIT_AGENT");
@@ -205,6 +206,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "map", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.maps,
           "A path, directory or interface has another name there; may be repeated", "SRC=DST" },
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },
+        { "overwrite-images", 0, 0, G_OPTION_ARG_NONE, &raw.overwrite,
+          "A copied disk may replace an image that is there already", NULL },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
         { "accept-risk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.risks,
           "Move in spite of this known bug of QEMU; may be repeated", "NAME" },

@@ -59,6 +59,11 @@ struct _GwJob {
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
+    GwDiskPlans *disks; /* what becomes of each; NULL before the check */
+    GwMirrors *mirrors; /* the last that was read; NULL: none */
+    gboolean disks_are_done;   /* every copy is complete, and its image closed */
+    gboolean disk_read_failed; /* QEMU said that it cannot read a disk that it copies */
+    gint64 disk_bytes;         /* that the link carried for them */
     GStrv link_addresses;
     uint8_t secret[GW_HOST_SECRET_BYTES];
     GwHostPending *start; /* the destination's start under way */
@@ -118,6 +123,20 @@ void gw_job_take_link (GwJob *job, JsonObject *stats);
 /* For the report; the one that lasts included. */
 JsonArray *gw_job_list_outages (const GwJob *job);
 
+/* --- disks.c: disks that are copied ---------------------------------------------------------------------- */
+
+/* Reads how far the copies are; FALSE when one has failed. */
+gboolean gw_job_look_at_disks (GwJob *job, GError **error);
+/* Whether what is left of them fits into a stop: READY was, in step is. */
+gboolean gw_job_disks_can_switch (const GwJob *job);
+/* "disk0 40%, disk1 running behind by 12.0 MiB", NULL when there is nothing to say.  (transfer full) */
+char *gw_job_describe_disks (const GwJob *job);
+void gw_job_add_disk_progress (const GwJob *job, GwProgress *progress);
+/* The guest stands still: the rest is copied, the copies end and their images are closed. */
+gboolean gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error);
+/* For the report. */
+JsonArray *gw_job_list_disks (const GwJob *job);
+
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 
 /* Tells the phase of the current step, and what `job->migration` says. */
@@ -138,6 +157,8 @@ gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
 
 void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
+void gw_undo_disks (GwJob *job);
+gboolean gw_job_is_out_of_time (const GwJob *job);
 
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 

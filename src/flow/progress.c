@@ -53,7 +53,10 @@ gw_job_report_progress (GwJob *job, gboolean is_done)
     progress->is_done = is_done;
     if (job->migration != NULL)
         add_migration (progress, job->migration);
+    gw_job_add_disk_progress (job, progress);
     progress->note = is_done ? NULL : gw_job_describe_outage (job, progress->at_us);
+    if (progress->note == NULL && !is_done)
+        progress->note = gw_job_describe_disks (job);
     if (job->progress_fn != NULL)
         job->progress_fn (job, progress, job->progress_data);
     g_mutex_lock (&job->lock);

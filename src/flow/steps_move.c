@@ -51,8 +51,8 @@ fail_migration (GwJob *job, GError **error)
     return gw_job_wait (job, has_left_precopy, gw_deadline_ms (1000), error);
 }
 
-static gboolean
-is_out_of_time (const GwJob *job)
+gboolean
+gw_job_is_out_of_time (const GwJob *job)
 {
     return job->plan->timeout_s > 0 &&
            g_get_real_time () - job->started_us > job->plan->timeout_s * G_USEC_PER_SEC;
@@ -122,9 +122,10 @@ steer_precopy (GwJob *job, gboolean is_new_round, GError **error)
         return TRUE;
     if (job->is_stopping)
         return bound_stop (job, error);
-    if (is_new_round && gw_converge_can_switch (job->migration, job->plan->max_downtime_ms))
+    if (is_new_round && gw_converge_can_switch (job->migration, job->plan->max_downtime_ms) &&
+        gw_job_disks_can_switch (job))
         return stop_guest (job, "what is left fits into the allowed downtime", error);
-    return !is_out_of_time (job) || handle_timeout (job, error);
+    return !gw_job_is_out_of_time (job) || handle_timeout (job, error);
 }
 
 static gboolean
@@ -155,7 +156,8 @@ follow_precopy (GwJob *job, GError **error)
         job->seen_round = job->round;
         if (has_left_precopy (job))
             break;
-        if (!read_migration (job, error) || !steer_precopy (job, is_new_round, error))
+        if (!read_migration (job, error) || !gw_job_look_at_disks (job, error) ||
+            !steer_precopy (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
     }
@@ -213,7 +215,7 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_SOURCE;
     job->switchover_us = g_get_real_time ();
-    if (!gw_job_prove_link (job, blame, error))
+    if (!gw_job_finish_disks (job, blame, error) || !gw_job_prove_link (job, blame, error))
         return FALSE;
     *blame = GW_SIDE_SOURCE;
     if (!gw_host_continue (job->source.host, job->cancellable, error))
@@ -292,6 +294,18 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
     return TRUE;
 }
 
+/* What went out in the lanes nbd-0, nbd-1 ... */
+static gint64
+count_disk_bytes (JsonObject *lanes)
+{
+    gint64 bytes = 0;
+    g_autoptr (GList) names = lanes != NULL ? json_object_get_members (lanes) : NULL;
+    for (GList *name = names; name != NULL; name = name->next)
+        if (g_str_has_prefix (name->data, "nbd-"))
+            bytes += gw_json_peek_int (gw_json_peek_object (lanes, name->data), "out_bytes", 0);
+    return bytes;
+}
+
 static void
 read_counters (GwJob *job)
 {
@@ -305,6 +319,7 @@ read_counters (GwJob *job)
     JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
     job->wire_bytes = gw_json_peek_int (stats, "wire_out_bytes", 0) +
                       gw_json_peek_int (stats, "wire_in_bytes", 0);
+    job->disk_bytes = count_disk_bytes (lanes);
     job->guest_bytes = ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
     gw_job_take_link (job, stats);
 }

@@ -88,6 +88,7 @@ gw_step_check (GwJob *job, GwSide *blame, GError **error)
     GwCheckInput input = { job->plan, job->vm, job->derived, job->source_facts,
                            job->destination_facts };
     job->checks = gw_check_run (&input);
+    job->disks = gw_check_plan_disks (&input);
     const GwCheckResult *refusal = gw_check_find_refusal (job->checks);
     if (refusal == NULL)
         return TRUE;
@@ -134,7 +135,8 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
-                        job->plan->n_paths, job->plan->link_deadline_s };
+                        job->plan->n_paths, job->plan->link_deadline_s,
+                        gw_disk_plans_count_copies (job->disks) };
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
                                  job->cancellable, error))
         return FALSE;

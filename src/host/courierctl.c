@@ -249,6 +249,11 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
     }
     add_arg (launch, "--lane");
     add_arg (launch, "ram=%s:%s/ram.sock", is_source ? "accept" : "connect", spec->job_dir);
+    for (guint i = 0; i < spec->n_disks; i++) {
+        g_autofree char *socket = gw_disk_socket (spec->job_dir, i);
+        add_arg (launch, "--lane");
+        add_arg (launch, "nbd-%u=%s:%s", i, is_source ? "accept" : "connect", socket);
+    }
     return TRUE;
 }
 

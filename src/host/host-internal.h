@@ -125,6 +125,11 @@ GPtrArray *gw_adopt_parse_ramblocks (const char *text);
 GStrv gw_adopt_parse_netdevs (const char *text);
 GStrv gw_adopt_parse_qtree (const char *text);
 
+/* --- imageinfo.c: what QEMU says of a disk's image ---------------------------------------------------------------- */
+
+/* Sizes, options and the images below, from a QEMU's ImageInfo, which may be NULL.  Pure. */
+void gw_disk_read_image (GwDisk *disk, JsonObject *image);
+
 /* --- host.c, host_remote.c: the two kinds of host ------------------------------------------------------------------- */
 
 typedef struct {
@@ -177,6 +182,8 @@ pid_t gw_process_get_pid (const GwProcess *process);
 char *gw_process_describe_end (const GwProcess *process);
 /* The last `max` bytes of the log, cleaned for people.  (transfer full) */
 char *gw_process_read_log (const char *log_path, gsize max);
+/* SIGTERM, without waiting. */
+void gw_process_terminate (GwProcess *process);
 /* SIGTERM, then after `grace_ms` SIGKILL; returns when it is gone. */
 void gw_process_stop (GwProcess *process, guint grace_ms);
 /* Waits for its end without doing anything about it. */
@@ -254,6 +261,7 @@ typedef struct {
     const char *secret_hex;
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
     gint64 n_paths, deadline_s;
+    gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
 } GwCourierSpec;
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
@@ -286,6 +294,10 @@ GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *conte
 /* Adds the versions of the devices' states of the program `path`, NULL: of facts->qemu_binary. */
 void gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
                        const char *path, const char *machine);
+/* Whether somebody listens on the unix socket: a connection is made and dropped at once. */
+gboolean gw_path_has_listener (const char *path);
+/* A tool of QEMU's, "qemu-img": from the allowed directories, or else the host's own.  (transfer full) */
+char *gw_find_qemu_tool (const GwHostConfig *config, const char *name, GError **error);
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
 
@@ -318,6 +330,42 @@ GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *co
                                     const char *machine);
 /* Of the text of -dump-vmstate, which may be anything.  Array of GwVmState in `states`. */
 gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
+/* --- images.c, exports.c: what the destination gets disks into ----------------------------------------------------- */
+
+#define GW_DISK_EXPORT "godwit" /* name of an image's NBD export, the only one on its socket */
+
+/* Whether the configuration lets an image be made at `path`. */
+gboolean gw_images_are_allowed_at (const GwHostConfig *config, const char *path);
+/* Path of the socket of the disk that is copied as number `index`, on either side.  (transfer full) */
+char *gw_disk_socket (const char *job_dir, guint index);
+
+typedef struct _GwImage GwImage;
+typedef struct {
+    const GwHostConfig *config;
+    GMainContext *context;
+    const char *job, *job_dir, *user; /* user who will open it, NULL: we */
+    const GwDiskPlan *plan;
+} GwImageSpec;
+/* Makes an empty image of the very size and format; a file that it may replace steps aside.  NULL with
+ * GW_CAUSE_DISK_IMAGE or GW_CAUSE_DISK_SPACE, and nothing is left of it. */
+GwImage *gw_image_new (const GwImageSpec *spec, GError **error);
+/* Frees `image`, whose file stays; the one that it replaced goes. */
+void gw_image_keep (GwImage *image);
+/* Frees `image` and removes its file; the one that it replaced comes back. */
+void gw_image_discard (GwImage *image);
+void gw_image_push_out (const GwImage *image);
+gboolean gw_image_sync (const GwImage *image, GError **error);
+
+typedef struct _GwExports GwExports;
+/* Frees `exports` and keeps the images. */
+void gw_exports_keep (GwExports *exports);
+/* Frees `exports`, which ends the servers and removes the images.  NULL is fine. */
+void gw_exports_free (GwExports *exports);
+
+/* --- mirror.c: the source's copies under way --------------------------------------------------------------------------- */
+
+typedef struct _GwMirrorSet GwMirrorSet;
+void gw_mirror_set_free (GwMirrorSet *set);
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
@@ -337,6 +385,8 @@ typedef struct {
     GwProcess *qemu;       /* destination: our child */
     GwPidWatch *qemu_watch; /* source */
     GwCourierControl *courier;
+    GwExports *exports;   /* destination: images of copied disks that are not in use yet */
+    GwMirrorSet *mirrors; /* source: jobs that copy disks */
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
@@ -393,6 +443,15 @@ JsonObject *gw_local_rehearse_load (LocalHost *, JsonObject *, GCancellable *, G
 JsonObject *gw_local_rehearse_end (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* Ends the throw-away QEMU, if there is one. */
 void gw_local_drop_rehearsal (LocalHost *local);
+
+/* exports.c */
+JsonObject *gw_local_make_images (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_close_images (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* mirror.c */
+JsonObject *gw_local_start_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_get_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_finish_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_undo_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 
 /* Switches on what is on in every migration, remembering what was off; and back. */
 gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);

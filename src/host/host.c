@@ -136,7 +136,7 @@ link_params (const GwHostLink *link)
 {
     g_autofree char *hex = secret_to_hex (link->secret);
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
-                        "deadline_s:i", link->deadline_s, NULL);
+                        "deadline_s:i", link->deadline_s, "disks:i", link->n_disks, NULL);
 }
 
 gboolean
@@ -183,6 +183,54 @@ gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **err
 {
     return gw_host_call (host, GW_RPC_COURIER_STATUS, NULL, cancellable, error);
 }
+
+/* --- disks ------------------------------------------------------------------------------------------- */
+
+gboolean
+gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
+                     GCancellable *cancellable, GError **error)
+{
+    JsonObject *params = gw_struct_to_json (&gw_disk_plans_type, plans);
+    if (user != NULL)
+        json_object_set_string_member (params, "user", user);
+    return call_plain (host, GW_RPC_DISK_IMAGES, params, cancellable, error);
+}
+
+gboolean
+gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
+                       GCancellable *cancellable, GError **error)
+{
+    JsonObject *params = gw_struct_to_json (&gw_disk_plans_type, plans);
+    json_object_set_int_member (params, "speed_bps", speed_bps);
+    return call_plain (host, GW_RPC_DISK_MIRROR, params, cancellable, error);
+}
+
+GwMirrors *
+gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_struct (host, GW_RPC_DISK_PROGRESS, NULL, &gw_mirrors_type, cancellable, error);
+}
+
+gboolean
+gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_DISK_FINISH, gw_json_new ("within_ms:i", (gint64) within_ms, NULL),
+                       cancellable, error);
+}
+
+gboolean
+gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_DISK_CLOSE, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return call_plain (host, GW_RPC_DISK_UNDO, NULL, cancellable, error);
+}
+
+/* --- the migration ------------------------------------------------------------------------------------- */
 
 gboolean
 gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error)

@@ -26,6 +26,8 @@
  *   courier-failed detail: "CAUSE: message"
  *   courier-exit  detail: how it ended, and its last words, when nobody asked it to
  *   block-error   detail: device and QEMU's words
+ *   disk-ready    a copied disk is in step (detail: QEMU's job); disk-error: its copy failed (detail:
+ *                 read, at the source, or write); disk-mode; disk-server-exit, on the destination
  * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
  *
  * Directories.  Below the state directory of a host: `jobs/JOB-src` and `jobs/JOB-dst`, mode 0700, lives as long as
@@ -52,6 +54,7 @@ typedef struct {
     char *runtime_dir;     /* where jobs/ and vms/ are; the state directory unless its path is long */
     GStrv data_addresses;  /* empty: all addresses of the host */
     GStrv qemu_dirs;       /* directories from which a QEMU may be started */
+    GStrv image_dirs;      /* directories below which images of copied disks may be made */
     char *courier;         /* path of godwit-courier */
 } GwHostConfig;
 
@@ -122,6 +125,7 @@ typedef struct {
     const char *const *addresses; /* destination: to listen on, may be empty; source: "ADDRESS:PORT" */
     gint64 n_paths;
     gint64 deadline_s; /* without any path, before the link is given up */
+    gint64 n_disks;    /* that are copied */
 } GwHostLink;
 
 /* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
@@ -139,6 +143,23 @@ gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *canc
                              GError **error);
 /* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
 JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* destination: makes the images of the disks that are copied, before QEMU is launched there; `user` as
+ * the VM's. */
+gboolean gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
+                              GCancellable *cancellable, GError **error);
+/* source: begins to copy them, all at once; each at no more than `speed_bps`, 0: any. */
+gboolean gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
+                                GCancellable *cancellable, GError **error);
+/* source: how far they are.  One that is `concluded` has failed.  (transfer full) */
+GwMirrors *gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
+/* source, guest stopped: the rest is copied and the copying ends, within `within_ms`. */
+gboolean gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable,
+                                 GError **error);
+/* destination: all is written, and only the launched QEMU has the images from now on. */
+gboolean gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: the copying ends as it is, and nothing of it is left in QEMU. */
+gboolean gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
 
 /* destination: capabilities, and QEMU listens for its state. */
 gboolean gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error);

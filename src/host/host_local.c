@@ -21,7 +21,8 @@ static const struct {
     { "RESET", "reset", "reason" },
     { "GUEST_PANICKED", "panic", "action" },
     { "BLOCK_IO_ERROR", "block-error", "reason" },
-    { "BLOCK_JOB_ERROR", "block-error", "device" },
+    { "BLOCK_JOB_ERROR", "disk-error", "operation" },
+    { "BLOCK_JOB_READY", "disk-ready", "device" },
     { "WATCHDOG", "watchdog", "action" },
 };
 
@@ -306,7 +307,8 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .addresses = (const char *const *) addresses,
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
-        !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error))
+        !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
+        !gw_json_get_int (params, "disks", 0, 32, &spec.n_disks, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
@@ -406,6 +408,10 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
         gw_local_destroy_launched (local);
     else if (local->is_started)
         gw_local_restore_capabilities (local); /* or its next migration by hand would stand still */
+    if (local->exports != NULL && local->is_started)
+        gw_exports_keep (g_steal_pointer (&local->exports));
+    g_clear_pointer (&local->exports, gw_exports_free);
+    g_clear_pointer (&local->mirrors, gw_mirror_set_free);
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);
@@ -428,6 +434,12 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_RESUME] = gw_local_undo_migration,
     [GW_RPC_QEMU_QUIT] = gw_local_quit_source,
     [GW_RPC_QEMU_VERIFY] = get_run_state,
+    [GW_RPC_DISK_IMAGES] = gw_local_make_images,
+    [GW_RPC_DISK_CLOSE] = gw_local_close_images,
+    [GW_RPC_DISK_MIRROR] = gw_local_start_mirrors,
+    [GW_RPC_DISK_PROGRESS] = gw_local_get_mirrors,
+    [GW_RPC_DISK_FINISH] = gw_local_finish_mirrors,
+    [GW_RPC_DISK_UNDO] = gw_local_undo_mirrors,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,
