@@ -198,18 +198,20 @@ rule_format (const Case *c)
 {
     if (c->disk->obstacle != NULL)
         return REFUSE (c, GW_CAUSE_DISK_FORMAT, "it cannot be copied: %s", c->disk->obstacle);
-    if (c->disk->node == NULL || c->disk->bytes == 0 || c->there == NULL)
-        return REFUSE (c, GW_CAUSE_DISK_FORMAT,
-                       "it cannot be copied: its %s is not known",
-                       c->there == NULL      ? "place on the destination"
-                       : c->disk->bytes == 0 ? "size"
-                                             : "node");
+    if (c->disk->node == NULL || c->disk->bytes == 0)
+        return REFUSE (c, GW_CAUSE_DISK_FORMAT, "it cannot be copied: QEMU does not tell its %s",
+                       c->disk->bytes == 0 ? "size" : "node");
     return FALSE;
 }
 
 static gboolean
 rule_target_exists (const Case *c)
 {
+    if (c->there == NULL)
+        return REFUSE (c, GW_CAUSE_DISK_NOT_SHARED,
+                       "'%s' on the destination is not proven to be the source's '%s'; nothing is "
+                       "known of it",
+                       c->plan->target, c->disk->path);
     if (!c->there->exists)
         return FALSE;
     if (!c->input->plan->overwrites_images)
@@ -318,7 +320,7 @@ plan_disk (const Case *c, const GwDiskPlans *plans)
 {
     static gboolean (*const rules[]) (const Case *) = {
         rule_remote,       rule_temporary, rule_read_only,     rule_same_file,
-        rule_user_says_shared, rule_format, rule_target_exists, rule_directory,
+        rule_user_says_shared, rule_target_exists, rule_directory, rule_format,
         rule_backing,
     };
     for (guint i = 0; i < G_N_ELEMENTS (rules); i++)

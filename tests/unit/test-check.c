@@ -155,7 +155,6 @@ test_options (void)
         const char *part; /* NULL: ok */
     } rows[] = {
         { "now", "auto", "stop", 0, "--postcopy now" },
-        { "never", "copy", "stop", 0, "--disks copy" },
         { "auto", "auto", "throttle", 5, "--on-timeout throttle" },
         { "auto", "shared", "throttle", 0, NULL },
         { "auto", "auto", "abort", 5, NULL },

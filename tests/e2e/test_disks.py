@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Disks that the hosts do not share move with the VM: every record that the guest was told is written is
+in the destination's image, both images are equal, and whatever fails, the guest keeps its own disk."""
+
+import subprocess
+
+import pytest
+import rig
+from rig import disk, faults, leftovers
+
+MEM = "131064K"
+LOAD = rig.Load(mem="16M", dirty="2M/s", content="text", diskrate=200)
+# What stays on purpose: ownership records and reports; the rig's own connections.
+KEPT = ["/records", "/reports", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
+
+
+def sh(*argv):
+    return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True).stdout
+
+
+def drive(number, path, driver="raw", protocol="file", backing=()):
+    """A virtio-blk disk on the image at `path`."""
+    argv = ["-blockdev", f"driver={protocol},node-name=d{number}-file,filename={path}", *backing,
+            "-blockdev", f"driver={driver},node-name=d{number},file=d{number}-file",
+            "-device", f"virtio-blk-pci,drive=d{number},id=virtio-d{number}"]
+    return argv
+
+
+def fill(path, megabytes, used):
+    """A raw image of which the first `used` MiB after the guest's records are not zero."""
+    with open(path, "wb") as file:
+        file.truncate(megabytes << 20)
+        file.seek(2 << 20)
+        block = bytes(range(256)) * 4096
+        for i in range(used):
+            file.write(i.to_bytes(8, "little") + block[8:])
+
+
+class Scene:
+    """A guest that writes records to its first disk, with images that only the source has."""
+
+    def __init__(self, net, tmp_path, images, load=LOAD, boots=True, **more):
+        self.net, self.tmp_path = net, tmp_path
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+        args = images(tmp_path / "a")
+        self.vm = rig.Guest(net.a, tmp_path / "a", load=load, mem=MEM, args=args,
+                            modules=["virtio_blk"], **more)
+        self.vm.start()
+        if boots:
+            self.vm.wait_boot()
+        self.twin = self.vm.twin(net.b, tmp_path / "b")
+        self.agent = rig.Agent(net.b, tmp_path / "agent")
+        self.before = leftovers.snapshot(net, [tmp_path])
+
+    def move(self, *options):
+        return rig.migrate(self.vm, self.twin, self.agent, *options)
+
+    def nothing_left(self):
+        after = leftovers.snapshot(self.net, [self.tmp_path])
+        assert leftovers.compare(self.before, after, allowed=KEPT) == []
+        assert leftovers.compare(after, self.before, allowed=KEPT) == [], "something is gone"
+        with self.vm.monitor() as monitor:
+            assert monitor.execute("query-jobs") == []
+            nodes = [node["node-name"] for node in monitor.execute("query-named-block-nodes", flat=True)]
+            assert [node for node in nodes if node.startswith("gw-")] == []
+
+    def stays(self, done, exit, cause, side, words=""):
+        assert done.report is not None, done
+        told = done.report["cause"]
+        assert (done.exit, told["code"], told["side"]) == (exit, cause, side), done
+        assert words in str(told["evidence"]), done
+        mark = self.vm.ticks.mark()
+        self.vm.ticks.wait_side("a", 100, since=mark)
+        acked = self.vm.report.acked
+        self.vm.report.wait_status(lambda status: status.disk > acked + 10)
+        self.vm.report.check()
+        self.nothing_left()
+
+    def arrived(self, done, image="d0.img"):
+        """Every acknowledged record is in the destination's raw image, and the guest goes on with it."""
+        assert done.exit == 0, done
+        assert not any(event["event"] in ("disk-error", "block-error") for event in done.report["timeline"])
+        moved_at = self.vm.report.acked
+        self.vm.report.wait_status(lambda status: status.disk > moved_at + 100)
+        self.vm.report.check()
+        acked = self.vm.report.acked
+        self.twin.find().stop()
+        records = disk.read(self.tmp_path / "b" / image)
+        assert records.damage == [] and records.missing() == []
+        assert records.last >= acked and all(records.has(n) for n in range(1, acked + 1))
+
+
+def raw(megabytes=64, used=16):
+    def images(directory):
+        fill(directory / "d0.img", megabytes, used)
+        return drive(0, directory / "d0.img")
+    return images
+
+
+def test_a_raw_disk_moves(net, tmp_path):
+    scene = Scene(net, tmp_path, raw())
+    done = scene.move()
+    scene.arrived(done)
+    [told] = done.report["disks"]
+    assert told["action"] == "copy" and told["target"] == f"{tmp_path}/b/d0.img", told
+    assert (tmp_path / "b/d0.img").stat().st_size == 64 << 20
+    assert (tmp_path / "b/d0.img").stat().st_blocks * 512 < 24 << 20, "sparse stays sparse"
+    assert done.report["disk_bytes"] < 24 << 20
+
+
+def equal(scene, name="d0.img", driver="raw"):
+    """Whether both sides' images hold the same; nobody may have them open."""
+    done = subprocess.run(["qemu-img", "compare", "-f", driver, "-F", driver, scene.tmp_path / "a" / name,
+                           scene.tmp_path / "b" / name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def qcow2(directory):
+    """An overlay, with options of its own, on a base that only the source has."""
+    fill(directory / "base.img", 64, 8)
+    sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.img", "-F", "raw", "-o",
+       "cluster_size=32k,lazy_refcounts=on", directory / "d0.img")
+    return drive(0, directory / "d0.img", "qcow2")
+
+
+def chain_by_name(directory):
+    """The command line names the image below, which is on both sides."""
+    fill(directory / "base.img", 64, 8)
+    fill(directory.parent / "b" / "base.img", 64, 12)  # another one
+    sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.img", "-F", "raw", directory / "d0.img")
+    return ["-blockdev", f"driver=file,node-name=base-file,filename={directory}/base.img,read-only=on",
+            "-blockdev", "driver=raw,node-name=base,file=base-file,read-only=on",
+            "-blockdev", f"driver=file,node-name=d0-file,filename={directory}/d0.img",
+            "-blockdev", "driver=qcow2,node-name=d0,file=d0-file,backing=base",
+            "-device", "virtio-blk-pci,drive=d0,id=virtio-d0"]
+
+
+def shared_base(directory):
+    """Both hosts have the image below at the same place: only the overlay is copied."""
+    fill(directory.parent / "base.img", 64, 32)
+    sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", directory.parent / "base.img", "-F", "raw",
+       directory / "d0.img")
+    return drive(0, directory / "d0.img", "qcow2")
+
+
+def old_style(directory):
+    """-drive, whose nodes have no names; and an NVRAM of an odd size."""
+    fill(directory / "d0.img", 64, 8)
+    (directory / "vars.fd").write_bytes(bytes(range(256)) * 512)
+    return ["-drive", f"if=virtio,file={directory}/d0.img,format=raw",
+            "-drive", f"if=none,id=nvram,file={directory}/vars.fd,format=raw",
+            "-device", "virtio-blk-pci,drive=nvram"]
+
+
+def two_behind_an_iothread(directory):
+    fill(directory / "d0.img", 64, 8)
+    fill(directory / "d1.img", 32, 32)
+    argv = ["-object", "iothread,id=io0"]
+    for number in (0, 1):
+        argv += drive(number, directory / f"d{number}.img")
+        argv[-1] += ",iothread=io0"
+    return argv
+
+
+@pytest.mark.parametrize("images, driver, names", [
+    (qcow2, "qcow2", ["d0.img"]), (chain_by_name, "qcow2", ["d0.img"]), (shared_base, "qcow2", ["d0.img"]),
+    (old_style, "raw", ["d0.img", "vars.fd"]), (two_behind_an_iothread, "raw", ["d0.img", "d1.img"])])
+def test_images_are_equal(net, tmp_path, images, driver, names):
+    """The guest is paused right before, so that it writes nothing at the destination."""
+    scene = Scene(net, tmp_path, images)
+    scene.vm.report.wait_status(lambda status: status.disk > 50)
+    with scene.vm.monitor() as monitor:
+        monitor.execute("stop")
+    done = scene.move()
+    assert done.exit == 0, done
+    assert [told["action"] for told in done.report["disks"]] == ["copy"] * len(names)
+    pid = scene.twin.find().pid  # it waits, and has not opened its images for writing yet
+    scene.twin.stop()
+    faults.wait_gone(pid)
+    for name in names:
+        equal(scene, name, driver)
+
+
+def test_guest_goes_on_with_a_chain(net, tmp_path):
+    scene = Scene(net, tmp_path, chain_by_name)
+    done = scene.move()
+    assert done.exit == 0, done
+    moved_at = scene.vm.report.acked
+    scene.vm.report.wait_status(lambda status: status.disk > moved_at + 50)
+    scene.vm.report.check()
+
+
+# --- what is refused, and what is not copied ---
+
+def test_image_that_is_there_already(net, tmp_path):
+    scene = Scene(net, tmp_path, raw())
+    (tmp_path / "b/d0.img").write_bytes(b"precious" + bytes(504))
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    scene.stays(scene.move(), 2, "disk-not-shared", "destination", "--overwrite-images")
+    assert (tmp_path / "b/d0.img").read_bytes()[:8] == b"precious"
+    done = scene.move("--overwrite-images")
+    scene.arrived(done)
+    assert sorted(path.name for path in (tmp_path / "b").glob("d0*")) == ["d0.img"]
+
+
+def test_directory_that_the_destination_does_not_allow(net, tmp_path):
+    scene = Scene(net, tmp_path, raw())
+    (tmp_path / "conf").write_text(f"[disks]\ndirectories={tmp_path}/images\n")
+    scene.agent = rig.Agent(net.b, tmp_path / "agent2", ["--config", tmp_path / "conf"])
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    scene.stays(scene.move(), 2, "disk-no-place", "destination", "[disks] directories")
+
+
+# --- faults ---
+
+def servers(host):
+    """The pids of the programs that serve images on a host."""
+    return [pid for pid in host.pids() if b"qemu-nbd" in open(f"/proc/{pid}/cmdline", "rb").read()]
+
+
+def test_server_of_the_image_is_killed(net, tmp_path):
+    net.set_rate("100mbit")
+    scene = Scene(net, tmp_path, raw(128, 96))
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+    faults.wait_until(lambda: "d0 1" in started.stderr() or "d0 2" in started.stderr(), 30, "the copy")
+    [pid] = servers(net.b)
+    faults.kill(pid)
+    scene.stays(started.wait(), 3, "disk-image-failed", "destination", "killed by signal 9")
+    net.set_rate(None)
+    scene.arrived(scene.move())
+
+
+def test_abort_in_the_copy(net, tmp_path):
+    net.set_rate("100mbit")
+    scene = Scene(net, tmp_path, raw(128, 96))
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+    faults.wait_until(lambda: 'phase="copying disks"' in started.stderr(), 30, "the copy")
+    started.signal()
+    scene.stays(started.wait(), 5, "aborted", "none")
+    net.set_rate(None)
+    scene.arrived(scene.move())
+
+
+def test_link_is_cut_in_the_copy(net, tmp_path):
+    net.set_rate("200mbit")
+    scene = Scene(net, tmp_path, raw(128, 96))
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
+    faults.wait_until(lambda: 'phase="copying disks"' in started.stderr(), 30, "the copy")
+    with net.outage():
+        faults.wait_until(lambda: "link down for 3 s" in started.stderr(), 15, "the cut")
+    scene.arrived(started.wait())
+
+
+def test_destination_disk_is_full(net, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    sh("mount", "-t", "tmpfs", "-o", "size=300M", "none", small)
+    net.b.at_close(lambda: subprocess.run(["umount", "-l", small], check=False))
+    net.set_rate("400mbit")
+    scene = Scene(net, tmp_path, raw(256, 192))
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    options = ["--map", f"{tmp_path}/a/d0.img={small}/d0.img"]
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, *options)
+    faults.wait_until(lambda: 'phase="copying disks"' in started.stderr(), 30, "the copy")
+    with open(small / "other", "wb") as file:
+        file.write(bytes(200 << 20))
+    done = started.wait()
+    (small / "other").unlink()
+    scene.stays(done, 3, "disk-copy-failed", "destination", "space")
+    (tmp_path / "b2").mkdir()
+    done = scene.move("--map", f"{tmp_path}/a/d0.img={tmp_path}/b/d0.img")
+    scene.arrived(done)
+
+
+def test_not_enough_space_is_seen_before(net, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    sh("mount", "-t", "tmpfs", "-o", "size=100M", "none", small)
+    net.b.at_close(lambda: subprocess.run(["umount", "-l", small], check=False))
+    scene = Scene(net, tmp_path, raw(256, 192))
+    done = scene.move("--map", f"{tmp_path}/a/d0.img={small}/d0.img")
+    scene.stays(done, 2, "disk-no-place", "destination", "MiB are free")
