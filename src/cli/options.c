@@ -11,6 +11,8 @@
 typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
+    gint64 max_downtime, timeout, paths, link_deadline;
+    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, overwrite, json, detach;
 } Raw;
@@ -23,6 +25,7 @@ raw_clear (Raw *raw)
     g_free (raw->max_bandwidth);
     g_free (raw->data_address);
     g_free (raw->disks);
+    g_free (raw->verify);
     g_free (raw->codec);
     g_free (raw->progress);
     g_free (raw->agent);
@@ -115,6 +118,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
            take_word (&plan->disks, &raw->disks, "--disks", "auto|copy|shared", error) &&
+           take_word (&plan->verify, &raw->verify, "--verify", "auto|full|none", error) &&
            take_word (&plan->codec, &raw->codec, "--codec", "auto|off", error) &&
            (raw->max_bandwidth == NULL ||
             parse_bandwidth (raw->max_bandwidth, &plan->max_bandwidth_bps, error)) &&
@@ -208,6 +212,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },
         { "overwrite-images", 0, 0, G_OPTION_ARG_NONE, &raw.overwrite,
           "A copied disk may replace an image that is there already", NULL },
+        { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
+          "How copied disks are compared: auto, full or none (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
         { "accept-risk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.risks,
           "Move in spite of this known bug of QEMU; may be repeated", "NAME" },

@@ -64,7 +64,7 @@ gw_job_look_at_disks (GwJob *job, GError **error)
         if (strcmp (mirror->status, "concluded") == 0 || strcmp (mirror->status, "aborting") == 0)
             return fail_copy (job, mirror, error);
     }
-    return TRUE;
+    return gw_job_go_on_with_proof (job, error);
 }
 
 static gboolean
@@ -96,7 +96,7 @@ gw_job_disks_can_switch (const GwJob *job)
         return TRUE;
     sum (job, &total, &left, &rate);
     gint64 pace = MAX (rate, job->migration != NULL ? job->migration->rate_bps : 0);
-    return are_ready (job) &&
+    return are_ready (job) && gw_job_proof_can_switch (job) &&
            (left <= BEHIND_BYTES ||
             (pace > 0 && left / pace * 1000 <= job->plan->max_downtime_ms / SHARE));
 }
@@ -199,8 +199,10 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
         return FALSE;
     while (gw_job_look_at_disks (job, error)) {
         gw_job_report_progress (job, FALSE);
-        if (are_ready (job))
-            return TRUE;
+        if (are_ready (job)) {
+            *blame = GW_SIDE_SOURCE;
+            return gw_job_start_proof (job, error);
+        }
         if (gw_job_is_out_of_time (job))
             return fail_too_slow (job, error);
         if (!wait_a_while (job, error))
@@ -225,6 +227,8 @@ gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error)
         return FALSE;
     }
     *blame = GW_SIDE_DESTINATION;
+    if (!gw_job_finish_proof (job, error))
+        return FALSE;
     if (!gw_host_close_images (job->destination.host, NULL, error))
         return FALSE;
     job->disks_are_done = TRUE;
@@ -240,6 +244,7 @@ gw_undo_disks (GwJob *job)
     g_autoptr (GError) error = NULL;
     if (!has_copies (job) || job->source_is_gone)
         return;
+    (void) gw_host_end_proof (job->source.host, NULL, NULL); /* it is in the way of nothing */
     if (!gw_host_undo_mirrors (job->source.host, NULL, &error))
         gw_job_warn (job, "the copying of the disks could not be ended: %s", error->message);
 }
@@ -264,6 +269,7 @@ gw_job_list_disks (const GwJob *job)
         const GwMirror *mirror = job->mirrors != NULL && k < job->mirrors->mirrors->len
                                      ? job->mirrors->mirrors->pdata[k]
                                      : NULL;
+        json_object_set_boolean_member (object, "equal", job->disks_are_equal);
         json_object_set_int_member (object, "copied_bytes", mirror != NULL ? mirror->done_bytes : 0);
         k++;
     }

@@ -61,6 +61,8 @@ struct _GwJob {
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
     GwDiskPlans *disks; /* what becomes of each; NULL before the check */
     GwMirrors *mirrors; /* the last that was read; NULL: none */
+    struct _GwJobProof *proof; /* NULL: the copies are not compared */
+    gboolean disks_are_equal;  /* that was proven */
     gboolean disks_are_done;   /* every copy is complete, and its image closed */
     gboolean disk_read_failed; /* QEMU said that it cannot read a disk that it copies */
     gint64 disk_bytes;         /* that the link carried for them */
@@ -136,6 +138,18 @@ void gw_job_add_disk_progress (const GwJob *job, GwProgress *progress);
 gboolean gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error);
 /* For the report. */
 JsonArray *gw_job_list_disks (const GwJob *job);
+
+/* --- proof.c: whether the copies are equal --------------------------------------------------------------- */
+
+typedef struct _GwJobProof GwJobProof;
+void gw_job_proof_free (GwJobProof *proof);
+/* Once the copies are in step: begins to compare them. */
+gboolean gw_job_start_proof (GwJob *job, GError **error);
+gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
+/* Whether only little is left to compare with the guest stopped. */
+gboolean gw_job_proof_can_switch (const GwJob *job);
+/* The guest stands still and the mirrors have ended: compares the rest.  GW_CAUSE_DISK_DIFFERS. */
+gboolean gw_job_finish_proof (GwJob *job, GError **error);
 
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 

@@ -22,6 +22,7 @@ typedef struct {
     GwImage *image;
     GwProcess *server;
     char *name, *socket;
+    gint64 bytes; /* of the disk */
 } Export;
 
 struct _GwExports {
@@ -97,6 +98,7 @@ add_export (GwExports *exports, const GwImageSpec *spec, GError **error)
 {
     Export *export = g_new0 (Export, 1);
     export->name = g_strdup (spec->plan->name);
+    export->bytes = spec->plan->bytes;
     export->socket = gw_disk_socket (spec->job_dir, exports->list->len);
     g_ptr_array_add (exports->list, export);
     export->image = gw_image_new (spec, error);
@@ -148,6 +150,18 @@ gw_exports_keep (GwExports *exports)
         gw_image_keep (g_steal_pointer (&export->image));
     }
     gw_exports_free (exports);
+}
+
+GArray *
+gw_exports_list (const GwExports *exports)
+{
+    GArray *sources = gw_disk_sources_new ();
+    for (guint i = 0; i < exports->list->len; i++) {
+        const Export *export = exports->list->pdata[i];
+        GwDiskSource source = { g_strdup (export->socket), g_strdup (GW_DISK_EXPORT), export->bytes };
+        g_array_append_val (sources, source);
+    }
+    return sources;
 }
 
 static gboolean

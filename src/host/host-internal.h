@@ -357,6 +357,8 @@ void gw_image_push_out (const GwImage *image);
 gboolean gw_image_sync (const GwImage *image, GError **error);
 
 typedef struct _GwExports GwExports;
+/* Where the images can be read: an array of GwDiskSource.  (transfer full) */
+GArray *gw_exports_list (const GwExports *exports);
 /* Frees `exports` and keeps the images. */
 void gw_exports_keep (GwExports *exports);
 /* Frees `exports`, which ends the servers and removes the images.  NULL is fine. */
@@ -366,6 +368,31 @@ void gw_exports_free (GwExports *exports);
 
 typedef struct _GwMirrorSet GwMirrorSet;
 void gw_mirror_set_free (GwMirrorSet *set);
+
+/* --- disk_hash.c, proof.c: whether a copy is equal ------------------------------------------------------------------------- */
+
+typedef struct {
+    char *socket, *export; /* of an NBD server */
+    gint64 bytes;
+} GwDiskSource;
+
+/* Runs as messages have them: disk, first, count, disk, first, count ...  (transfer full) */
+JsonArray *gw_chunk_runs_to_json (const GArray *runs);
+/* An empty array of GwDiskSource.  (transfer full) */
+GArray *gw_disk_sources_new (void);
+/* Appends what the dirty bitmap, which the export has, says of it.  Blocks for at most half a minute. */
+gboolean gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
+                             GError **error);
+
+typedef struct _GwHashWork GwHashWork;
+/* Begins to hash `runs` (of GwChunkRun) in a thread. */
+GwHashWork *gw_hash_work_new (GArray *sources, const GArray *runs, guint64 seed);
+/* {"done","error","hashes"} from hash `from` on, 16 hexadecimal digits each.  (transfer full) */
+JsonObject *gw_hash_work_get (GwHashWork *work, gint64 from, guint max);
+/* Waits for the thread, which stops within a tenth of a second.  NULL is fine. */
+void gw_hash_work_free (GwHashWork *work);
+
+typedef struct _GwProof GwProof;
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
@@ -387,6 +414,8 @@ typedef struct {
     GwCourierControl *courier;
     GwExports *exports;   /* destination: images of copied disks that are not in use yet */
     GwMirrorSet *mirrors; /* source: jobs that copy disks */
+    GwProof *proof;       /* source: what the comparison of the copies has in QEMU */
+    GwHashWork *hashing;  /* either side's part of it */
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
@@ -452,6 +481,15 @@ JsonObject *gw_local_start_mirrors (LocalHost *, JsonObject *, GCancellable *, G
 JsonObject *gw_local_get_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_finish_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_undo_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+
+/* proof.c */
+JsonObject *gw_local_begin_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_cut_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_hash_disks (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_get_hashes (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_end_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* What a comparison has in QEMU goes, and its thread ends. */
+void gw_local_drop_proof (LocalHost *local);
 
 /* Switches on what is on in every migration, remembering what was off; and back. */
 gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);

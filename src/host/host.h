@@ -158,6 +158,27 @@ gboolean gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *ca
                                  GError **error);
 /* destination: all is written, and only the launched QEMU has the images from now on. */
 gboolean gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error);
+/* Whether the copies are equal.  Both sides hash what they have, in chunks; the source also lists the
+ * chunks that the guest has written since the last time.  Only between the start of the mirrors and the
+ * closing of the images. */
+#define GW_CHUNK_BYTES ((gint64) 1 << 20)
+typedef struct {
+    guint disk; /* which of those that are copied */
+    gint64 first, count;
+} GwChunkRun;
+
+/* source: from now on it is noted what the guest writes. */
+gboolean gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cancellable,
+                              GError **error);
+/* source: what it has written since the beginning or the last cut: an array of GwChunkRun.  (transfer full) */
+GArray *gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error);
+/* Begins to hash them. */
+gboolean gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, GCancellable *cancellable,
+                             GError **error);
+/* Appends to `hashes` (of guint64) those that follow and are there; `*ret_is_done` when all are. */
+gboolean gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done,
+                             GCancellable *cancellable, GError **error);
+gboolean gw_host_end_proof (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: the copying ends as it is, and nothing of it is left in QEMU. */
 gboolean gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
 

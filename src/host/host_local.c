@@ -402,6 +402,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
 {
     g_clear_pointer (&local->courier, gw_courier_free);
     gw_local_drop_rehearsal (local);
+    gw_local_drop_proof (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
@@ -440,6 +441,11 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_DISK_PROGRESS] = gw_local_get_mirrors,
     [GW_RPC_DISK_FINISH] = gw_local_finish_mirrors,
     [GW_RPC_DISK_UNDO] = gw_local_undo_mirrors,
+    [GW_RPC_PROOF_BEGIN] = gw_local_begin_proof,
+    [GW_RPC_PROOF_CUT] = gw_local_cut_proof,
+    [GW_RPC_PROOF_HASH] = gw_local_hash_disks,
+    [GW_RPC_PROOF_GET] = gw_local_get_hashes,
+    [GW_RPC_PROOF_END] = gw_local_end_proof,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,

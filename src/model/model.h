@@ -289,6 +289,7 @@ typedef struct {
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */
     gboolean overwrites_images; /* images that are on the destination already may be replaced */
+    char *verify; /* auto full none: how copied disks are compared */
     char *codec; /* auto off */
     gboolean is_rehearsed;
     gint64 rehearse_budget_ms; /* that the guest may stand still for it */

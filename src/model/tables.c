@@ -204,6 +204,7 @@ static const GwField plan_fields[] = {
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
     BOOL (GwPlan, overwrites_images),
+    REQ (GwPlan, verify),
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
     INT (GwPlan, rehearse_budget_ms, 0, 60000),
@@ -224,6 +225,7 @@ gw_plan_new (void)
     plan->n_paths = 1;
     plan->link_deadline_s = 300;
     plan->disks = g_strdup ("auto");
+    plan->verify = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
     plan->rehearse_budget_ms = 200;

@@ -107,6 +107,7 @@ def test_a_raw_disk_moves(net, tmp_path):
     assert (tmp_path / "b/d0.img").stat().st_size == 64 << 20
     assert (tmp_path / "b/d0.img").stat().st_blocks * 512 < 24 << 20, "sparse stays sparse"
     assert done.report["disk_bytes"] < 24 << 20
+    assert told["equal"] is True
 
 
 def equal(scene, name="d0.img", driver="raw"):
