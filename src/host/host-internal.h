@@ -156,6 +156,12 @@ struct _GwHostPending {
     GError *error;
 };
 
+/* An operation whose result says nothing but that it was done.  `params` (transfer full) */
+gboolean gw_host_call_plain (GwHost *host, GwRpcMethod method, JsonObject *params,
+                             GCancellable *cancellable, GError **error);
+/* One whose result is a struct.  `params` (transfer full).  (transfer full) */
+gpointer gw_host_call_struct (GwHost *host, GwRpcMethod method, JsonObject *params,
+                              const GwStructType *type, GCancellable *cancellable, GError **error);
 void gw_host_emit (GwHost *host, gint64 at_us, const char *event, const char *detail);
 
 /* --- process.c: a child process ------------------------------------------------------------------------------------------ */

@@ -2,8 +2,6 @@
 /* The types of the operations: from C to parameters, from results to C. */
 #include "host-internal.h"
 
-#include <string.h>
-
 JsonObject *
 gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
               GError **error)
@@ -12,18 +10,17 @@ gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable
     return host->ops->call (host, method, owned, cancellable, error);
 }
 
-/* An operation whose result says nothing but that it was done. */
-static gboolean
-call_plain (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
-            GError **error)
+gboolean
+gw_host_call_plain (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
+                    GError **error)
 {
     g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
     return result != NULL;
 }
 
-static gpointer
-call_struct (GwHost *host, GwRpcMethod method, JsonObject *params, const GwStructType *type,
-             GCancellable *cancellable, GError **error)
+gpointer
+gw_host_call_struct (GwHost *host, GwRpcMethod method, JsonObject *params, const GwStructType *type,
+                     GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
     return result != NULL ? gw_struct_from_json (type, result, error) : NULL;
@@ -72,14 +69,14 @@ gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
 GwVm *
 gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_VM_ADOPT, gw_json_new ("vm:s", vm, NULL), &gw_vm_type,
+    return gw_host_call_struct (host, GW_RPC_VM_ADOPT, gw_json_new ("vm:s", vm, NULL), &gw_vm_type,
                         cancellable, error);
 }
 
 GwDerived *
 gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_VM_DERIVE, gw_json_new ("maps:v", maps, NULL),
+    return gw_host_call_struct (host, GW_RPC_VM_DERIVE, gw_json_new ("maps:v", maps, NULL),
                         &gw_derived_type, cancellable, error);
 }
 
@@ -87,7 +84,7 @@ GwHostFacts *
 gw_host_get_facts (GwHost *host, const char *qemu, const char *machine, const char *const *paths,
                    GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_HOST_FACTS,
+    return gw_host_call_struct (host, GW_RPC_HOST_FACTS,
                         gw_json_new ("qemu:s", qemu, "machine:s", machine, "paths:v", paths, NULL),
                         &gw_host_facts_type, cancellable, error);
 }
@@ -98,7 +95,7 @@ gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
     JsonObject *params =
         gw_json_new ("job:s", job->job, "side:s", gw_side_name (job->side), "vm:s", job->vm,
                      "uuid:s", job->uuid, "epoch:i", job->epoch, NULL);
-    return call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
 }
 
 static GStrv
@@ -121,7 +118,7 @@ gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived, GCancell
     g_auto (GStrv) creates = list_created (derived);
     JsonObject *params = gw_json_new ("qemu:s", program, "cwd:s", vm->cwd, "user:s", vm->user,
                                       "argv:v", derived->argv, "creates:v", creates, NULL);
-    return call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
 }
 
 static char *
@@ -157,7 +154,7 @@ gboolean
 gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,
                          GError **error)
 {
-    return call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
 }
 
 gboolean
@@ -176,7 +173,7 @@ gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us, GCancella
 gboolean
 gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
+    return gw_host_call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
                        cancellable, error);
 }
 
@@ -186,137 +183,17 @@ gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **err
     return gw_host_call (host, GW_RPC_COURIER_STATUS, NULL, cancellable, error);
 }
 
-/* --- disks ------------------------------------------------------------------------------------------- */
-
-gboolean
-gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
-                     GCancellable *cancellable, GError **error)
-{
-    JsonObject *params = gw_struct_to_json (&gw_disk_plans_type, plans);
-    if (user != NULL)
-        json_object_set_string_member (params, "user", user);
-    return call_plain (host, GW_RPC_DISK_IMAGES, params, cancellable, error);
-}
-
-gboolean
-gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
-                       GCancellable *cancellable, GError **error)
-{
-    JsonObject *params = gw_struct_to_json (&gw_disk_plans_type, plans);
-    json_object_set_int_member (params, "speed_bps", speed_bps);
-    return call_plain (host, GW_RPC_DISK_MIRROR, params, cancellable, error);
-}
-
-GwMirrors *
-gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    return call_struct (host, GW_RPC_DISK_PROGRESS, NULL, &gw_mirrors_type, cancellable, error);
-}
-
-gboolean
-gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable, GError **error)
-{
-    return call_plain (host, GW_RPC_DISK_FINISH, gw_json_new ("within_ms:i", (gint64) within_ms, NULL),
-                       cancellable, error);
-}
-
-gboolean
-gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    return call_plain (host, GW_RPC_DISK_CLOSE, NULL, cancellable, error);
-}
-
-JsonArray *
-gw_chunk_runs_to_json (const GArray *runs)
-{
-    JsonArray *list = json_array_new ();
-    for (guint i = 0; i < runs->len; i++) {
-        const GwChunkRun *run = &g_array_index (runs, GwChunkRun, i);
-        json_array_add_int_element (list, run->disk);
-        json_array_add_int_element (list, run->first);
-        json_array_add_int_element (list, run->count);
-    }
-    return list;
-}
-
-gboolean
-gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cancellable, GError **error)
-{
-    return call_plain (host, GW_RPC_PROOF_BEGIN, gw_struct_to_json (&gw_disk_plans_type, plans),
-                       cancellable, error);
-}
-
-GArray *
-gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    g_autoptr (JsonObject) result = gw_host_call (host, GW_RPC_PROOF_CUT, NULL, cancellable, error);
-    if (result == NULL)
-        return NULL;
-    JsonArray *list = gw_json_peek_array (result, "runs");
-    GArray *runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
-    for (guint i = 0; list != NULL && i + 2 < json_array_get_length (list); i += 3) {
-        GwChunkRun run = { (guint) json_array_get_int_element (list, i),
-                           json_array_get_int_element (list, i + 1),
-                           json_array_get_int_element (list, i + 2) };
-        g_array_append_val (runs, run);
-    }
-    return runs;
-}
-
-gboolean
-gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, GCancellable *cancellable,
-                    GError **error)
-{
-    JsonObject *params = gw_json_new ("seed:i", (gint64) seed, NULL);
-    json_object_set_array_member (params, "runs", gw_chunk_runs_to_json (runs));
-    return call_plain (host, GW_RPC_PROOF_HASH, params, cancellable, error);
-}
-
-gboolean
-gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done, GCancellable *cancellable,
-                    GError **error)
-{
-    g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_PROOF_GET, gw_json_new ("from:i", (gint64) hashes->len, NULL),
-                      cancellable, error);
-    if (result == NULL)
-        return FALSE;
-    const char *words = gw_json_peek_string (result, "error", NULL);
-    const char *text = gw_json_peek_string (result, "hashes", "");
-    for (gsize i = 0, len = strlen (text); i + 16 <= len; i += 16) {
-        g_autofree char *digits = g_strndup (text + i, 16);
-        guint64 hash = g_ascii_strtoull (digits, NULL, 16);
-        g_array_append_val (hashes, hash);
-    }
-    *ret_is_done = gw_json_peek_bool (result, "done", FALSE);
-    return words == NULL || gw_fail (error, GW_CAUSE_DISK_SYNC, "%s", words);
-}
-
-gboolean
-gw_host_end_proof (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    return call_plain (host, GW_RPC_PROOF_END, NULL, cancellable, error);
-}
-
-gboolean
-gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    return call_plain (host, GW_RPC_DISK_UNDO, NULL, cancellable, error);
-}
-
-/* --- the migration ------------------------------------------------------------------------------------- */
-
 gboolean
 gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_INCOMING, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_INCOMING, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
                  GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_MIGRATE,
+    return gw_host_call_plain (host, GW_RPC_QEMU_MIGRATE,
                        gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
                                     params->bandwidth_bps, NULL),
                        cancellable, error);
@@ -325,38 +202,38 @@ gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancel
 gboolean
 gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
+    return gw_host_call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
                        cancellable, error);
 }
 
 GwMigration *
 gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_QEMU_PROGRESS, NULL, &gw_migration_type, cancellable, error);
+    return gw_host_call_struct (host, GW_RPC_QEMU_PROGRESS, NULL, &gw_migration_type, cancellable, error);
 }
 
 gboolean
 gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_CONTINUE, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_CONTINUE, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_RESUME, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_RESUME, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_QUIT, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_QUIT, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_RECORD_PUT, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_RECORD_PUT, NULL, cancellable, error);
 }
 
 GwHostPending *
@@ -443,5 +320,5 @@ gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error)
 gboolean
 gw_host_close_job (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);
 }
