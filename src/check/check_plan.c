@@ -12,6 +12,9 @@ gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
     if (strcmp (plan->postcopy, "now") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "--postcopy now: this version moves by precopy only");
+    if (plan->resumes_disks && strcmp (plan->verify, "none") == 0)
+        gw_check_add (sink, GW_VERDICT_REFUSED,
+                      "--resume-disks: what is there already must be compared, and --verify says none");
     if (plan->timeout_s > 0 && strcmp (plan->on_timeout, "throttle") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
                       "--on-timeout throttle: this version has 'stop' and 'abort'");

@@ -187,6 +187,10 @@ rule_user_says_shared (const Case *c)
 {
     if (!wants (c, "shared"))
         return FALSE;
+    if (c->there != NULL && c->there->is_partial)
+        return REFUSE (c, GW_CAUSE_DISK_NOT_SHARED,
+                       "'%s' on the destination is a copy that was not finished (--resume-disks)",
+                       c->plan->target);
     return refuse_unflushed (c) || refuse_small (c) ||
            decide (c, "shared", "shared, as --disks shared says");
 }
@@ -214,6 +218,11 @@ rule_target_exists (const Case *c)
                        c->plan->target, c->disk->path);
     if (!c->there->exists)
         return FALSE;
+    if (c->there->is_partial) { /* of ours, and of no use to anybody else */
+        c->plan->resumes = c->input->plan->resumes_disks;
+        c->plan->overwrites = !c->plan->resumes;
+        return FALSE;
+    }
     if (!c->input->plan->overwrites_images)
         return REFUSE (c, GW_CAUSE_DISK_NOT_SHARED,
                        "'%s' on the destination is not proven to be the source's '%s', and a copy "
@@ -309,8 +318,11 @@ decide_copy (const Case *c)
                        : c->disk->backing != NULL &&
                                c->disk->backing->len > 0 ? " with what is in the images below"
                                                     : "";
+    c->plan->is_kept = c->input->plan->resumes_disks;
     return decide (c, "copy", "copied to '%s' (%s, %s in use)%s%s", c->plan->target, size, used, what,
-                   c->plan->overwrites ? ", in place of what is there" : "");
+                   c->plan->resumes      ? ", with what an earlier try left there"
+                   : c->plan->overwrites ? ", in place of what is there"
+                                         : "");
 }
 
 /* --- the plan -------------------------------------------------------------------------------------------------- */

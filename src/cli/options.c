@@ -14,7 +14,7 @@ typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
     char **maps, **risks;
-    gboolean no_rehearse, keep_source, overwrite, json, detach;
+    gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
 } Raw;
 
 static void
@@ -173,6 +173,7 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
     plan->is_rehearsed = !raw->no_rehearse;
     plan->keeps_source = raw->keep_source;
     plan->overwrites_images = raw->overwrite;
+    plan->resumes_disks = raw->resume;
     options->is_json = raw->json;
     options->is_detached = raw->detach;
     const char *agent = raw->agent != NULL ? raw->agent : g_getenv ("GODWIT_AGENT");
@@ -212,6 +213,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },
         { "overwrite-images", 0, 0, G_OPTION_ARG_NONE, &raw.overwrite,
           "A copied disk may replace an image that is there already", NULL },
+        { "resume-disks", 0, 0, G_OPTION_ARG_NONE, &raw.resume,
+          "Keep what was copied of the disks if the move fails, and go on with it", NULL },
         { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
           "How copied disks are compared: auto, full or none (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define POLL_MS 250
+#define PROBE_MS 3000       /* for a disk to answer; the guest runs */
 #define FINISH_MIN_MS 2000  /* for the rest of the disks, with the guest stopped */
 #define FINISH_MAX_MS 10000
 #define BEHIND_BYTES (4 << 20)
@@ -190,19 +191,33 @@ start_copies (GwJob *job, GwSide *blame, GError **error)
                                   job->cancellable, error);
 }
 
+static gboolean
+is_any_resumed (const GwJob *job)
+{
+    for (guint i = 0; i < job->disks->disks->len; i++)
+        if (((const GwDiskPlan *) job->disks->disks->pdata[i])->resumes)
+            return TRUE;
+    return FALSE;
+}
+
 gboolean
 gw_step_disks (GwJob *job, GwSide *blame, GError **error)
 {
+    *blame = GW_SIDE_SOURCE;
+    if (job->disks->disks->len > 0 &&
+        !gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error))
+        return FALSE;
     if (!has_copies (job))
         return TRUE;
     if (!start_copies (job, blame, error))
         return FALSE;
     while (gw_job_look_at_disks (job, error)) {
         gw_job_report_progress (job, FALSE);
-        if (are_ready (job)) {
-            *blame = GW_SIDE_SOURCE;
-            return gw_job_start_proof (job, error);
-        }
+        *blame = GW_SIDE_SOURCE;
+        if (are_ready (job) && job->proof == NULL && !gw_job_start_proof (job, error))
+            return FALSE;
+        if (are_ready (job) && (!is_any_resumed (job) || gw_job_proof_can_switch (job)))
+            return TRUE;
         if (gw_job_is_out_of_time (job))
             return fail_too_slow (job, error);
         if (!wait_a_while (job, error))
@@ -269,8 +284,12 @@ gw_job_list_disks (const GwJob *job)
         const GwMirror *mirror = job->mirrors != NULL && k < job->mirrors->mirrors->len
                                      ? job->mirrors->mirrors->pdata[k]
                                      : NULL;
+        json_object_set_boolean_member (object, "resumed", plan->resumes);
         json_object_set_boolean_member (object, "equal", job->disks_are_equal);
-        json_object_set_int_member (object, "copied_bytes", mirror != NULL ? mirror->done_bytes : 0);
+        json_object_set_int_member (object, "copied_bytes",
+                                    plan->resumes    ? gw_job_proof_get_sent (job)
+                                    : mirror != NULL ? mirror->done_bytes
+                                                     : 0);
         k++;
     }
     return list;

@@ -7,6 +7,9 @@
  * has written since.  The rounds become short.  The last one runs with the guest stopped and the mirrors
  * ended: it must find no difference, and then there is none, because every chunk was equal at some time
  * after its last write.
+ *
+ * Of a copy that is resumed, what differs is sent by the source's agent, beside the mirror, which only
+ * carries what the guest writes.  The two may overtake each other; the next round sees that too.
  */
 #include "job-internal.h"
 
@@ -15,6 +18,7 @@
 #define POLL_MS 5
 #define LAST_MS 20000        /* for the last round; the guest stands still */
 #define FULL_MS 3600000      /* ... when it was asked to look at everything again */
+#define FEW 16               /* chunks that differ and do not matter yet */
 #define PAUSE_US (G_USEC_PER_SEC) /* between rounds while the guest runs */
 
 struct _GwJobProof {
@@ -27,6 +31,9 @@ struct _GwJobProof {
     guint n_rounds;  /* ended */
     gint64 n_compared, n_last;
     gboolean here_is_done, there_is_done;
+    gboolean is_unsure;  /* whether the sides began this round: the network was silent */
+    gboolean is_sending; /* what differed is on its way; the round is over when it has arrived */
+    gint64 n_sent;       /* chunks */
 };
 
 void
@@ -82,6 +89,22 @@ merge (GArray *runs)
 }
 
 static gboolean
+ask_sides (GwJob *job, GError **error)
+{
+    GwJobProof *proof = job->proof;
+    g_array_set_size (proof->here, 0);
+    g_array_set_size (proof->there, 0);
+    proof->here_is_done = proof->there_is_done = FALSE;
+    proof->ended_us = 0;
+    proof->is_unsure = TRUE;
+    if (!gw_host_hash_disks (job->destination.host, proof->runs, proof->seed, FALSE, NULL, error) ||
+        !gw_host_hash_disks (job->source.host, proof->runs, proof->seed, FALSE, NULL, error))
+        return FALSE;
+    proof->is_unsure = FALSE;
+    return TRUE;
+}
+
+static gboolean
 start_round (GwJob *job, GError **error)
 {
     GwJobProof *proof = job->proof;
@@ -89,13 +112,43 @@ start_round (GwJob *job, GError **error)
     proof->n_chunks = 0;
     for (guint i = 0; i < proof->runs->len; i++)
         proof->n_chunks += g_array_index (proof->runs, GwChunkRun, i).count;
-    g_array_set_size (proof->here, 0);
-    g_array_set_size (proof->there, 0);
     g_array_set_size (proof->next, 0);
-    proof->here_is_done = proof->there_is_done = FALSE;
+    return ask_sides (job, error);
+}
+
+static gboolean
+is_resumed (const GwJob *job, guint disk)
+{
+    for (guint i = 0, k = 0; i < job->disks->disks->len; i++) {
+        const GwDiskPlan *plan = job->disks->disks->pdata[i];
+        if (gw_disk_plan_is (plan, "copy") && k++ == disk)
+            return plan->resumes;
+    }
+    return FALSE;
+}
+
+/* What differed and belongs to a copy that is resumed. */
+static gboolean
+start_sending (GwJob *job, GError **error)
+{
+    GwJobProof *proof = job->proof;
+    g_array_set_size (proof->runs, 0);
+    proof->n_chunks = 0;
+    for (guint i = 0; i < proof->next->len; i++) {
+        const GwChunkRun *run = &g_array_index (proof->next, GwChunkRun, i);
+        if (!is_resumed (job, run->disk))
+            continue;
+        g_array_append_vals (proof->runs, run, 1);
+        proof->n_chunks += run->count;
+    }
+    if (proof->n_chunks == 0)
+        return TRUE;
+    proof->n_sent += proof->n_chunks;
+    proof->is_sending = TRUE;
     proof->ended_us = 0;
-    return gw_host_hash_disks (job->destination.host, proof->runs, proof->seed, NULL, error) &&
-           gw_host_hash_disks (job->source.host, proof->runs, proof->seed, NULL, error);
+    proof->here_is_done = FALSE;
+    g_array_set_size (proof->here, 0);
+    return gw_host_hash_disks (job->source.host, proof->runs, proof->seed, TRUE, NULL, error);
 }
 
 /* What differed, and what was written since the round before began. */
@@ -139,9 +192,16 @@ advance (GwJob *job, GError **error)
     GwJobProof *proof = job->proof;
     if (proof->ended_us != 0)
         return TRUE;
+    if (proof->is_unsure)
+        return ask_sides (job, error);
     if (!proof->here_is_done &&
         !gw_host_get_hashes (job->source.host, proof->here, &proof->here_is_done, NULL, error))
         return FALSE;
+    if (proof->is_sending) {
+        proof->is_sending = !proof->here_is_done;
+        proof->ended_us = proof->here_is_done ? g_get_monotonic_time () : 0;
+        return TRUE;
+    }
     if (!proof->there_is_done &&
         !gw_host_get_hashes (job->destination.host, proof->there, &proof->there_is_done, NULL, error))
         return FALSE;
@@ -152,7 +212,7 @@ advance (GwJob *job, GError **error)
                         "the comparison of the disks is not whole: %u and %u hashes of %" G_GINT64_FORMAT,
                         proof->here->len, proof->there->len, proof->n_chunks);
     end_round (proof);
-    return TRUE;
+    return start_sending (job, error);
 }
 
 static gboolean
@@ -189,22 +249,34 @@ gw_job_start_proof (GwJob *job, GError **error)
            start_round (job, error);
 }
 
+/* A network that is silent only delays it: the agent of the other side answers later. */
 gboolean
 gw_job_go_on_with_proof (GwJob *job, GError **error)
 {
     GwJobProof *proof = job->proof;
-    if (proof == NULL || job->disks_are_done || job->is_stopping)
+    g_autoptr (GError) failure = NULL;
+    if (proof == NULL || job->disks_are_done || job->is_stopping || job->outage_us != 0)
         return TRUE;
-    if (!advance (job, error))
-        return FALSE;
     gboolean is_due = proof->ended_us != 0 && g_get_monotonic_time () - proof->ended_us > PAUSE_US;
-    return !is_due || start_next_round (job, error);
+    if (is_due ? start_next_round (job, &failure) : advance (job, &failure))
+        return TRUE;
+    if (gw_error_get_cause (failure) == GW_CAUSE_RPC_TIMEOUT)
+        return TRUE;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
 }
 
 gboolean
 gw_job_proof_can_switch (const GwJob *job)
 {
-    return job->proof == NULL || job->proof->n_rounds > 0;
+    return job->proof == NULL ||
+           (job->proof->n_rounds > 0 && !job->proof->is_sending && job->proof->next->len <= FEW);
+}
+
+gint64
+gw_job_proof_get_sent (const GwJob *job)
+{
+    return job->proof != NULL ? job->proof->n_sent * GW_CHUNK_BYTES : 0;
 }
 
 static gboolean
@@ -230,7 +302,11 @@ compare_last (GwJob *job, GError **error)
         return FALSE;
     if (is_full)
         list_everything (job->disks, job->proof->next);
-    return start_next_round (job, error) && finish_round (job, deadline, error);
+    if (!start_next_round (job, error) || !finish_round (job, deadline, error))
+        return FALSE;
+    /* what was sent just now was not looked at again */
+    return job->proof->next->len == 0 ||
+           (start_next_round (job, error) && finish_round (job, deadline, error));
 }
 
 gboolean

@@ -19,6 +19,7 @@
 
 struct _GwHashWork {
     GArray *sources; /* GwDiskSource, not changed any more */
+    GArray *targets; /* the same, where to write what was read; NULL: nowhere */
     GArray *runs; /* GwChunkRun */
     guint64 seed;
     GThread *thread;
@@ -29,7 +30,7 @@ struct _GwHashWork {
 };
 
 typedef struct {
-    struct nbd_handle *nbd;
+    struct nbd_handle *nbd, *target;
     gint64 bytes;
     gint64 extent_end; /* of the last extent asked for; the cursor is inside it */
     gboolean is_zero, has_extents;
@@ -41,9 +42,9 @@ typedef gboolean (*StopFn) (gpointer user_data);
 
 /* FALSE with libnbd's words, or when it took too long. */
 static gboolean
-wait_command (struct nbd_handle *nbd, gint64 cookie, StopFn stop, gpointer user_data, GError **error)
+wait_until (struct nbd_handle *nbd, gint64 cookie, gint64 deadline, StopFn stop, gpointer user_data,
+            GError **error)
 {
-    gint64 deadline = gw_deadline_ms (SILENT_MS);
     while (cookie >= 0) {
         int state = nbd_aio_command_completed (nbd, (uint64_t) cookie);
         if (state > 0)
@@ -53,7 +54,13 @@ wait_command (struct nbd_handle *nbd, gint64 cookie, StopFn stop, gpointer user_
         if ((stop != NULL && stop (user_data)) || g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk does not answer");
     }
-    return gw_fail (error, GW_CAUSE_DISK_SYNC, "reading a disk for the comparison: %s", nbd_get_error ());
+    return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk: %s", nbd_get_error ());
+}
+
+static gboolean
+wait_command (struct nbd_handle *nbd, gint64 cookie, StopFn stop, gpointer user_data, GError **error)
+{
+    return wait_until (nbd, cookie, gw_deadline_ms (SILENT_MS), stop, user_data, error);
 }
 
 static struct nbd_handle *
@@ -73,6 +80,23 @@ connect_to (const GwDiskSource *source, const char *context, GError **error)
              source->socket, nbd_get_error () != NULL ? nbd_get_error () : "no answer");
     nbd_close (nbd);
     return NULL;
+}
+
+gboolean
+gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error)
+{
+    char sector[512];
+    gint64 deadline = gw_deadline_ms (within_ms);
+    struct nbd_handle *nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+    gsize len = (gsize) MIN (source->bytes, (gint64) sizeof sector);
+    gboolean ok =
+        nbd != NULL &&
+        wait_until (nbd, nbd_aio_pread (nbd, sector, len, 0, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL,
+                    error) &&
+        (nbd_can_flush (nbd) <= 0 ||
+         wait_until (nbd, nbd_aio_flush (nbd, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL, error));
+    nbd_close (nbd);
+    return ok;
 }
 
 /* --- dirty chunks ---------------------------------------------------------------------------------------------- */
@@ -181,6 +205,19 @@ is_all_zero (const uint8_t *data, gsize len)
     return len == 0 || (data[0] == 0 && memcmp (data, data + 1, len - 1) == 0);
 }
 
+/* What is there is replaced; `data` NULL: zeroes. */
+static gboolean
+write_chunk (GwHashWork *work, Reader *reader, gint64 at, const uint8_t *data, gsize len, GError **error)
+{
+    if (reader->target == NULL)
+        return TRUE;
+    gint64 cookie =
+        data != NULL
+            ? nbd_aio_pwrite (reader->target, data, len, (uint64_t) at, NBD_NULL_COMPLETION, 0)
+            : nbd_aio_zero (reader->target, len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
+    return wait_command (reader->target, cookie, must_stop, work, error);
+}
+
 static gboolean
 hash_chunk (GwHashWork *work, Reader *reader, gint64 chunk, uint8_t *buffer, guint64 *ret_hash,
             GError **error)
@@ -190,25 +227,39 @@ hash_chunk (GwHashWork *work, Reader *reader, gint64 chunk, uint8_t *buffer, gui
     if (at >= end)
         return gw_fail (error, GW_CAUSE_DISK_SYNC, "chunk %" G_GINT64_FORMAT " is behind the disk's end",
                         chunk);
-    if (is_hole (work, reader, at, end))
-        return TRUE;
     gsize len = (gsize) (end - at);
+    if (is_hole (work, reader, at, end))
+        return write_chunk (work, reader, at, NULL, len, error);
     gint64 cookie = nbd_aio_pread (reader->nbd, buffer, len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
     if (!wait_command (reader->nbd, cookie, must_stop, work, error))
         return FALSE;
     if (!is_all_zero (buffer, len))
         *ret_hash = XXH3_64bits_withSeed (buffer, len, work->seed) | 1; /* never 0 */
-    return TRUE;
+    return write_chunk (work, reader, at, buffer, len, error);
+}
+
+static void
+close_reader (Reader *reader)
+{
+    nbd_close (reader->nbd);
+    nbd_close (reader->target);
+    *reader = (Reader) { 0 };
 }
 
 static gboolean
 open_reader (GwHashWork *work, Reader *reader, guint disk, GError **error)
 {
     const GwDiskSource *source = &g_array_index (work->sources, GwDiskSource, disk);
-    nbd_close (reader->nbd);
-    *reader = (Reader) { .nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error) };
+    close_reader (reader);
+    reader->nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
     if (reader->nbd == NULL)
         return FALSE;
+    if (work->targets != NULL) {
+        const GwDiskSource *target = &g_array_index (work->targets, GwDiskSource, disk);
+        reader->target = connect_to (target, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+        if (reader->target == NULL)
+            return FALSE;
+    }
     reader->bytes = MIN (source->bytes, nbd_get_size (reader->nbd));
     reader->has_extents = nbd_can_meta_context (reader->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
     return TRUE;
@@ -243,7 +294,7 @@ run_work (gpointer user_data)
             ok = open_reader (work, &reader, run->disk, &error);
         ok = ok && hash_run (work, &reader, run, buffer, &error);
     }
-    nbd_close (reader.nbd);
+    close_reader (&reader);
     g_mutex_lock (&work->lock);
     work->error = error != NULL ? g_strdup (error->message) : NULL;
     work->is_done = TRUE;
@@ -270,10 +321,11 @@ gw_disk_sources_new (void)
 /* --- the work as others see it ------------------------------------------------------------------------------------------ */
 
 GwHashWork *
-gw_hash_work_new (GArray *sources, const GArray *runs, guint64 seed)
+gw_hash_work_new (GArray *sources, GArray *targets, const GArray *runs, guint64 seed)
 {
     GwHashWork *work = g_new0 (GwHashWork, 1);
     work->sources = g_array_ref (sources);
+    work->targets = targets != NULL ? g_array_ref (targets) : NULL;
     work->runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
     if (runs->len > 0)
         g_array_append_vals (work->runs, runs->data, runs->len);
@@ -309,6 +361,7 @@ gw_hash_work_free (GwHashWork *work)
     g_mutex_unlock (&work->lock);
     g_thread_join (work->thread);
     g_array_unref (work->sources);
+    g_clear_pointer (&work->targets, g_array_unref);
     g_array_unref (work->runs);
     g_array_unref (work->hashes);
     g_mutex_clear (&work->lock);

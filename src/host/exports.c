@@ -23,6 +23,7 @@ typedef struct {
     GwProcess *server;
     char *name, *socket;
     gint64 bytes; /* of the disk */
+    gboolean is_kept; /* it must be whole when the server has ended */
 } Export;
 
 struct _GwExports {
@@ -40,7 +41,7 @@ export_free (gpointer data)
 {
     Export *export = data;
     if (export->server != NULL) {
-        gw_process_stop (export->server, 0);
+        gw_process_stop (export->server, export->is_kept ? CLOSE_MS : 0);
         gw_process_free (export->server);
     }
     if (export->image != NULL)
@@ -99,6 +100,7 @@ add_export (GwExports *exports, const GwImageSpec *spec, GError **error)
     Export *export = g_new0 (Export, 1);
     export->name = g_strdup (spec->plan->name);
     export->bytes = spec->plan->bytes;
+    export->is_kept = spec->plan->is_kept;
     export->socket = gw_disk_socket (spec->job_dir, exports->list->len);
     g_ptr_array_add (exports->list, export);
     export->image = gw_image_new (spec, error);
@@ -210,7 +212,7 @@ close_export (Export *export, GError **error)
     if (!g_str_has_prefix (how, "exited with status 0"))
         return gw_fail (error, GW_CAUSE_DISK_IMAGE, "disk '%s': qemu-nbd %s", export->name, how);
     g_clear_pointer (&export->server, gw_process_free);
-    return gw_image_sync (export->image, error);
+    return gw_image_complete (export->image, error);
 }
 
 JsonObject *

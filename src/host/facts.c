@@ -89,6 +89,7 @@ read_path (const GwHostConfig *config, const char *path)
         return facts;
     facts->exists = TRUE;
     facts->is_device = S_ISBLK (st.st_mode);
+    facts->is_partial = gw_image_is_partial (path);
     facts->bytes = st.st_size;
     facts->st_dev = (gint64) (S_ISBLK (st.st_mode) ? st.st_rdev : st.st_dev);
     facts->st_ino = (gint64) (S_ISBLK (st.st_mode) ? 1 : st.st_ino);

@@ -342,6 +342,8 @@ gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
 
 /* Whether the configuration lets an image be made at `path`. */
 gboolean gw_images_are_allowed_at (const GwHostConfig *config, const char *path);
+/* Whether it is a copy that was not finished, and kept. */
+gboolean gw_image_is_partial (const char *path);
 /* Path of the socket of the disk that is copied as number `index`, on either side.  (transfer full) */
 char *gw_disk_socket (const char *job_dir, guint index);
 
@@ -357,10 +359,12 @@ typedef struct {
 GwImage *gw_image_new (const GwImageSpec *spec, GError **error);
 /* Frees `image`, whose file stays; the one that it replaced goes. */
 void gw_image_keep (GwImage *image);
-/* Frees `image` and removes its file; the one that it replaced comes back. */
+/* Frees `image` and removes its file, unless the plan keeps it for another try; the one that it replaced
+ * comes back. */
 void gw_image_discard (GwImage *image);
 void gw_image_push_out (const GwImage *image);
-gboolean gw_image_sync (const GwImage *image, GError **error);
+/* All of it is on the storage, and from now on it is a disk like any other. */
+gboolean gw_image_complete (const GwImage *image, GError **error);
 
 typedef struct _GwExports GwExports;
 /* Where the images can be read: an array of GwDiskSource.  (transfer full) */
@@ -390,9 +394,13 @@ GArray *gw_disk_sources_new (void);
 gboolean gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
                              GError **error);
 
+/* Reads the first sector and flushes. */
+gboolean gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error);
+
 typedef struct _GwHashWork GwHashWork;
-/* Begins to hash `runs` (of GwChunkRun) in a thread. */
-GwHashWork *gw_hash_work_new (GArray *sources, const GArray *runs, guint64 seed);
+/* Begins to hash `runs` (of GwChunkRun) in a thread; with `targets`, which may be NULL, it also writes
+ * each chunk there. */
+GwHashWork *gw_hash_work_new (GArray *sources, GArray *targets, const GArray *runs, guint64 seed);
 /* {"done","error","hashes"} from hash `from` on, 16 hexadecimal digits each.  (transfer full) */
 JsonObject *gw_hash_work_get (GwHashWork *work, gint64 from, guint max);
 /* Waits for the thread, which stops within a tenth of a second.  NULL is fine. */
@@ -488,6 +496,10 @@ JsonObject *gw_local_get_mirrors (LocalHost *, JsonObject *, GCancellable *, GEr
 JsonObject *gw_local_finish_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_undo_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 
+/* disk_probe.c */
+/* Starts QEMU's NBD server. */
+gboolean gw_local_start_nbd (LocalHost *local, const char *socket, GError **error);
+JsonObject *gw_local_probe_disks (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* proof.c */
 JsonObject *gw_local_begin_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_cut_proof (LocalHost *, JsonObject *, GCancellable *, GError **);

@@ -148,6 +148,9 @@ JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, 
  * the VM's. */
 gboolean gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
                               GCancellable *cancellable, GError **error);
+/* source: whether every disk answers a read and a flush within `within_ms`; also those that are shared. */
+gboolean gw_host_probe_disks (GwHost *host, const GwDiskPlans *plans, guint within_ms,
+                              GCancellable *cancellable, GError **error);
 /* source: begins to copy them, all at once; each at no more than `speed_bps`, 0: any. */
 gboolean gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
                                 GCancellable *cancellable, GError **error);
@@ -172,9 +175,9 @@ gboolean gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellab
                               GError **error);
 /* source: what it has written since the beginning or the last cut: an array of GwChunkRun.  (transfer full) */
 GArray *gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error);
-/* Begins to hash them. */
-gboolean gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, GCancellable *cancellable,
-                             GError **error);
+/* Begins to hash them; the source with `sends` also writes them into the destination's images. */
+gboolean gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, gboolean sends,
+                             GCancellable *cancellable, GError **error);
 /* Appends to `hashes` (of guint64) those that follow and are there; `*ret_is_done` when all are. */
 gboolean gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done,
                              GCancellable *cancellable, GError **error);

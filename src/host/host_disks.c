@@ -15,6 +15,15 @@ gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
 }
 
 gboolean
+gw_host_probe_disks (GwHost *host, const GwDiskPlans *plans, guint within_ms, GCancellable *cancellable,
+                     GError **error)
+{
+    JsonObject *params = gw_struct_to_json (&gw_disk_plans_type, plans);
+    json_object_set_int_member (params, "within_ms", within_ms);
+    return gw_host_call_plain (host, GW_RPC_DISK_PROBE, params, cancellable, error);
+}
+
+gboolean
 gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
                        GCancellable *cancellable, GError **error)
 {
@@ -80,10 +89,10 @@ gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error)
 }
 
 gboolean
-gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, GCancellable *cancellable,
-                    GError **error)
+gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, gboolean sends,
+                    GCancellable *cancellable, GError **error)
 {
-    JsonObject *params = gw_json_new ("seed:i", (gint64) seed, NULL);
+    JsonObject *params = gw_json_new ("seed:i", (gint64) seed, "sends:b", sends, NULL);
     json_object_set_array_member (params, "runs", gw_chunk_runs_to_json (runs));
     return gw_host_call_plain (host, GW_RPC_PROOF_HASH, params, cancellable, error);
 }

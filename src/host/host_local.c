@@ -441,6 +441,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_DISK_PROGRESS] = gw_local_get_mirrors,
     [GW_RPC_DISK_FINISH] = gw_local_finish_mirrors,
     [GW_RPC_DISK_UNDO] = gw_local_undo_mirrors,
+    [GW_RPC_DISK_PROBE] = gw_local_probe_disks,
     [GW_RPC_PROOF_BEGIN] = gw_local_begin_proof,
     [GW_RPC_PROOF_CUT] = gw_local_cut_proof,
     [GW_RPC_PROOF_HASH] = gw_local_hash_disks,

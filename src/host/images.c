@@ -20,6 +20,7 @@ struct _GwImage {
     dev_t dev;
     ino_t ino;
     gboolean is_device; /* not ours to remove */
+    gboolean is_kept;   /* for another try */
 };
 
 gboolean
@@ -131,6 +132,29 @@ format_qcow2 (const GwImageSpec *spec, GError **error)
     return run_qemu_img (spec, argv, error);
 }
 
+gboolean
+gw_image_is_partial (const char *path)
+{
+    return getxattr (path, TAG, NULL, 0) > 0;
+}
+
+/* What an earlier job left of the same disk, and nothing else. */
+static gboolean
+take_partial (GwImage *image, const GwImageSpec *spec, GError **error)
+{
+    struct stat st;
+    gboolean is_raw = strcmp (spec->plan->format, "raw") == 0;
+    if (!gw_image_is_partial (image->path) || lstat (image->path, &st) != 0 || !S_ISREG (st.st_mode))
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "'%s' is no copy that could be resumed", image->path);
+    if (is_raw && st.st_size != spec->plan->bytes)
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE,
+                        "'%s' has %" G_GINT64_FORMAT " bytes, the disk has %" G_GINT64_FORMAT,
+                        image->path, (gint64) st.st_size, spec->plan->bytes);
+    image->dev = st.st_dev;
+    image->ino = st.st_ino;
+    return TRUE;
+}
+
 static gboolean
 is_device_at (const char *path)
 {
@@ -145,6 +169,8 @@ make (GwImage *image, const GwImageSpec *spec, GError **error)
     if (!g_path_is_absolute (path) || !gw_images_are_allowed_at (spec->config, path))
         return gw_fail (error, GW_CAUSE_DISK_IMAGE,
                         "the configuration ([disks] directories) takes no image at '%s'", path);
+    if (spec->plan->resumes)
+        return take_partial (image, spec, error);
     image->is_device = spec->plan->overwrites && is_device_at (path);
     if (!image->is_device) {
         if (spec->plan->overwrites && access (path, F_OK) == 0 &&
@@ -161,8 +187,10 @@ gw_image_new (const GwImageSpec *spec, GError **error)
 {
     GwImage *image = g_new0 (GwImage, 1);
     image->path = g_strdup (spec->plan->target);
-    if (make (image, spec, error))
+    if (make (image, spec, error)) {
+        image->is_kept = spec->plan->is_kept;
         return image;
+    }
     gw_image_discard (image);
     return NULL;
 }
@@ -180,7 +208,6 @@ image_free (GwImage *image)
 void
 gw_image_keep (GwImage *image)
 {
-    (void) removexattr (image->path, TAG); /* a device has none */
     if (image->old_path != NULL)
         (void) unlink (image->old_path); /* what stays is only space */
     image_free (image);
@@ -191,7 +218,8 @@ void
 gw_image_discard (GwImage *image)
 {
     struct stat st;
-    if (!image->is_device && image->ino != 0 && lstat (image->path, &st) == 0 &&
+    gboolean is_kept = image->is_kept && setxattr (image->path, TAG, "-", 1, 0) == 0;
+    if (!is_kept && !image->is_device && image->ino != 0 && lstat (image->path, &st) == 0 &&
         st.st_dev == image->dev && st.st_ino == image->ino)
         (void) unlink (image->path);
     if (image->old_path != NULL && access (image->path, F_OK) != 0)
@@ -209,8 +237,11 @@ gw_image_push_out (const GwImage *image)
 }
 
 gboolean
-gw_image_sync (const GwImage *image, GError **error)
+gw_image_complete (const GwImage *image, GError **error)
 {
     g_auto (GwFd) fd = open (image->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    return (fd >= 0 && fdatasync (fd) == 0) || fail_errno (error, "write out", image->path);
+    if (fd < 0 || fdatasync (fd) != 0)
+        return fail_errno (error, "write out", image->path);
+    (void) fremovexattr (fd, TAG); /* a device has none */
+    return TRUE;
 }

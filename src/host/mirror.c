@@ -7,6 +7,9 @@
  * done only when it was READY, was ended with the guest stopped by a soft cancel, and is then
  * `concluded` without an error.
  *
+ * A copy that is resumed is only followed (sync=none); what differs is found and sent by the comparison
+ * (proof.c).
+ *
  * A QEMU that can change the mode of a mirror (8.2) begins in the background and changes when the
  * guest writes faster than the copy follows; an older one writes every block to both from the start.
  */
@@ -86,7 +89,7 @@ start_job (LocalHost *local, Mirror *mirror, const GwDiskPlan *plan, gint64 spee
     g_autofree char *filter = g_strconcat (mirror->target, "-m", NULL);
     JsonObject *args = gw_json_new (
         "job-id:s", mirror->job, "device:s", plan->node, "target:s", mirror->target, "sync:s",
-        plan->is_top ? "top" : "full", "copy-mode:s", mirror->is_blocking ? "write-blocking" : "background",
+        plan->resumes ? "none" : plan->is_top ? "top" : "full", "copy-mode:s", mirror->is_blocking ? "write-blocking" : "background",
         "on-source-error:s", "report", "on-target-error:s", "report", "filter-node-name:s", filter,
         "auto-dismiss:b", FALSE, NULL);
     if (speed_bps > 0)
@@ -105,7 +108,7 @@ start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GCance
     mirror->name = g_strdup (plan->name);
     mirror->job = g_strdup_printf ("%s-%u", local->job, index);
     mirror->target = g_strdup_printf ("%s-%u-t", local->job, index);
-    mirror->is_blocking = !set->can_change;
+    mirror->is_blocking = plan->resumes || !set->can_change;
     mirror->rate_bps = -1;
     mirror->total_bytes = plan->bytes;
     g_ptr_array_add (set->list, mirror);
@@ -114,6 +117,39 @@ start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GCance
         return TRUE;
     g_prefix_error (error, "disk '%s': ", plan->name);
     return FALSE;
+}
+
+/* "gw-12345678-0", "gw-12345678-0-t": of any job. */
+static gboolean
+is_ours (const char *name, const char *suffix)
+{
+    return g_str_has_prefix (name, "gw-") && g_str_has_suffix (name, suffix);
+}
+
+/* What a coordinator that was killed left in QEMU: its mirrors have ended with the link, and hold
+ * nothing.  Whatever is in use refuses to go. */
+static void
+sweep (LocalHost *local, GCancellable *cancellable)
+{
+    g_autoptr (JsonNode) jobs = gw_qmp_call (local->qmp, GW_QMP_QUERY_JOBS, NULL, cancellable, NULL);
+    g_autoptr (JsonObject) flat = gw_json_new ("flat:b", TRUE, NULL);
+    JsonArray *list = jobs != NULL && JSON_NODE_HOLDS_ARRAY (jobs) ? json_node_get_array (jobs) : NULL;
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        JsonObject *job = json_array_get_object_element (list, i);
+        const char *id = gw_json_peek_string (job, "id", "");
+        if (is_ours (id, "") && strcmp (gw_json_peek_string (job, "status", ""), "concluded") == 0)
+            (void) gw_local_qmp (local, GW_QMP_JOB_DISMISS, gw_json_new ("id:s", id, NULL), NULL, NULL);
+    }
+    g_autoptr (JsonNode) nodes =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_NAMED_BLOCK_NODES, flat, cancellable, NULL);
+    list = nodes != NULL && JSON_NODE_HOLDS_ARRAY (nodes) ? json_node_get_array (nodes) : NULL;
+    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
+        const char *name =
+            gw_json_peek_string (json_array_get_object_element (list, i), "node-name", "");
+        if (is_ours (name, "-t"))
+            (void) gw_local_qmp (local, GW_QMP_BLOCKDEV_DEL, gw_json_new ("node-name:s", name, NULL), NULL,
+                                 NULL);
+    }
 }
 
 JsonObject *
@@ -127,6 +163,7 @@ gw_local_start_mirrors (LocalHost *local, JsonObject *params, GCancellable *canc
         gw_fail (error, GW_CAUSE_RPC_INVALID, "no VM is open here whose disks could be copied");
         return NULL;
     }
+    sweep (local, cancellable);
     local->mirrors = g_new0 (GwMirrorSet, 1);
     local->mirrors->list = g_ptr_array_new_with_free_func (mirror_free);
     local->mirrors->can_change = gw_qmp_has_command (local->qmp, GW_QMP_BLOCK_JOB_CHANGE);

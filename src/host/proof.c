@@ -64,10 +64,7 @@ static gboolean
 begin (LocalHost *local, GError **error)
 {
     GwProof *proof = local->proof;
-    JsonObject *data = gw_json_new ("path:s", proof->socket, NULL);
-    JsonObject *address = gw_json_new ("type:s", "unix", "data:o", data, NULL);
-    proof->has_server = gw_local_qmp (local, GW_QMP_NBD_SERVER_START,
-                                      gw_json_new ("addr:o", address, NULL), NULL, error);
+    proof->has_server = gw_local_start_nbd (local, proof->socket, error);
     for (guint i = 0; proof->has_server && i < proof->nodes->len; i++) {
         const char *id = g_array_index (proof->sources, GwDiskSource, i).export;
         if (!bitmap_command (local, GW_QMP_BLOCK_DIRTY_BITMAP_ADD, i, 0, error))
@@ -196,6 +193,19 @@ take_runs (JsonObject *params, const GArray *sources, GError **error)
     return g_steal_pointer (&runs);
 }
 
+/* The lanes to the destination's images. */
+static GArray *
+list_targets (const LocalHost *local, const GArray *sources)
+{
+    GArray *targets = gw_disk_sources_new ();
+    for (guint i = 0; i < sources->len; i++) {
+        GwDiskSource target = { gw_disk_socket (local->job_dir, i), g_strdup (GW_DISK_EXPORT),
+                                g_array_index (sources, GwDiskSource, i).bytes };
+        g_array_append_val (targets, target);
+    }
+    return targets;
+}
+
 JsonObject *
 gw_local_hash_disks (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -206,8 +216,10 @@ gw_local_hash_disks (LocalHost *local, JsonObject *params, GCancellable *cancell
     g_autoptr (GArray) runs = take_runs (params, sources, error);
     if (runs == NULL)
         return NULL;
+    gboolean sends = local->side == GW_SIDE_SOURCE && gw_json_peek_bool (params, "sends", FALSE);
+    g_autoptr (GArray) targets = sends ? list_targets (local, sources) : NULL;
     gw_hash_work_free (local->hashing);
-    local->hashing = gw_hash_work_new (sources, runs, (guint64) seed);
+    local->hashing = gw_hash_work_new (sources, targets, runs, (guint64) seed);
     return json_object_new ();
 }
 

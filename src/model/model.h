@@ -237,6 +237,7 @@ typedef struct {
     gint64 st_dev, st_ino, bytes;
     gboolean is_device;     /* a block device */
     gboolean has_directory; /* the directory that it is or would be in exists */
+    gboolean is_partial;    /* a copy of ours that was not finished */
     gboolean takes_images;  /* the host's configuration lets godwit make images in it */
     gint64 fs_dev, free_bytes; /* of the file system of that directory */
 } GwPathFacts;
@@ -288,6 +289,7 @@ typedef struct {
     GStrv data_addresses;
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */
+    gboolean resumes_disks; /* keep what was copied if it fails, and go on with what is there */
     gboolean overwrites_images; /* images that are on the destination already may be replaced */
     char *verify; /* auto full none: how copied disks are compared */
     char *codec; /* auto off */
@@ -316,6 +318,8 @@ typedef struct {
     char *backing, *backing_format; /* copy: the image there that it is built on; NULL: on none */
     gboolean is_top;     /* copy: only what is not in the images below */
     gboolean overwrites; /* copy: there is a file at `target` that may be replaced */
+    gboolean resumes;    /* copy: what `target` has already is compared, and used */
+    gboolean is_kept;    /* copy: what is there stays if the move fails, for another try */
     gboolean is_unsure;  /* nothing proves that the action is right */
     gint64 bytes, allocated_bytes;
 } GwDiskPlan;

@@ -152,6 +152,7 @@ static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
     ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
     BOOL (GwPathFacts, is_device), BOOL (GwPathFacts, has_directory),
+    BOOL (GwPathFacts, is_partial),
     BOOL (GwPathFacts, takes_images), ANY (GwPathFacts, fs_dev), NUM (GwPathFacts, free_bytes),
 };
 static TYPE (path_facts_type, GwPathFacts, path_facts_fields);
@@ -204,6 +205,7 @@ static const GwField plan_fields[] = {
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
     BOOL (GwPlan, overwrites_images),
+    BOOL (GwPlan, resumes_disks),
     REQ (GwPlan, verify),
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
@@ -246,6 +248,8 @@ static const GwField disk_plan_fields[] = {
     STR (GwDiskPlan, backing_format),
     BOOL (GwDiskPlan, is_top),
     BOOL (GwDiskPlan, overwrites),
+    BOOL (GwDiskPlan, resumes),
+    BOOL (GwDiskPlan, is_kept),
     BOOL (GwDiskPlan, is_unsure),
     NUM (GwDiskPlan, bytes),
     NUM (GwDiskPlan, allocated_bytes),

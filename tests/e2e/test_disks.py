@@ -2,6 +2,7 @@
 """Disks that the hosts do not share move with the VM: every record that the guest was told is written is
 in the destination's image, both images are equal, and whatever fails, the guest keeps its own disk."""
 
+import socket
 import subprocess
 
 import pytest
@@ -282,3 +283,190 @@ def test_not_enough_space_is_seen_before(net, tmp_path):
     scene = Scene(net, tmp_path, raw(256, 192))
     done = scene.move("--map", f"{tmp_path}/a/d0.img={small}/d0.img")
     scene.stays(done, 2, "disk-no-place", "destination", "MiB are free")
+
+
+def test_resume_after_an_abort(net, tmp_path):
+    """Aborted at 80 %; the second try sends at most a quarter of the disk."""
+    net.set_rate("200mbit")
+    scene = Scene(net, tmp_path, raw(128, 120))
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--resume-disks")
+    faults.wait_until(lambda: any(f"d0 {percent}%" in started.stderr() for percent in range(80, 100)), 60,
+                      "80 %")
+    started.signal()
+    done = started.wait()
+    assert (done.exit, done.cause) == (5, "aborted"), done
+    image = tmp_path / "b/d0.img"
+    assert image.stat().st_blocks * 512 > 80 << 20, "it is kept, as asked"
+    refused = rig.godwit(net.a, "check", f"qmp:{scene.vm.qmp_path}", scene.agent.destination, "--map",
+                         f"{tmp_path}/a={tmp_path}/b", "--disks", "shared", "--json")
+    assert refused.exit == 2, "what is not complete is no shared disk"
+    net.set_rate(None)
+    done = scene.move("--resume-disks")
+    [told] = done.report["disks"]
+    assert told["resumed"] and told["equal"] and told["copied_bytes"] <= 32 << 20, told
+    assert done.report["disk_bytes"] <= 34 << 20
+    scene.arrived(done)
+
+
+def test_without_asking_nothing_is_resumed(net, tmp_path):
+    """What an earlier try left is replaced, and no option is needed for that."""
+    net.set_rate("200mbit")
+    scene = Scene(net, tmp_path, raw(128, 96))
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--resume-disks")
+    faults.wait_until(lambda: 'phase="copying disks"' in started.stderr(), 30, "the copy")
+    started.signal()
+    assert started.wait().exit == 5
+    net.set_rate(None)
+    done = scene.move()
+    [told] = done.report["disks"]
+    assert not told["resumed"] and told["copied_bytes"] >= 96 << 20, told
+    scene.arrived(done)
+    assert sorted(path.name for path in (tmp_path / "b").glob("d0*")) == ["d0.img"]
+
+
+# --- odd and dead disks ---
+
+def loop(host, path):
+    """A block device over the file."""
+    device = sh("losetup", "--find", "--show", path).strip()
+    host.at_close(lambda: subprocess.run(["losetup", "-d", device], check=False))
+    return device
+
+
+def test_block_devices(net, tmp_path):
+    """Onto a device only if told, and of the very size; the guest's disk is that device then."""
+    fill(tmp_path / "one", 64, 16)
+    (tmp_path / "two").write_bytes(b"precious" + bytes((64 << 20) - 8))
+    (tmp_path / "small").write_bytes(bytes((64 << 20) - 512))
+    here, there, small = (loop(net.b, tmp_path / name) for name in ("one", "two", "small"))
+    scene = Scene(net, tmp_path, lambda directory: drive(0, here, protocol="host_device"))
+    scene.stays(scene.move("--map", f"{here}={there}"), 2, "disk-not-shared", "destination", "--overwrite")
+    scene.stays(scene.move("--map", f"{here}={small}", "--overwrite-images"), 2, "disk-too-small",
+                "destination", "67108352 bytes")
+    done = scene.move("--map", f"{here}={there}", "--overwrite-images")
+    assert done.exit == 0 and done.report["disks"][0]["equal"], done
+    moved_at = scene.vm.report.acked
+    scene.vm.report.wait_status(lambda status: status.disk > moved_at + 100)
+    acked = scene.vm.report.acked
+    scene.vm.report.check()
+    faults.kill(scene.twin.find().pid)
+    records = disk.read(there)
+    assert records.damage == [] and records.missing() == [] and records.last >= acked
+
+
+def test_source_image_was_deleted(net, tmp_path):
+    """QEMU has it open: it can be copied, and the guest gets its disk back a name."""
+    scene = Scene(net, tmp_path, raw())
+    (tmp_path / "a/d0.img").unlink()
+    scene.arrived(scene.move())
+
+
+def test_one_of_two_disks_cannot_be_read(net, tmp_path):
+    """The end of the second disk is gone: the copy fails, and tells which disk and that it is the source."""
+    fill(tmp_path / "one", 64, 60)
+    device = loop(net.b, tmp_path / "one")
+
+    def images(directory):
+        fill(directory / "d0.img", 64, 16)
+        return [*drive(0, directory / "d0.img"), *drive(1, device, protocol="host_device")]
+    scene = Scene(net, tmp_path, images)
+    with open(tmp_path / "one", "r+b") as file:
+        file.truncate(32 << 20)
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    done = scene.move("--map", f"{device}={tmp_path}/b/d1.img")
+    scene.stays(done, 3, "disk-copy-failed", "source", "d1")
+
+
+def test_directory_that_cannot_be_written(net, tmp_path):
+    scene = Scene(net, tmp_path, raw())
+    (tmp_path / "ro").mkdir()
+    sh("mount", "--bind", tmp_path / "ro", tmp_path / "ro")
+    net.b.at_close(lambda: subprocess.run(["umount", "-l", tmp_path / "ro"], check=False))
+    sh("mount", "-o", "remount,ro,bind", tmp_path / "ro")
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    done = scene.move("--map", f"{tmp_path}/a/d0.img={tmp_path}/ro/d0.img")
+    scene.stays(done, 3, "disk-image-failed", "destination", "Read-only file system")
+    scene.arrived(scene.move())
+
+
+def test_link_is_cut_for_good_while_memory_is_copied(net, tmp_path):
+    """Every write of the guest waits for both; it goes on when the link is given up."""
+    scene = Scene(net, tmp_path, raw())
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-bandwidth", "8M",
+                                "--link-deadline", "8")
+    faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 30, "precopy")
+    net.cut()
+    done = started.wait()
+    net.heal()
+    assert done.exit == 3 and done.report["runs_on"] == "source", done
+    scene.stays(done, 3, done.cause, done.report["cause"]["side"])
+    scene.arrived(scene.move())
+
+
+def test_shared_by_another_name(net, tmp_path):
+    """A bind mount is another path to the same file: it is recognised, and not copied onto itself."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "other").mkdir()
+    fill(tmp_path / "store/d0.img", 64, 8)
+    sh("mount", "--bind", tmp_path / "store", tmp_path / "other")
+    net.b.at_close(lambda: subprocess.run(["umount", "-l", tmp_path / "other"], check=False))
+    scene = Scene(net, tmp_path, lambda directory: drive(0, tmp_path / "store/d0.img"))
+    done = scene.move("--map", f"{tmp_path}/store={tmp_path}/other")
+    assert done.exit == 0 and [told["action"] for told in done.report["disks"]] == ["shared"], done
+    assert done.report["disk_bytes"] == 0
+    moved_at = scene.vm.report.acked
+    scene.vm.report.wait_status(lambda status: status.disk > moved_at + 50)
+    scene.vm.report.check()
+
+
+class Server:
+    """A disk of 1 MiB on an nbdkit that hangs or fails on command."""
+
+    def __init__(self, host, directory):
+        self.socket, self.control, self.broken = (directory / name for name in ("nbd", "control", "broken"))
+        host.popen(["nbdkit", "-f", "-U", str(self.socket), "--filter=pause", "--filter=error", "memory",
+                    "1M", f"pause-control={self.control}", "error-rate=100%", "error=EIO",
+                    f"error-file={self.broken}"], log=directory / "nbdkit.log")
+        faults.wait_until(self.socket.exists, 10, "nbdkit")
+
+    def say(self, letter):
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self.control))
+            control.sendall(letter)
+            control.recv(1)
+
+    def spoil(self, how):
+        if how == "hangs":
+            self.say(b"p")
+        else:
+            self.broken.touch()
+
+    def heal(self, how):
+        if how == "hangs":
+            self.say(b"r")
+        else:
+            self.broken.unlink()
+
+
+@pytest.mark.parametrize("how, words", [("hangs", "does not answer"), ("fails", "error")])
+def test_a_disk_is_dead_that_the_guest_does_not_use(net, tmp_path, how, words):
+    """A disk that both hosts reach: it is seen before the guest is stopped."""
+    server = Server(net.b, tmp_path)
+
+    def images(directory):
+        fill(directory / "d0.img", 64, 8)
+        return [*drive(0, directory / "d0.img"),
+                "-blockdev", f"driver=nbd,node-name=n0,server.type=unix,server.path={server.socket}",
+                "-device", "virtio-blk-pci,drive=n0"]
+    scene = Scene(net, tmp_path, images)
+    server.spoil(how)
+    done = scene.move()
+    told = done.report["cause"]
+    assert (done.exit, told["code"], told["side"]) == (3, "disk-no-answer", "source"), done
+    assert "'n0'" in told["message"] and words in told["message"], told
+    assert not any(event["event"] == "stop" for event in done.report["timeline"])
+    scene.vm.report.check()
+    server.heal(how)
+    done = scene.move()
+    assert [told["action"] for told in done.report["disks"]] == ["copy", "shared"], done
+    scene.arrived(done)

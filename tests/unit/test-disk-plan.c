@@ -184,6 +184,20 @@ test_what_is_there (void)
     assert_plan (f, "shared", GW_CAUSE_NONE, "same file");
 }
 
+/* A copy that was not finished is no disk. */
+static void
+test_partial (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    f->there->exists = f->there->is_partial = TRUE;
+    f->there->st_ino = 99;
+    assert_plan (f, "copy", GW_CAUSE_NONE, "in place of what is there");
+    f->plan->resumes_disks = TRUE;
+    assert_plan (f, "copy", GW_CAUSE_NONE, "with what an earlier try left there");
+    set (&f->plan->disks, "shared");
+    assert_plan (f, "refuse", GW_CAUSE_DISK_NOT_SHARED, "not finished");
+}
+
 static void
 test_format (void)
 {
@@ -241,6 +255,7 @@ main (int argc, char **argv)
     g_test_add_func ("/disk-plan/place", test_place);
     g_test_add_func ("/disk-plan/space", test_space);
     g_test_add_func ("/disk-plan/what-is-there", test_what_is_there);
+    g_test_add_func ("/disk-plan/partial", test_partial);
     g_test_add_func ("/disk-plan/format", test_format);
     g_test_add_func ("/disk-plan/backing", test_backing);
     g_test_add_func ("/disk-plan/no-file", test_no_file);
