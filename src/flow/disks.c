@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define POLL_MS 250
+#define LINK_MS 1000        /* for a round trip before the copies start */
 #define PROBE_MS 3000       /* for a disk to answer; the guest runs */
 #define FINISH_MIN_MS 2000  /* for the rest of the disks, with the guest stopped */
 #define FINISH_MAX_MS 10000
@@ -20,6 +21,10 @@ has_copies (const GwJob *job)
 gboolean
 gw_step_images (GwJob *job, GwSide *blame, GError **error)
 {
+    *blame = GW_SIDE_SOURCE;
+    if (job->disks->disks->len > 0 &&
+        !gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error))
+        return FALSE;
     *blame = GW_SIDE_DESTINATION;
     if (!has_copies (job))
         return TRUE;
@@ -178,13 +183,32 @@ wait_a_while (GwJob *job, GError **error)
     return FALSE;
 }
 
-/* QEMU waits for the other end in its main loop while it opens the target: only on a link that is up. */
+/* QEMU waits for the other end in its main loop while it opens the target: only on a link that is up.
+ * One that is down for too long ends the job as a fault. */
+static gboolean
+wait_for_link (GwJob *job, GError **error)
+{
+    for (;;) {
+        gint64 rtt_us;
+        g_autoptr (GError) failure = NULL;
+        if (gw_host_probe_link (job->source.host, LINK_MS, &rtt_us, job->cancellable, &failure))
+            return TRUE;
+        if (gw_error_get_cause (failure) != GW_CAUSE_LINK_LOST || job->faults != NULL) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return FALSE;
+        }
+        gw_job_report_progress (job, FALSE);
+        if (!wait_a_while (job, error))
+            return FALSE;
+    }
+}
+
 static gboolean
 start_copies (GwJob *job, GwSide *blame, GError **error)
 {
-    gint64 rtt_us, n = gw_disk_plans_count_copies (job->disks);
+    gint64 n = gw_disk_plans_count_copies (job->disks);
     *blame = GW_SIDE_LINK;
-    if (!gw_host_probe_link (job->source.host, 5000, &rtt_us, job->cancellable, error))
+    if (!wait_for_link (job, error))
         return FALSE;
     *blame = GW_SIDE_SOURCE;
     return gw_host_start_mirrors (job->source.host, job->disks, job->plan->max_bandwidth_bps / n,
@@ -203,10 +227,6 @@ is_any_resumed (const GwJob *job)
 gboolean
 gw_step_disks (GwJob *job, GwSide *blame, GError **error)
 {
-    *blame = GW_SIDE_SOURCE;
-    if (job->disks->disks->len > 0 &&
-        !gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error))
-        return FALSE;
     if (!has_copies (job))
         return TRUE;
     if (!start_copies (job, blame, error))
