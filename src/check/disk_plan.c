@@ -369,6 +369,8 @@ gw_check_plan_disks (const GwCheckInput *input)
         if (c.disk->path != NULL) {
             const GwNeed *need = find_need (input, c.disk->path, &c.there);
             c.here = find_here (input, c.disk->path);
+            if (c.here != NULL && c.here->is_device) /* its driver does not know what is in use */
+                c.plan->allocated_bytes = c.disk->bytes;
             if (need != NULL) {
                 g_free (c.plan->target);
                 c.plan->target = g_strdup (need->path);
