@@ -10,8 +10,6 @@
 /* What the option parser fills in before it is checked. */
 typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget;
-    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
-    gint64 max_downtime, timeout, paths, link_deadline;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
