@@ -87,6 +87,8 @@ soak: build
 	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
 	@scripts/guest-kernel cache/guest/kernel
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/e2e/soak_disks.py
+	@GODWIT_GRID=all GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
+	    -p no:cacheprovider --timeout=300 tests/e2e/test_verdict.py
 
 coverage:
 	@scripts/deps coverage
@@ -106,7 +108,8 @@ help:
 	@echo "make test      everything that is tested; under 20 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
-	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, and a renewal of its keys"
-	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way; disks of 2 GiB"
+	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"
+	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way, all injected failures,"
+	@echo "               disks of 2 GiB"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"

@@ -91,4 +91,11 @@ GStrv gw_cli_list_agents (const char *given);
 /* Directory for the sockets of commands that coordinate.  (transfer full) */
 char *gw_cli_control_dir (const GwHostConfig *config);
 
+/* --- lost.c: the end of a job whose agent died ----------------------------------------------------------------------- */
+
+/* The report that nobody else can make any more; `phase` is the last that was told.  NULL when the agent
+ * answers and has the job.  (transfer full) */
+JsonObject *gw_cli_report_lost_agent (const GwRunOptions *options, const char *job, const char *phase,
+                                      const GError *why);
+
 #endif

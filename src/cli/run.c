@@ -11,6 +11,7 @@ typedef struct {
     const GwRunOptions *options;
     GwRender *render;
     GwRpcPending *watch;  /* with an agent */
+    char *phase;          /* the last that it told; NULL: none */
     gint is_done;         /* atomic: set by the job's thread */
     gint n_signals;       /* seen by the handler */
     gint n_handled;
@@ -113,8 +114,11 @@ on_notify (GwRpcMethod method, JsonObject *params, gpointer user_data)
     Run *run = user_data;
     g_autoptr (GwProgress) progress =
         method == GW_RPC_PROGRESS ? gw_struct_from_json (&gw_progress_type, params, NULL) : NULL;
-    if (progress != NULL)
-        gw_render_show (run->render, progress);
+    if (progress == NULL)
+        return;
+    gw_render_show (run->render, progress);
+    g_free (run->phase);
+    run->phase = g_strdup (progress->phase);
 }
 
 static char *
@@ -158,10 +162,15 @@ watch_in_agent (Run *run, GwRpc *rpc, const char *job, GError **error)
         else
             gw_render_say (run->render, "cannot abort: %s", failure->message);
     }
-    g_autoptr (JsonNode) reply = gw_rpc_pending_finish (g_steal_pointer (&run->watch), error);
+    g_autoptr (GError) why = NULL;
+    g_autoptr (JsonNode) reply = gw_rpc_pending_finish (g_steal_pointer (&run->watch), &why);
     if (reply == NULL) {
-        g_prefix_error (error, "job %s goes on without this command ('godwit status'): ", job);
-        return NULL;
+        JsonObject *report = gw_cli_report_lost_agent (
+            run->options, job, run->phase != NULL ? run->phase : "queued", why);
+        if (report == NULL)
+            g_propagate_prefixed_error (error, g_steal_pointer (&why),
+                                        "job %s goes on without this command ('godwit status'): ", job);
+        return report;
     }
     return JSON_NODE_HOLDS_OBJECT (reply) ? json_object_ref (json_node_get_object (reply)) : NULL;
 }
@@ -213,6 +222,7 @@ run_command (const char *name, gboolean is_check, int argc, char **argv)
         g_autoptr (JsonObject) report =
             options.agent != NULL ? run_in_agent (&run, &error) : run_here (&run, &error);
         gw_render_free (run.render);
+        g_free (run.phase);
         if (report != NULL) {
             print_report (&options, report);
             status = (int) gw_json_peek_int (report, "exit", 3);

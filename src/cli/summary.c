@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* as wide as the columns before the detail */
+#define STORY_INDENT "                                     "
+
 static char *
 seconds (gint64 ms)
 {
@@ -49,7 +52,10 @@ append_place (GString *out, JsonObject *report)
     const char *vm = gw_json_peek_string (report, "vm", "the VM");
     const char *result = gw_json_peek_string (report, "result", "");
     const char *runs_on = gw_json_peek_string (report, "runs_on", "");
-    if (strcmp (result, "moved") == 0)
+    if (strcmp (result, "moved") == 0 && strcmp (runs_on, "nowhere") == 0)
+        g_string_append_printf (out, "%s has moved to %s, and does not run any more\n", vm,
+                                gw_json_peek_string (report, "destination", "the destination"));
+    else if (strcmp (result, "moved") == 0)
         g_string_append_printf (out, "%s has moved: it is '%s' on %s\n", vm,
                                 gw_json_peek_string (report, "state", "unknown"),
                                 gw_json_peek_string (report, "destination", "the destination"));
@@ -126,21 +132,50 @@ gw_summary_of_checks (JsonObject *report)
     return g_string_free (out, FALSE);
 }
 
+/* Shorter ones, such as the number of a pass, stand in many a message. */
+#define DETAIL_MIN 8
+
+/* Whether the cause was told by this event; what a job notes of itself comes later. */
+static gboolean
+is_first_fault (JsonObject *event, JsonObject *cause)
+{
+    static const char *const own[] = { "step", "undo", "failed", "warning", NULL };
+    const char *detail = gw_json_peek_string (event, "detail", "");
+    const char *message = cause != NULL ? gw_json_peek_string (cause, "message", "") : "";
+    return strlen (detail) >= DETAIL_MIN && *message != '\0' &&
+           !g_strv_contains (own, gw_json_peek_string (event, "event", "")) &&
+           (strstr (message, detail) != NULL || strstr (detail, message) != NULL);
+}
+
+/* A detail of several lines stays in its column. */
+static void
+append_event (GString *out, JsonObject *event, gboolean is_marked)
+{
+    g_auto (GStrv) lines = g_strsplit (gw_json_peek_string (event, "detail", ""), "\n", -1);
+    g_autofree char *detail = g_strjoinv ("\n" STORY_INDENT, lines);
+    g_string_append_printf (out, "%c%7" G_GINT64_FORMAT "  %-11s %-14s %s\n",
+                            is_marked ? '>' : ' ',
+                            gw_json_peek_int (event, "at_ms", 0),
+                            gw_json_peek_string (event, "side", ""),
+                            gw_json_peek_string (event, "event", ""), detail);
+}
+
 char *
 gw_summary_of_story (JsonObject *report)
 {
     g_autofree char *head = gw_summary_of_report (report);
     GString *out = g_string_new (head);
     JsonArray *timeline = gw_json_peek_array (report, "timeline");
-    g_string_append_printf (out, "What happened (ms since %s):\n",
-                            gw_json_peek_string (report, "started", "the start"));
+    JsonObject *cause = gw_json_peek_object (report, "cause");
+    g_string_append_printf (out, "What happened (ms since %s%s):\n",
+                            gw_json_peek_string (report, "started", "the start"),
+                            cause != NULL ? "; > is the first fault" : "");
+    gboolean is_found = FALSE;
     for (guint i = 0; timeline != NULL && i < json_array_get_length (timeline); i++) {
         JsonObject *event = json_array_get_object_element (timeline, i);
-        g_string_append_printf (out, "%8" G_GINT64_FORMAT "  %-11s %-14s %s\n",
-                                gw_json_peek_int (event, "at_ms", 0),
-                                gw_json_peek_string (event, "side", ""),
-                                gw_json_peek_string (event, "event", ""),
-                                gw_json_peek_string (event, "detail", ""));
+        gboolean is_marked = !is_found && is_first_fault (event, cause);
+        append_event (out, event, is_marked);
+        is_found |= is_marked;
     }
     return g_string_free (out, FALSE);
 }

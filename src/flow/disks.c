@@ -50,7 +50,7 @@ fail_copy (GwJob *job, const GwMirror *mirror, GError **error)
     GwSide side = failing_side (job);
     gw_fail (&failure, GW_CAUSE_DISK_COPY, "disk '%s': its copy failed at the %s: %s", mirror->name,
              gw_side_name (side), mirror->error != NULL ? mirror->error : "QEMU gives no reason");
-    gw_job_add_fault (job, GW_FAULT_STEP, side, 0, failure);
+    gw_job_add_sign (job, GW_SIGN_STEP, side, 0, GW_CAUSE_DISK_COPY, failure->message);
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
 }
@@ -193,7 +193,7 @@ wait_for_link (GwJob *job, GError **error)
         g_autoptr (GError) failure = NULL;
         if (gw_host_probe_link (job->source.host, LINK_MS, &rtt_us, job->cancellable, &failure))
             return TRUE;
-        if (gw_error_get_cause (failure) != GW_CAUSE_LINK_LOST || job->faults != NULL) {
+        if (gw_error_get_cause (failure) != GW_CAUSE_LINK_LOST || gw_job_has_fault (job)) {
             g_propagate_error (error, g_steal_pointer (&failure));
             return FALSE;
         }

@@ -5,33 +5,11 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* With the side's own time. */
 static void
-fault_free (gpointer data)
+add_sign (GwJobSide *side, GwSignKind kind, gint64 at_us, GwCause cause, const char *text)
 {
-    GwFault *fault = data;
-    g_free (fault->text);
-    g_free (fault);
-}
-
-void
-gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us, const GError *error)
-{
-    GwFault *fault = g_new0 (GwFault, 1);
-    fault->kind = kind;
-    fault->side = side;
-    fault->at_us = at_us != 0 ? at_us : g_get_real_time ();
-    fault->cause = gw_error_get_cause (error);
-    fault->text = g_strdup (error->message);
-    if (job->faults == NULL)
-        job->faults = g_ptr_array_new_with_free_func (fault_free);
-    g_ptr_array_add (job->faults, fault);
-}
-
-static void
-add_fault (GwJobSide *side, GwFaultKind kind, gint64 at_us, GwCause cause, const char *text)
-{
-    g_autoptr (GError) error = g_error_new_literal (GW_ERROR, (int) cause, text);
-    gw_job_add_fault (side->job, kind, side->side, at_us, error);
+    gw_job_add_sign (side->job, kind, side->side, at_us, cause, text);
 }
 
 void
@@ -89,21 +67,30 @@ on_resume (GwJobSide *side, gint64 at_us, const char *detail)
         side->job->stop_us = 0;
 }
 
+/* "guest-shutdown" and the like are the guest's; "host-signal", "host-qmp-quit" somebody's on the host. */
 static void
 on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
 {
     if (side->side != GW_SIDE_SOURCE)
         return;
-    g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
     side->job->guest_is_off = TRUE;
-    add_fault (side, GW_FAULT_GUEST_OFF, at_us, GW_CAUSE_GUEST_POWEROFF, text);
+    if (g_str_has_prefix (detail, "host-")) {
+        g_autofree char *told = g_strdup_printf ("the source's QEMU was told to end (%s)", detail);
+        add_sign (side, GW_SIGN_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, told);
+        return;
+    }
+    g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
+    add_sign (side, GW_SIGN_GUEST_OFF, at_us, GW_CAUSE_GUEST_POWEROFF, text);
 }
 
 static void
 on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
+    g_autofree char *text = g_strdup_printf ("the source's QEMU %s", detail);
     side->job->source_is_gone = TRUE;
-    add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, detail);
+    GwSignKind kind = gw_job_kind_of_exit (detail);
+    add_sign (side, kind == GW_SIGN_QEMU_STARVED ? GW_SIGN_QEMU_REJECTED : kind, at_us,
+              GW_CAUSE_SOURCE_LOST, text);
 }
 
 /* A QEMU that cannot load its state says so and exits with status 1, as does one that cannot start. */
@@ -111,11 +98,12 @@ static void
 on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("the destination's QEMU %s", detail);
-    gboolean is_own_error = strstr (detail, "exited with status 1") != NULL;
+    GwSignKind kind = gw_job_kind_of_exit (detail);
     GwCause cause = side->job->step <= GW_STEP_launch ? GW_CAUSE_LAUNCH_FAILED
-                    : is_own_error                    ? GW_CAUSE_STATE_REJECTED
-                                                      : GW_CAUSE_QEMU_DIED;
-    add_fault (side, is_own_error ? GW_FAULT_QEMU_FAILED : GW_FAULT_QEMU_KILLED, at_us, cause, text);
+                    : kind == GW_SIGN_QEMU_KILLED     ? GW_CAUSE_QEMU_DIED
+                                                      : GW_CAUSE_STATE_REJECTED;
+    side->job->destination_is_gone = TRUE;
+    add_sign (side, kind, at_us, cause, text);
 }
 
 static void
@@ -134,22 +122,46 @@ on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
     const char *colon = strstr (detail, ": ");
     g_autofree char *code = colon != NULL ? g_strndup (detail, (gsize) (colon - detail)) : NULL;
     GwCause cause = gw_cause_from_code (code);
-    GwJobSide link = { side->job, GW_SIDE_LINK, NULL, 0 };
-    add_fault (&link, GW_FAULT_LINK, at_us, cause != GW_CAUSE_NONE ? cause : GW_CAUSE_LINK_LOST,
-               colon != NULL ? colon + 2 : detail);
+    const char *text = colon != NULL ? colon + 2 : detail;
+    GwJob *job = side->job;
+    if (cause == GW_CAUSE_NONE)
+        cause = GW_CAUSE_LINK_LOST;
+    if (cause == GW_CAUSE_LINK_LOST) /* it was lost when its last path was */
+        gw_job_add_sign (job, GW_SIGN_LINK_LOST, GW_SIDE_LINK,
+                         job->outage_us != 0 ? job->outage_us : at_us, cause, text);
+    else
+        gw_job_add_sign (job, GW_SIGN_COURIER_FAILED, gw_job_blame_cause (side->side, cause), at_us,
+                         cause, text);
 }
 
 static void
 on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
+    g_autofree char *text =
+        g_strdup_printf ("the %s's courier %s", gw_side_name (side->side), detail);
     if (side->job->link_is_up)
-        add_fault (side, GW_FAULT_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, detail);
+        add_sign (side, GW_SIGN_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, text);
 }
 
 static void
 on_agent_lost (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    add_fault (side, GW_FAULT_AGENT_LOST, at_us, GW_CAUSE_AGENT_LOST, detail);
+    add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
+}
+
+/* The guest stands still because its disk fails: moving it would not help it. */
+static void
+on_block_stop (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autofree char *text = g_strdup_printf ("QEMU stopped the guest: %s", detail);
+    add_sign (side, GW_SIGN_DISK, at_us, GW_CAUSE_DISK_ERROR, text);
+}
+
+static void
+on_block_error (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autofree char *text = g_strdup_printf ("QEMU told the guest: %s", detail);
+    add_sign (side, GW_SIGN_DISK_NOTE, at_us, GW_CAUSE_DISK_ERROR, text);
 }
 
 static void
@@ -163,7 +175,7 @@ static void
 on_disk_server_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("the server of a disk's image (qemu-nbd) %s", detail);
-    add_fault (side, GW_FAULT_QEMU_KILLED, at_us, GW_CAUSE_DISK_IMAGE, text);
+    add_sign (side, GW_SIGN_QEMU_KILLED, at_us, GW_CAUSE_DISK_IMAGE, text);
 }
 
 static const struct {
@@ -176,14 +188,18 @@ static const struct {
     { "courier-failed", on_courier_failed }, { "courier-exit", on_courier_exit },
     { "disk-error", on_disk_error },       { "disk-server-exit", on_disk_server_exit },
     { "agent-lost", on_agent_lost },       { "courier", gw_job_on_courier },
+    { "block-stop", on_block_stop },       { "block-error", on_block_error },
 };
 
 static void
 on_event (GwHost *host, gint64 at_us, const char *event, const char *detail, gpointer user_data)
 {
     GwJobSide *side = user_data;
-    gint64 ours_us = at_us - side->clock_offset_us;
-    gw_timeline_add (side->job->timeline, ours_us, side->side, event, detail);
+    /* that an agent is lost is noticed here */
+    gboolean is_ours = strcmp (event, "agent-lost") == 0;
+    gint64 ours_us = is_ours ? at_us : at_us - side->clock_offset_us;
+    if (strcmp (event, "courier") != 0) /* what a courier says goes in by its own names */
+        gw_timeline_add (side->job->timeline, ours_us, side->side, event, detail);
     for (guint i = 0; i < G_N_ELEMENTS (meanings); i++)
         if (strcmp (meanings[i].event, event) == 0)
             meanings[i].fn (side, ours_us, detail);
@@ -206,15 +222,7 @@ static gboolean
 done_or_fault (gpointer user_data)
 {
     JobWait *wait = user_data;
-    return wait->job->faults != NULL || wait->done (wait->job);
-}
-
-/* The runner waits for the faults that follow before it decides (find_verdict()). */
-static gboolean
-fail_with_fault (GwJob *job, GError **error)
-{
-    const GwFault *fault = job->faults->pdata[gw_verdict_find_first (job->faults)];
-    return gw_fail (error, fault->cause, "%s", fault->text);
+    return gw_job_has_fault (wait->job) || wait->done (wait->job);
 }
 
 gboolean
@@ -224,5 +232,5 @@ gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error)
     GCancellable *cancellable = job->is_past_turn ? NULL : job->cancellable;
     if (!gw_wait_until (job->context, done_or_fault, &wait, deadline_us, cancellable, error))
         return FALSE;
-    return job->faults == NULL || fail_with_fault (job, error);
+    return !gw_job_has_fault (job) || gw_job_fail_with_fault (job, error);
 }

@@ -21,10 +21,10 @@
  * or undecided.
  *
  * Faults.  The hosts tell events while the job works: QEMU ended, the link broke, the guest powered
- * off.  Those that end the job are collected as faults with side and time.  Since one fault causes
- * others (a dead QEMU breaks the link, a broken link makes the other QEMU fail), a job that meets
- * one waits a moment for the rest, and the verdict (verdict.c, pure) picks the first cause: what was
- * killed or ended by itself before what merely noticed.
+ * off.  Those that may end the job are collected as signs with side and time, and a QEMU or agent that
+ * tells nothing is asked (health.c).  Since one fault makes others, a job that meets one waits a moment for
+ * the rest, and the verdict (verdict.h, pure) finds the first.  The report tells the story in the order of
+ * cause and effect.
  *
  * Threads.  gw_job_run() blocks in a thread of its own, with a GMainContext of its own, and owns
  * the job meanwhile.  gw_job_abort(), gw_job_get_progress() and gw_job_get_report() may be called
@@ -71,30 +71,5 @@ JsonObject *gw_job_get_report (GwJob *job);
 JsonObject *gw_report_load (const GwHostConfig *config, const char *job, GError **error);
 /* The newest `max` reports, newest first, without their timelines.  (transfer full) */
 JsonArray *gw_report_list (const GwHostConfig *config, guint max);
-
-/* --- verdict.c: which of several faults was the first ------------------------------------------------- */
-
-typedef enum {
-    GW_FAULT_ABORT,          /* the user */
-    GW_FAULT_GUEST_OFF,      /* the guest powered off */
-    GW_FAULT_QEMU_KILLED,    /* QEMU ended by a signal, or without a word */
-    GW_FAULT_QEMU_FAILED,    /* QEMU ended with an error of its own: may be a consequence */
-    GW_FAULT_COURIER_EXIT,   /* a courier ended by a signal or without a word */
-    GW_FAULT_AGENT_LOST,
-    GW_FAULT_LINK,           /* a courier says that the link broke */
-    GW_FAULT_MIGRATION,      /* QEMU says that its migration failed */
-    GW_FAULT_STEP,           /* a step of the job failed */
-} GwFaultKind;
-
-typedef struct {
-    GwFaultKind kind;
-    GwSide side;
-    gint64 at_us; /* our clock */
-    GwCause cause;
-    char *text;
-} GwFault;
-
-/* Index of the fault that caused the others; `faults` (GwFault) must not be empty.  Pure. */
-guint gw_verdict_find_first (const GPtrArray *faults);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "flow.h"
+#include "verdict.h"
 
 typedef enum {
     GW_JOB_PLANNED,
@@ -29,6 +30,7 @@ typedef struct {
     GwSide side;
     GwHost *host;
     gint64 clock_offset_us; /* that host's clock minus ours */
+    gint64 clock_error_us;  /* by how much that may be wrong */
 } GwJobSide;
 
 struct _GwJob {
@@ -70,15 +72,16 @@ struct _GwJob {
     uint8_t secret[GW_HOST_SECRET_BYTES];
     GwHostPending *start; /* the destination's start under way */
 
-    GPtrArray *faults;    /* GwFault */
+    GPtrArray *signs;     /* GwSign */
     GPtrArray *warnings;  /* char * */
     char *source_status;  /* QEMU's migration status on the source */
     gboolean guest_is_off;
-    gboolean source_is_gone;
+    gboolean source_is_gone, destination_is_gone; /* the QEMU of that side has ended */
     gboolean is_stopping; /* the guest was told to stand still for the switchover */
     gboolean is_forced;   /* ... and not to run on because it takes long */
     guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
     gboolean link_is_up; /* couriers are connected: their end counts */
+    gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
     JsonObject *link;    /* the source courier's counters; NULL: not known */
@@ -89,21 +92,41 @@ struct _GwJob {
     GwMigration *migration;      /* the last that was read */
     gint64 guest_bytes, wire_bytes;
     char *final_state; /* run state at the destination */
-    GwFault *verdict;  /* borrowed from faults; NULL: none */
+    const GwSign *verdict; /* borrowed from signs; NULL: none */
+    GSource *health;             /* while the destination's QEMU is asked; NULL: it is not */
+    GwHostPending *health_answer; /* NULL: nothing is asked */
+    gint64 health_asked_us;      /* wall clock */
 };
 
 /* --- events.c --------------------------------------------------------------------------------------- */
 
 /* Follows the events of one side. */
 void gw_job_watch (GwJobSide *side);
-/* Adds a fault; `error` gives cause and text. */
-void gw_job_add_fault (GwJob *job, GwFaultKind kind, GwSide side, gint64 at_us,
-                       const GError *error);
 void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
     G_GNUC_PRINTF (4, 5);
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
 /* Waits until `done` or a fault; FALSE with the fault's error (or ABORTED, TIMED_OUT). */
 gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **error);
+
+/* --- faults.c: signs and the verdict ------------------------------------------------------------------ */
+
+/* `at_us` by our clock, 0 for now. */
+void gw_job_add_sign (GwJob *job, GwSignKind kind, GwSide side, gint64 at_us, GwCause cause,
+                      const char *text);
+gboolean gw_job_has_fault (const GwJob *job);
+/* FALSE with the error of what is the first fault so far. */
+gboolean gw_job_fail_with_fault (GwJob *job, GError **error);
+/* The end of the job's steps was `error`: waits for what it is a consequence of, and sets
+ * `job->verdict`. */
+void gw_job_find_verdict (GwJob *job, GwSide blame, const GError *error);
+/* QEMU's exit as a sign. */
+GwSignKind gw_job_kind_of_exit (const char *how);
+
+/* --- health.c: whether the destination answers ---------------------------------------------------------- */
+
+/* Asks the destination's QEMU every second from now on; silence becomes a fault. */
+void gw_job_start_health (GwJob *job);
+void gw_job_stop_health (GwJob *job);
 
 /* --- link.c: the link as the job sees it -------------------------------------------------------------- */
 
@@ -111,8 +134,12 @@ typedef struct {
     gint64 at_us, for_us; /* our clock */
 } GwOutage;
 
-/* What the courier of a side says of its link. */
+/* What the courier of a side says of its link; into the timeline too. */
 void gw_job_on_courier (GwJobSide *side, gint64 at_us, const char *detail);
+/* Compares the clocks over the link, now and then. */
+void gw_job_follow_clock (GwJob *job);
+/* The side to blame when something with the courier of `side` fails with `cause`. */
+GwSide gw_job_blame_cause (GwSide side, GwCause cause);
 /* "link down for 3 s, guest unaffected", NULL while it is up.  (transfer full) */
 char *gw_job_describe_outage (const GwJob *job, gint64 now_us);
 /* How long the network may be silent before the connection to the destination's agent is dead. */
@@ -180,6 +207,11 @@ gboolean gw_job_is_out_of_time (const GwJob *job);
 
 /* Asks the destination for its record until it answers: STARTED or REFUSED.  FALSE: no answer. */
 gboolean gw_job_settle (GwJob *job, GwRecordKind *ret_kind, GError **error);
+
+/* --- story.c -----------------------------------------------------------------------------------------------------------*/
+
+/* The timeline in the order of time and of cause and effect. */
+JsonArray *gw_job_tell_story (const GwJob *job);
 
 /* --- report.c ------------------------------------------------------------------------------------------------------- */
 

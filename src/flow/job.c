@@ -50,8 +50,8 @@ gw_job_new (const GwPlan *plan, const GwHostConfig *config)
     job->timeline = gw_timeline_new ();
     job->outages = g_array_new (FALSE, FALSE, sizeof (GwOutage));
     job->warnings = g_ptr_array_new_with_free_func (g_free);
-    job->source = (GwJobSide) { job, GW_SIDE_SOURCE, NULL, 0 };
-    job->destination = (GwJobSide) { job, GW_SIDE_DESTINATION, NULL, 0 };
+    job->source = (GwJobSide) { .job = job, .side = GW_SIDE_SOURCE };
+    job->destination = (GwJobSide) { .job = job, .side = GW_SIDE_DESTINATION };
     g_mutex_init (&job->lock);
     gw_machine_init (&job->machine, &table, NULL, NULL);
     return job;
@@ -76,8 +76,8 @@ free_facts (GwJob *job)
     gw_mirrors_free (job->mirrors);
     gw_job_proof_free (job->proof);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
+    g_clear_pointer (&job->signs, g_ptr_array_unref);
     g_clear_pointer (&job->rehearsal, json_object_unref);
-    g_clear_pointer (&job->faults, g_ptr_array_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
     g_ptr_array_unref (job->warnings);
@@ -185,33 +185,6 @@ undo (GwJob *job)
     gw_machine_move (&job->machine, GW_JOB_STAYED);
 }
 
-/* The failing step is one more fault, unless it only passed on one that is known. */
-static void
-add_step_fault (GwJob *job, GwSide blame, const GError *error)
-{
-    for (guint i = 0; job->faults != NULL && i < job->faults->len; i++)
-        if (strcmp (((GwFault *) job->faults->pdata[i])->text, error->message) == 0)
-            return;
-    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
-    gw_job_add_fault (job, is_abort ? GW_FAULT_ABORT : GW_FAULT_STEP,
-                      is_abort ? GW_SIDE_NONE : blame, 0, error);
-}
-
-/* Faults that belong together arrive within this time of the first. */
-#define GATHER_MS 400
-
-static void
-find_verdict (GwJob *job, GwSide blame, const GError *error)
-{
-    gboolean is_abort = gw_error_get_cause (error) == GW_CAUSE_ABORTED;
-    add_step_fault (job, blame, error);
-    if (!is_abort && job->step > GW_STEP_rehearse) /* what it is a consequence of may still arrive */
-        (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
-    job->verdict = job->faults->pdata[gw_verdict_find_first (job->faults)];
-    gw_job_note (job, job->verdict->side, "failed", "%s: %s",
-                 gw_cause_get_info (job->verdict->cause)->code, job->verdict->text);
-}
-
 /* RELEASED is written: the destination's record decides. */
 static void
 settle (GwJob *job)
@@ -237,7 +210,8 @@ settle (GwJob *job)
 static void
 conclude_failure (GwJob *job, GwSide blame, const GError *error)
 {
-    find_verdict (job, blame, error);
+    gw_job_stop_health (job);
+    gw_job_find_verdict (job, blame, error);
     if (job->machine.state == GW_JOB_RELEASED)
         settle (job);
     else

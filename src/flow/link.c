@@ -43,26 +43,91 @@ on_path_down (GwJob *job, gint64 at_us, JsonObject *message)
     job->n_paths -= job->n_paths > 0;
 }
 
+/* What is connected goes on; the next path that breaks is not replaced. */
+static void
+on_dialer_lost (GwJob *job, gint64 at_us, JsonObject *message)
+{
+    gw_job_add_sign (job, GW_SIGN_DIALER_LOST, GW_SIDE_SOURCE, at_us, GW_CAUSE_COURIER_DIED,
+                     "the source's courier has lost its child that makes connections");
+}
+
 static const struct {
     const char *event;
     void (*fn) (GwJob *job, gint64 at_us, JsonObject *message);
 } meanings[] = {
+    { "dialer-lost", on_dialer_lost },
     { "outage", on_outage },
     { "resumed", on_resumed },
     { "path-up", on_path_up },
     { "path-down", on_path_down },
 };
 
-/* The source's courier tells; what the other one says reaches us late, or twice. */
+/* "path 1, peer 198.18.1.2:4000, reason reset" */
+static char *
+describe (JsonObject *message)
+{
+    GString *out = g_string_new (NULL);
+    g_autoptr (GList) members = json_object_get_members (message);
+    for (GList *m = members; m != NULL; m = m->next) {
+        JsonNode *node = json_object_get_member (message, m->data);
+        if (strcmp (m->data, "event") == 0 || !JSON_NODE_HOLDS_VALUE (node))
+            continue;
+        g_string_append_printf (out, "%s%s ", out->len > 0 ? ", " : "", (const char *) m->data);
+        if (json_node_get_value_type (node) == G_TYPE_STRING)
+            g_string_append (out, json_node_get_string (node));
+        else
+            g_string_append_printf (out, "%" G_GINT64_FORMAT, json_node_get_int (node));
+    }
+    return g_string_free (out, FALSE);
+}
+
+/* Of the link the source's courier tells; what the other one says of it reaches us late, or twice. */
 void
 gw_job_on_courier (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    g_autoptr (JsonObject) message =
-        side->side == GW_SIDE_SOURCE ? gw_json_parse (detail, -1, NULL) : NULL;
-    const char *event = message != NULL ? gw_json_peek_string (message, "event", "") : "";
-    for (guint i = 0; i < G_N_ELEMENTS (meanings); i++)
+    g_autoptr (JsonObject) message = gw_json_parse (detail, -1, NULL);
+    if (message == NULL)
+        return;
+    const char *event = gw_json_peek_string (message, "event", "courier");
+    g_autofree char *text = describe (message);
+    gw_timeline_add (side->job->timeline, at_us, side->side, event, text);
+    for (guint i = 0; side->side == GW_SIDE_SOURCE && i < G_N_ELEMENTS (meanings); i++)
         if (strcmp (meanings[i].event, event) == 0)
             meanings[i].fn (side->job, at_us, message);
+}
+
+/* --- the clocks ------------------------------------------------------------------------------------------- */
+
+#define CLOCK_PAUSE_US (10 * G_USEC_PER_SEC)
+
+/* The best estimate of the paths that are up.  Over the link it is measured all the time; the agent's answer
+ * at the start is good until then. */
+static void
+take_clock (GwJob *job, JsonArray *paths)
+{
+    gint64 best_us = G_MAXINT64;
+    for (guint i = 0; paths != NULL && i < json_array_get_length (paths); i++) {
+        JsonObject *path = json_array_get_object_element (paths, i);
+        gint64 error_us = gw_json_peek_int (path, "clock_error_us", -1);
+        if (error_us < 0 || error_us >= best_us)
+            continue;
+        best_us = error_us;
+        job->destination.clock_offset_us = gw_json_peek_int (path, "clock_offset_us", 0);
+        job->destination.clock_error_us = error_us;
+    }
+}
+
+void
+gw_job_follow_clock (GwJob *job)
+{
+    gint64 now_us = g_get_monotonic_time ();
+    if (now_us - job->clock_us < CLOCK_PAUSE_US || job->outage_us != 0)
+        return;
+    job->clock_us = now_us;
+    g_autoptr (JsonObject) stats =
+        gw_host_get_courier_stats (job->source.host, job->cancellable, NULL);
+    if (stats != NULL)
+        take_clock (job, gw_json_peek_array (stats, "paths"));
 }
 
 /* --- what people are told ---------------------------------------------------------------------------------- */
@@ -118,6 +183,17 @@ gw_job_take_link (GwJob *job, JsonObject *stats)
                                   paths != NULL ? json_array_ref (paths) : json_array_new ());
 }
 
+/* --- whose fault ------------------------------------------------------------------------------------------------ */
+
+/* That the hosts do not reach each other is nobody's. */
+GwSide
+gw_job_blame_cause (GwSide side, GwCause cause)
+{
+    gboolean is_links = cause == GW_CAUSE_LINK_CONNECT || cause == GW_CAUSE_LINK_LOST ||
+                        cause == GW_CAUSE_LINK_AUTH || cause == GW_CAUSE_DATA_ADDRESS;
+    return is_links ? GW_SIDE_LINK : side;
+}
+
 /* --- limits and proof ------------------------------------------------------------------------------------------ */
 
 guint
@@ -160,8 +236,9 @@ gboolean
 gw_job_prove_link (GwJob *job, GwSide *blame, GError **error)
 {
     gint64 rtt_us = 0;
-    *blame = GW_SIDE_LINK;
+    *blame = GW_SIDE_SOURCE;
     if (!probe (job, &rtt_us, error)) {
+        *blame = gw_job_blame_cause (GW_SIDE_SOURCE, gw_error_get_cause (*error));
         g_prefix_error (error, "the guest was stopped for the switchover, but ");
         return FALSE;
     }

@@ -221,7 +221,7 @@ finish_round (GwJob *job, gint64 deadline_us, GError **error)
     while (job->proof->ended_us == 0) {
         if (!advance (job, error))
             return FALSE;
-        if (job->faults != NULL)
+        if (gw_job_has_fault (job))
             return gw_job_wait (job, NULL, 0, error);
         if (g_get_monotonic_time () > deadline_us)
             return gw_fail (error, GW_CAUSE_DISK_SYNC, "the comparison of the disks takes too long");

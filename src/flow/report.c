@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define EVIDENCE_LINES 20
+
 static gint64
 since_start_ms (const GwJob *job, gint64 at_us)
 {
@@ -12,17 +14,39 @@ since_start_ms (const GwJob *job, gint64 at_us)
 
 /* --- cause ------------------------------------------------------------------------------------------------ */
 
+/* One line of a sign that is not the cause. */
+static char *
+describe_other (const GwSign *sign, const GwSign *cause)
+{
+    g_auto (GStrv) lines = gw_words_split (sign->text, EVIDENCE_LINES);
+    g_autofree char *text = g_strjoinv (" / ", lines);
+    return g_strdup_printf ("%s, on the %s: %s", sign->at_us < cause->at_us ? "before" : "then",
+                            gw_side_name (sign->side), text);
+}
+
+/* Both couriers say the same of their link. */
+static gboolean
+is_told (const GPtrArray *signs, guint index)
+{
+    const GwSign *sign = signs->pdata[index];
+    for (guint i = 0; i < index; i++)
+        if (strcmp (((const GwSign *) signs->pdata[i])->text, sign->text) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* What the cause is, with QEMU's own words line by line; then what else went wrong, in order. */
 static GStrv
 collect_evidence (const GwJob *job)
 {
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
-    g_strv_builder_add (builder, job->verdict->text);
-    for (guint i = 0; i < job->faults->len; i++) {
-        const GwFault *fault = job->faults->pdata[i];
-        if (fault == job->verdict || strcmp (fault->text, job->verdict->text) == 0)
+    g_auto (GStrv) own = gw_words_split (job->verdict->text, EVIDENCE_LINES);
+    g_strv_builder_addv (builder, (const char **) own);
+    for (guint i = 0; i < job->signs->len; i++) {
+        const GwSign *sign = job->signs->pdata[i];
+        if (strcmp (sign->text, job->verdict->text) == 0 || is_told (job->signs, i))
             continue;
-        g_autofree char *line =
-            g_strdup_printf ("then, on the %s: %s", gw_side_name (fault->side), fault->text);
+        g_autofree char *line = describe_other (sign, job->verdict);
         g_strv_builder_add (builder, line);
     }
     return g_strv_builder_end (builder);
@@ -53,7 +77,7 @@ static const char *
 runs_on (const GwJob *job)
 {
     if (job->machine.state == GW_JOB_MOVED)
-        return "destination";
+        return job->destination_is_gone ? "nowhere" : "destination";
     if (job->machine.state == GW_JOB_UNDECIDED)
         return "unknown";
     return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
@@ -77,20 +101,6 @@ exit_status (const GwJob *job)
 }
 
 /* --- parts ---------------------------------------------------------------------------------------------------- */
-
-static JsonArray *
-make_timeline (const GwJob *job)
-{
-    JsonArray *list = json_array_new ();
-    for (guint i = 0; i < gw_timeline_get_length (job->timeline); i++) {
-        const GwEvent *event = gw_timeline_get (job->timeline, i);
-        json_array_add_object_element (
-            list, gw_json_new ("at_ms:i", since_start_ms (job, event->at_us), "side:s",
-                               gw_side_name (event->side), "event:s", event->event, "detail:s",
-                               event->detail, NULL));
-    }
-    return list;
-}
 
 static JsonArray *
 make_rewrites (const GwJob *job)
@@ -141,7 +151,7 @@ add_lists (const GwJob *job, JsonObject *report)
         json_object_set_object_member (report, "rehearsal", json_object_ref (job->rehearsal));
     else
         json_object_set_null_member (report, "rehearsal");
-    if (job->verdict != NULL && job->machine.state != GW_JOB_MOVED)
+    if (job->verdict != NULL && (job->machine.state != GW_JOB_MOVED || job->destination_is_gone))
         json_object_set_object_member (report, "cause", make_cause (job));
     else
         json_object_set_null_member (report, "cause");
@@ -149,7 +159,7 @@ add_lists (const GwJob *job, JsonObject *report)
     gw_json_set_strv (report, "warnings", (const char *const *) job->warnings->pdata);
     g_ptr_array_set_size (job->warnings, (int) job->warnings->len - 1);
     json_object_set_array_member (report, "rewrites", make_rewrites (job));
-    json_object_set_array_member (report, "timeline", make_timeline (job));
+    json_object_set_array_member (report, "timeline", gw_job_tell_story (job));
 }
 
 JsonObject *

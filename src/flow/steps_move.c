@@ -6,6 +6,7 @@
 
 #define PROGRESS_MS 250
 #define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
+#define ASK_MS 1000
 #define START_MS 60000       /* for the destination to start */
 #define SETTLE_DOWN_MS 60
 #define QEMU_DOWNTIME_MS 2         /* QEMU itself switches over only when nearly nothing is left */
@@ -38,17 +39,21 @@ read_migration (GwJob *job, GError **error)
     return TRUE;
 }
 
-/* The migration ended where it should not have: QEMU's reason. */
+/* The migration ended where it should not have: QEMU's reason, and further words of it line by line. */
 static gboolean
 fail_migration (GwJob *job, GError **error)
 {
-    g_autoptr (GError) failure = NULL;
     (void) read_migration (job, NULL);
     const char *words = job->migration != NULL ? job->migration->error_desc : NULL;
-    gw_fail (&failure, GW_CAUSE_MIGRATION_FAILED, "QEMU gave the migration up ('%s'): %s",
-             job->source_status, words != NULL ? words : "it gives no reason");
-    gw_job_add_fault (job, GW_FAULT_MIGRATION, GW_SIDE_SOURCE, 0, failure);
-    return gw_job_wait (job, has_left_precopy, gw_deadline_ms (1000), error);
+    if (words == NULL)
+        words = "it gives no reason";
+    g_autofree char *reason = g_strndup (words, strcspn (words, "\n"));
+    GwSignKind kind =
+        gw_words_tell_stream_end (reason) ? GW_SIGN_MIGRATION : GW_SIGN_MIGRATION_OWN;
+    g_autofree char *text =
+        g_strdup_printf ("QEMU gave the migration up ('%s'): %s", job->source_status, words);
+    gw_job_add_sign (job, kind, GW_SIDE_SOURCE, 0, GW_CAUSE_MIGRATION_FAILED, text);
+    return gw_job_fail_with_fault (job, error);
 }
 
 gboolean
@@ -160,6 +165,7 @@ follow_precopy (GwJob *job, GError **error)
             !steer_precopy (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
+        gw_job_follow_clock (job);
     }
     if (strcmp (job->source_status, "pre-switchover") == 0)
         return TRUE;
@@ -207,6 +213,29 @@ source_is_done (gpointer user_data)
     return is_status (((GwJob *) user_data)->source_status, done);
 }
 
+/* A QEMU that says nothing for a while is asked, so that one that stands still is noticed. */
+static gboolean
+wait_for_source (GwJob *job, GError **error)
+{
+    gint64 deadline = gw_deadline_ms (SWITCHOVER_MS);
+    while (!source_is_done (job)) {
+        g_autoptr (GError) failure = NULL;
+        if (gw_job_wait (job, source_is_done, gw_deadline_ms (ASK_MS), &failure))
+            break;
+        if (gw_error_get_cause (failure) != GW_CAUSE_TIMED_OUT) {
+            g_propagate_error (error, g_steal_pointer (&failure));
+            return FALSE;
+        }
+        if (g_get_monotonic_time () > deadline)
+            return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
+                            "the last step has not ended within %d ms (QEMU is in '%s')",
+                            SWITCHOVER_MS, job->source_status);
+        if (!read_migration (job, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 /* QEMU sends the rest and hears from the other QEMU that it has loaded everything.  Until then it lets
  * its guest run again by itself when the connection fails (7.2: migration_iteration_finish()), so the
  * destination must not have the right to start before this is over. */
@@ -218,13 +247,9 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
     if (!gw_job_finish_disks (job, blame, error) || !gw_job_prove_link (job, blame, error))
         return FALSE;
     *blame = GW_SIDE_SOURCE;
-    if (!gw_host_continue (job->source.host, job->cancellable, error))
+    if (!gw_host_continue (job->source.host, job->cancellable, error) ||
+        !wait_for_source (job, error))
         return FALSE;
-    if (!gw_job_wait (job, source_is_done, gw_deadline_ms (SWITCHOVER_MS), error)) {
-        if (error != NULL && gw_error_get_cause (*error) == GW_CAUSE_TIMED_OUT)
-            (*error)->code = GW_CAUSE_SWITCHOVER_TIMEOUT;
-        return FALSE;
-    }
     return strcmp (job->source_status, "completed") == 0 || fail_migration (job, error);
 }
 
@@ -265,6 +290,7 @@ gboolean
 gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_SOURCE;
+    gw_job_stop_health (job);
     if (!release (job, error))
         return FALSE;
     *blame = GW_SIDE_DESTINATION;
@@ -278,6 +304,14 @@ gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 
 /* --- after the handover: whatever fails is a warning -------------------------------------------------------------- */
 
+/* The VM has moved, and ended there at once. */
+static void
+find_end (GwJob *job)
+{
+    job->verdict = job->signs->pdata[gw_verdict_find_first (job->signs)];
+    gw_job_warn (job, "the VM has moved and does not run any more: %s", job->verdict->text);
+}
+
 gboolean
 gw_step_verify (GwJob *job, GwSide *blame, GError **error)
 {
@@ -286,7 +320,9 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
      * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
     (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
     job->final_state = gw_host_get_run_state (job->destination.host, NULL, &failure);
-    if (job->final_state == NULL)
+    if (job->destination_is_gone)
+        find_end (job);
+    else if (job->final_state == NULL)
         gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
     else if (job->vm->is_running && strcmp (job->final_state, "running") != 0)
         gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",

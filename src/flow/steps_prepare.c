@@ -19,7 +19,7 @@ gw_step_connect (GwJob *job, GwSide *blame, GError **error)
         return FALSE;
     gw_job_watch (&job->destination);
     return gw_host_get_clock_offset (job->destination.host, &job->destination.clock_offset_us,
-                                     error);
+                                     &job->destination.clock_error_us, error);
 }
 
 gboolean
@@ -128,21 +128,33 @@ gw_step_launch (GwJob *job, GwSide *blame, GError **error)
     return gw_host_launch (job->destination.host, job->vm, job->derived, job->cancellable, error);
 }
 
-gboolean
-gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+static gboolean
+connect_couriers (GwJob *job, GwSide *side, GError **error)
 {
-    *blame = GW_SIDE_LINK;
-    if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
-        return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
                         job->plan->n_paths, job->plan->link_deadline_s,
                         gw_disk_plans_count_copies (job->disks) };
+    *side = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
                                  job->cancellable, error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
-    if (!gw_host_connect_courier (job->source.host, &link, job->cancellable, error))
+    *side = GW_SIDE_SOURCE;
+    return gw_host_connect_courier (job->source.host, &link, job->cancellable, error);
+}
+
+gboolean
+gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    *blame = GW_SIDE_SOURCE;
+    if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
+        return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
+    if (!connect_couriers (job, blame, &failure)) {
+        *blame = gw_job_blame_cause (*blame, gw_error_get_cause (failure));
+        g_propagate_error (error, g_steal_pointer (&failure));
         return FALSE;
+    }
     explicit_bzero (job->secret, sizeof job->secret);
     job->link_is_up = TRUE;
     return TRUE;
@@ -152,5 +164,6 @@ gboolean
 gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_DESTINATION;
+    gw_job_start_health (job);
     return gw_host_set_incoming (job->destination.host, job->cancellable, error);
 }

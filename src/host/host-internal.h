@@ -139,7 +139,8 @@ typedef struct {
     void (*begin) (GwHost *host, GwRpcMethod method, JsonObject *params, guint timeout_ms,
                    GwHostPending *pending);
     gboolean (*is_open) (const GwHost *host);
-    gboolean (*get_clock_offset) (GwHost *host, gint64 *ret_offset_us, GError **error);
+    gboolean (*get_clock_offset) (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                                  GError **error);
     void (*free) (GwHost *host);
 } GwHostOps;
 
@@ -205,7 +206,39 @@ typedef struct _GwPidWatch GwPidWatch;
 GwPidWatch *gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn,
                               gpointer user_data);
 gboolean gw_pid_watch_is_running (const GwPidWatch *watch);
+/* As gw_process_describe_end(), as far as the kernel tells. */
+const char *gw_pid_watch_describe_end (const GwPidWatch *watch);
+/* What it has written to its standard error since then; "" when that is no file.  (transfer full) */
+char *gw_pid_watch_read_words (const GwPidWatch *watch);
 void gw_pid_watch_free (GwPidWatch *watch);
+
+/* --- ending.c: how a process ended ------------------------------------------------------------------------------------- */
+
+/* Of a wait status (-1: not known) and its last words (may be NULL).  (transfer full) */
+char *gw_ending_describe (int wait_status, gboolean is_out_of_memory, const char *words);
+/* The wait status of a process that has ended and is not our child; -1 when the kernel does not tell. */
+int gw_ending_read_status (pid_t pid, int pidfd);
+/* Its standard error when that is a file, and how long that is now; -1: it is none. */
+int gw_ending_open_stderr (pid_t pid, gint64 *ret_size);
+/* What was written to that file from `from` on, the end of it, cleaned for people.  (transfer full) */
+char *gw_ending_read_words (int fd, gint64 from);
+
+/* --- oom.c: whether the kernel killed it for want of memory ------------------------------------------------------------ */
+
+typedef struct _GwOomWatch GwOomWatch;
+/* Never NULL; what happened before is not looked at. */
+GwOomWatch *gw_oom_watch_new (pid_t pid);
+/* To be asked once, when the process has ended by a signal. */
+gboolean gw_oom_watch_has_killed (GwOomWatch *watch);
+void gw_oom_watch_free (GwOomWatch *watch);
+/* Whether a record of the kernel's log says that `pid` was killed.  Pure. */
+gboolean gw_oom_record_names (const char *record, pid_t pid);
+
+/* --- disktrouble.c: what is wrong with a VM's disks ------------------------------------------------------------------- */
+
+/* A line a disk whose file system is full, whose file is gone or whose server does not answer; "" for none.
+ * Takes seconds when a server is silent.  (transfer full) */
+char *gw_disks_describe_trouble (const GwVm *vm);
 
 /* --- records.c: who may start ------------------------------------------------------------------------------------------------- */
 

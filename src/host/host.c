@@ -61,9 +61,10 @@ gw_host_get_name (const GwHost *host)
 }
 
 gboolean
-gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                          GError **error)
 {
-    return host->ops->get_clock_offset (host, ret_offset_us, error);
+    return host->ops->get_clock_offset (host, ret_offset_us, ret_error_us, error);
 }
 
 GwVm *
@@ -267,22 +268,47 @@ pending_take_result (GwHostPending *pending, GError **error)
     return g_steal_pointer (&pending->result);
 }
 
+/* Frees `pending`. */
+static JsonObject *
+pending_finish (GwHostPending *pending, GError **error)
+{
+    GError *failure = NULL;
+    JsonObject *result = pending_take_result (pending, &failure);
+    gw_host_pending_free (pending);
+    if (result == NULL && failure == NULL)
+        gw_fail (&failure, GW_CAUSE_RPC_INVALID, "the answer is no object");
+    if (failure != NULL)
+        g_propagate_error (error, failure);
+    return result;
+}
+
 gboolean
 gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error)
 {
-    GError *failure = NULL;
-    g_autoptr (JsonObject) result = pending_take_result (pending, &failure);
-    gw_host_pending_free (pending);
-    if (result == NULL) {
-        if (failure == NULL)
-            gw_fail (&failure, GW_CAUSE_RPC_INVALID, "the answer to the start is no object");
-        g_propagate_error (error, failure);
+    g_autoptr (JsonObject) result = pending_finish (pending, error);
+    if (result == NULL)
         return FALSE;
-    }
     *ret_start = (GwHostStart) { gw_json_peek_int (result, "loaded_us", 0),
                                  gw_json_peek_int (result, "started_us", 0),
                                  gw_json_peek_int (result, "running_us", 0) };
     return TRUE;
+}
+
+GwHostPending *
+gw_host_begin_get_run_state (GwHost *host)
+{
+    g_autoptr (JsonObject) params = json_object_new ();
+    GwHostPending *pending = g_new0 (GwHostPending, 1);
+    host->ops->begin (host, GW_RPC_QEMU_VERIFY, params,
+                      gw_rpc_method_get_info (GW_RPC_QEMU_VERIFY)->timeout_ms, pending);
+    return pending;
+}
+
+char *
+gw_host_finish_get_run_state (GwHostPending *pending, GError **error)
+{
+    g_autoptr (JsonObject) result = pending_finish (pending, error);
+    return result != NULL ? g_strdup (gw_json_get_string (result, "run_state", error)) : NULL;
 }
 
 void

@@ -25,7 +25,8 @@
  *   courier       detail: what the courier says of itself
  *   courier-failed detail: "CAUSE: message"
  *   courier-exit  detail: how it ended, and its last words, when nobody asked it to
- *   block-error   detail: device and QEMU's words
+ *   block-error   detail: operation, device and QEMU's words; the guest was told
+ *   block-stop    the same, and QEMU stopped the guest
  *   disk-ready    a copied disk is in step (detail: QEMU's job); disk-error: its copy failed (detail:
  *                 read, at the source, or write); disk-mode; disk-server-exit, on the destination
  * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
@@ -90,8 +91,9 @@ void gw_host_set_event_fn (GwHost *host, GwHostEventFn fn, gpointer user_data);
 gboolean gw_host_is_open (const GwHost *host);
 const char *gw_host_get_name (const GwHost *host);
 
-/* This host's wall clock minus ours. */
-gboolean gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error);
+/* This host's wall clock minus ours, and by how much that may be wrong. */
+gboolean gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                                   GError **error);
 
 /* source: takes hold of the running VM `vm`: "qmp:PATH", or the name of one that godwit launched
  * here.  (transfer full) */
@@ -265,6 +267,10 @@ gboolean gw_host_rehearse_end (GwHost *host, GCancellable *cancellable, GError *
 
 /* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
 char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* The same without waiting; `finish` frees `pending`. */
+GwHostPending *gw_host_begin_get_run_state (GwHost *host);
+char *gw_host_finish_get_run_state (GwHostPending *pending, GError **error);
 
 /* Ends the job here: couriers, sockets, directory; on the destination also the QEMU, unless it holds
  * STARTED.  Safe to call twice. */

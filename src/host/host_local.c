@@ -20,7 +20,6 @@ static const struct {
     { "SHUTDOWN", "shutdown", "reason" },
     { "RESET", "reset", "reason" },
     { "GUEST_PANICKED", "panic", "action" },
-    { "BLOCK_IO_ERROR", "block-error", "reason" },
     { "BLOCK_JOB_ERROR", "disk-error", "operation" },
     { "BLOCK_JOB_READY", "disk-ready", "device" },
     { "WATCHDOG", "watchdog", "action" },
@@ -52,10 +51,27 @@ note_event (LocalHost *local, const char *event, const char *detail, gint64 at_u
         local->loaded_us = at_us;
 }
 
+/* "write of 'disk0': No space left on device", and whether the guest was stopped by it. */
+static void
+tell_block_error (LocalHost *local, JsonObject *data, gint64 at_us)
+{
+    const char *device = gw_json_peek_string (data, "device", "");
+    const char *node = gw_json_peek_string (data, "node-name", "");
+    gboolean is_full = gw_json_peek_bool (data, "nospace", FALSE);
+    gboolean is_stop = strcmp (gw_json_peek_string (data, "action", ""), "stop") == 0;
+    g_autofree char *detail = g_strdup_printf (
+        "%s of '%s': %s", gw_json_peek_string (data, "operation", "access"),
+        *device != '\0' ? device : node,
+        is_full ? "No space left on device" : gw_json_peek_string (data, "reason", "no reason given"));
+    gw_host_emit (&local->host, at_us, is_stop ? "block-stop" : "block-error", detail);
+}
+
 static void
 on_qmp_event (const char *event, JsonObject *data, gint64 at_us, gpointer user_data)
 {
     LocalHost *local = user_data;
+    if (strcmp (event, "BLOCK_IO_ERROR") == 0)
+        tell_block_error (local, data, at_us);
     for (guint i = 0; i < G_N_ELEMENTS (event_names); i++) {
         if (strcmp (event_names[i].qmp, event) != 0)
             continue;
@@ -184,10 +200,8 @@ gw_local_describe_qemu (LocalHost *local)
 {
     if (local->qemu != NULL)
         return gw_process_describe_end (local->qemu);
-    if (local->qemu_watch != NULL && !gw_pid_watch_is_running (local->qemu_watch))
-        return g_strdup_printf ("process %" G_GINT64_FORMAT " has ended",
-                                local->vm != NULL ? local->vm->pid : 0);
-    return g_strdup ("still runs");
+    return g_strdup (local->qemu_watch != NULL ? gw_pid_watch_describe_end (local->qemu_watch)
+                                               : "still runs");
 }
 
 void
@@ -359,10 +373,29 @@ stop_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, G
     return json_object_new ();
 }
 
+/* QEMU 7.2 says the reason for most failures to its standard error only, or nowhere.  The first line stays the
+ * one of query-migrate: the others may be about something else. */
+static void
+complete_reason (LocalHost *local, GwMigration *migration)
+{
+    g_autofree char *words =
+        local->qemu_watch != NULL ? gw_pid_watch_read_words (local->qemu_watch) : g_strdup ("");
+    g_autofree char *disks =
+        local->vm != NULL ? gw_disks_describe_trouble (local->vm) : g_strdup ("");
+    const char *reason =
+        migration->error_desc != NULL ? migration->error_desc : "it gives no reason";
+    char *all = g_strconcat (reason, *disks != '\0' ? "\n" : "", disks, *words != '\0' ? "\n" : "",
+                             words, NULL);
+    g_free (migration->error_desc);
+    migration->error_desc = all;
+}
+
 static JsonObject *
 get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_autoptr (GwMigration) migration = gw_local_query_migrate (local, cancellable, error);
+    if (migration != NULL && g_strcmp0 (migration->status, "failed") == 0)
+        complete_reason (local, migration);
     return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
 }
 
@@ -493,9 +526,10 @@ local_is_open (const GwHost *host)
 }
 
 static gboolean
-local_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+local_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                        GError **error)
 {
-    *ret_offset_us = 0;
+    *ret_offset_us = *ret_error_us = 0;
     return TRUE;
 }
 

@@ -38,9 +38,14 @@ remote_is_open (const GwHost *host)
 }
 
 static gboolean
-remote_get_clock_offset (GwHost *host, gint64 *ret_offset_us, GError **error)
+remote_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error_us,
+                         GError **error)
 {
-    return gw_rpc_get_clock_offset (((RemoteHost *) host)->rpc, ret_offset_us, NULL, error);
+    gint64 rtt_us = 0;
+    if (!gw_rpc_get_clock_offset (((RemoteHost *) host)->rpc, ret_offset_us, &rtt_us, error))
+        return FALSE;
+    *ret_error_us = rtt_us / 2;
+    return TRUE;
 }
 
 static void

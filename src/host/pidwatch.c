@@ -6,18 +6,31 @@
 #include <unistd.h>
 
 struct _GwPidWatch {
+    pid_t pid;
     GwFd fd;
+    GwFd words;        /* its standard error, -1: not a file */
+    gint64 words_from; /* what is older is not about us */
+    GwOomWatch *oom;
     GSource *source;
-    gboolean has_ended;
+    char *ending; /* NULL while it runs */
     GSourceFunc exit_fn;
     gpointer user_data;
 };
 
+char *
+gw_pid_watch_read_words (const GwPidWatch *watch)
+{
+    return gw_ending_read_words (watch->words, watch->words_from);
+}
+
+/* Asked at once: its parent may take the status away at any moment. */
 static gboolean
 on_readable (gint fd, GIOCondition condition, gpointer user_data)
 {
     GwPidWatch *watch = user_data;
-    watch->has_ended = TRUE;
+    int status = gw_ending_read_status (watch->pid, watch->fd);
+    g_autofree char *words = gw_pid_watch_read_words (watch);
+    watch->ending = gw_ending_describe (status, gw_oom_watch_has_killed (watch->oom), words);
     (void) watch->exit_fn (watch->user_data);
     return G_SOURCE_REMOVE;
 }
@@ -29,7 +42,10 @@ gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn, gpointe
     if (fd < 0)
         return NULL;
     GwPidWatch *watch = g_new0 (GwPidWatch, 1);
+    watch->pid = pid;
     watch->fd = fd;
+    watch->words = gw_ending_open_stderr (pid, &watch->words_from);
+    watch->oom = gw_oom_watch_new (pid);
     watch->exit_fn = exit_fn;
     watch->user_data = user_data;
     watch->source = g_unix_fd_source_new (fd, G_IO_IN);
@@ -41,7 +57,13 @@ gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn, gpointe
 gboolean
 gw_pid_watch_is_running (const GwPidWatch *watch)
 {
-    return !watch->has_ended;
+    return watch->ending == NULL;
+}
+
+const char *
+gw_pid_watch_describe_end (const GwPidWatch *watch)
+{
+    return watch->ending != NULL ? watch->ending : "still runs";
 }
 
 void
@@ -51,6 +73,9 @@ gw_pid_watch_free (GwPidWatch *watch)
         return;
     g_source_destroy (watch->source);
     g_source_unref (watch->source);
+    gw_oom_watch_free (watch->oom);
+    gw_fd_clear (&watch->words);
     gw_fd_clear (&watch->fd);
+    g_free (watch->ending);
     g_free (watch);
 }

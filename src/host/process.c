@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LAST_WORDS_MAX 1500
@@ -19,6 +18,8 @@ struct _GwProcess {
     pid_t pid;
     char *log_path;
     gboolean has_ended;
+    GwOomWatch *oom;
+    gboolean is_out_of_memory; /* it was killed for it */
     gboolean is_forgotten; /* freed by its owner; the callback frees the rest */
     GwProcessExitFn exit_fn;
     gpointer user_data;
@@ -64,6 +65,7 @@ process_unref (GwProcess *process)
 {
     g_clear_object (&process->child);
     g_main_context_unref (process->context);
+    gw_oom_watch_free (process->oom);
     g_free (process->log_path);
     g_free (process);
 }
@@ -74,6 +76,8 @@ on_end (GObject *object, GAsyncResult *result, gpointer user_data)
     GwProcess *process = user_data;
     (void) g_subprocess_wait_finish (G_SUBPROCESS (object), result, NULL);
     process->has_ended = TRUE;
+    process->is_out_of_memory = g_subprocess_get_if_signaled (process->child) &&
+                                gw_oom_watch_has_killed (process->oom);
     if (process->is_forgotten)
         process_unref (process);
     else if (process->exit_fn != NULL)
@@ -139,7 +143,9 @@ gw_process_spawn (const GwProcessSpec *spec, GMainContext *context, GwProcessExi
         process = g_new0 (GwProcess, 1);
         process->child = child;
         process->context = g_main_context_ref (context);
-        process->pid = (pid_t) g_ascii_strtoll (g_subprocess_get_identifier (child), NULL, 10);
+        const char *id = g_subprocess_get_identifier (child); /* NULL: it has ended already */
+        process->pid = id != NULL ? (pid_t) g_ascii_strtoll (id, NULL, 10) : 0;
+        process->oom = gw_oom_watch_new (process->pid);
         process->log_path = g_strdup (spec->log_path);
         process->exit_fn = exit_fn;
         process->user_data = user_data;
@@ -177,18 +183,11 @@ char *
 gw_process_describe_end (const GwProcess *process)
 {
     g_autofree char *words = gw_process_read_log (process->log_path, LAST_WORDS_MAX);
-    g_autofree char *how = NULL;
     if (!process->has_ended)
-        how = g_strdup ("still runs");
-    else if (g_subprocess_get_if_signaled (process->child))
-        how = g_strdup_printf ("was killed by signal %d (%s)",
-                               g_subprocess_get_term_sig (process->child),
-                               strsignal (g_subprocess_get_term_sig (process->child)));
-    else
-        how = g_strdup_printf ("exited with status %d",
-                               g_subprocess_get_exit_status (process->child));
-    return *words != '\0' ? g_strdup_printf ("%s; its last words: %s", how, words)
-                          : g_steal_pointer (&how);
+        return *words != '\0' ? g_strdup_printf ("still runs; its last words: %s", words)
+                              : g_strdup ("still runs");
+    return gw_ending_describe (g_subprocess_get_status (process->child), process->is_out_of_memory,
+                               words);
 }
 
 static gboolean

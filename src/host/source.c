@@ -32,7 +32,7 @@ on_source_exit (gpointer user_data)
 {
     LocalHost *local = user_data;
     if (!local->is_quitting)
-        gw_host_emit (&local->host, 0, "qemu-exit", "the source's QEMU process has ended");
+        gw_host_emit (&local->host, 0, "qemu-exit", gw_pid_watch_describe_end (local->qemu_watch));
     return G_SOURCE_REMOVE;
 }
 
@@ -219,7 +219,8 @@ ask_running (LocalHost *local, gboolean *ret_running, char **ret_state, GCancell
     return TRUE;
 }
 
-/* The guest goes on if it ran when it was adopted, unless it ended by itself meanwhile. */
+/* The guest goes on if it ran when it was adopted, unless it ended or its disk stopped it meanwhile: that is for
+ * whoever mends the disk. */
 static gboolean
 let_run (LocalHost *local, GCancellable *cancellable, GError **error)
 {
@@ -229,7 +230,8 @@ let_run (LocalHost *local, GCancellable *cancellable, GError **error)
         return TRUE;
     if (!ask_running (local, &is_running, &state, cancellable, error))
         return FALSE;
-    if (is_running || strcmp (state, "shutdown") == 0 || strcmp (state, "guest-panicked") == 0)
+    static const char *const left_alone[] = { "shutdown", "guest-panicked", "io-error", NULL };
+    if (is_running || g_strv_contains (left_alone, state))
         return TRUE;
     return gw_local_qmp (local, GW_QMP_CONT, NULL, cancellable, error);
 }

@@ -25,6 +25,16 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {call.excinfo.value}")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The table of a grid, when all of it was run: what its tests recorded as "row"."""
+    rows = [value for status in ("passed", "failed") for report in terminalreporter.stats.get(status, ())
+            for name, value in report.user_properties if name == "row"]
+    if rows and os.environ.get("GODWIT_GRID") == "all":
+        terminalreporter.write_sep("=", "phase, failure, cause, side, exit status, where the VM runs, time")
+        for row in rows:
+            terminalreporter.write_line(row)
+
+
 @pytest.fixture
 def net():
     """Two hosts with an unshaped link; use rig.Net itself for a shaped one."""

@@ -46,6 +46,16 @@ def wait_gone(pid, timeout=10):
     wait_until(lambda: is_zombie(pid), timeout, f"end of process {pid}")
 
 
+def named(pids, name):
+    """Those of the processes whose command line begins with the program or title `name`."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            if os.path.basename(file.read().split(b"\0")[0].split(b" ")[0]) == name:
+                found.append(pid)
+    return found
+
+
 def kill(pid, wait=True, how=signal.SIGKILL):
     """Kills a process; one that is gone already is fine."""
     with contextlib.suppress(ProcessLookupError):

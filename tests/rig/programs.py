@@ -128,6 +128,14 @@ class Migration:
     def _read(file):
         return os.pread(file.fileno(), 1 << 24, 0).decode("utf-8", "replace")
 
+    def seconds(self):
+        """Since its start."""
+        return time.monotonic() - self._began
+
+    def wait_end(self, timeout=120):
+        """Waits until it has ended, and leaves the rest to wait()."""
+        self.process.wait(timeout)
+
     def wait(self, timeout=120):
         """Waits for the end: a Done. A command that does not end in time is killed, and that is an
         error of the test."""

@@ -211,6 +211,19 @@ test_story (void)
         "What happened (ms since 2023-11-14T22:13:20Z):\n"
         "       7  source      stop           d\n"
         "     -12  destination qemu-exit      \n");
+    assert_summary (
+        gw_summary_of_story,
+        "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"moved\",\"runs_on\":\"nowhere\","
+        "\"destination\":\"b\",\"started\":\"t\",\"cause\":{\"code\":\"qemu-died\",\"side\":\"source\","
+        "\"message\":\"QEMU was killed\\ny\"},\"timeline\":[{\"at_ms\":7,\"side\":\"source\",\"event\":\"step\",\"detail\":\"d\"},"
+        "{\"at_ms\":7,\"side\":\"source\",\"event\":\"qemu-exit\",\"detail\":\"was killed\\ny\"}]}",
+        "web1 has moved to b, and does not run any more\n"
+        "  total 0.0 s, downtime 0 ms, 0 rounds, 0 bytes over the link\n"
+        "  why:  (qemu-died, source)\n  what to do: \n  job gw-1\n"
+        "What happened (ms since t; > is the first fault):\n"
+        "       7  source      step           d\n"
+        ">      7  source      qemu-exit      was killed\n"
+        "                                     y\n");
 }
 
 int
