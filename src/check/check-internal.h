@@ -21,4 +21,24 @@ void gw_check_add_cause (GwCheckSink *sink, GwCause cause, const char *format, .
 #include "checks.def"
 #undef X
 
+/* disk_plan.c: the need that the image at `path` of the source is on the destination, NULL when there is
+ * none; its facts there, NULL when they are not known. */
+const GwNeed *gw_disk_find_need (const GwCheckInput *input, const char *path,
+                                 const GwPathFacts **ret_there);
+
+/* Two QEMUs, and which part of the one is which of the other. */
+typedef struct {
+    const GwInventory *source, *destination;
+    int *twin_of;       /* by part of the source: index of the destination's, -1: it has none */
+    gboolean *is_taken; /* by part of the destination */
+} GwComparison;
+
+/* A refusal, of the first few of a row; `n` counts them all. */
+void gw_compare_refuse (GwCheckSink *sink, guint *n, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+/* One function a row of compare.def. */
+#define X(id, name, cause, about) void gw_compare_##id (const GwComparison *c, GwCheckSink *sink);
+#include "compare.def"
+#undef X
+
 #endif

@@ -60,9 +60,15 @@ gw_check_append (GPtrArray *results, const char *check, GwVerdict verdict, GwCau
 }
 
 GPtrArray *
+gw_check_results_new (void)
+{
+    return g_ptr_array_new_with_free_func (result_free);
+}
+
+GPtrArray *
 gw_check_run (const GwCheckInput *input)
 {
-    GPtrArray *results = g_ptr_array_new_with_free_func (result_free);
+    GPtrArray *results = gw_check_results_new ();
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         GwCheckSink sink = { rows[i].name, rows[i].cause, results };
         guint before = results->len;

@@ -39,6 +39,8 @@ typedef struct {
 GPtrArray *gw_check_run (const GwCheckInput *input);
 /* What becomes of each disk of the VM, in its order.  Pure.  (transfer full) */
 GwDiskPlans *gw_check_plan_disks (const GwCheckInput *input);
+/* An empty list of them.  (transfer full) */
+GPtrArray *gw_check_results_new (void);
 /* The first refusal, or NULL. */
 const GwCheckResult *gw_check_find_refusal (const GPtrArray *results);
 /* {"check","verdict","cause","text"} of each.  (transfer full) */
@@ -48,11 +50,14 @@ const char *gw_verdict_name (GwVerdict verdict);
 void gw_check_append (GPtrArray *results, const char *check, GwVerdict verdict, GwCause cause,
                       const char *text);
 
-/* --- check_devices.c: two QEMUs, by the lines that describe them ------------------------------- */
+/* --- compare.c: two QEMUs -------------------------------------------------------------------------- */
 
-/* Where the lists of devices differ, in words; NULL when they do not.  Pure.  (transfer full) */
-char *gw_check_compare_devices (const char *const *source, const char *const *destination);
-/* Which bits of the source's feature words ("NAME=0xBITS") the destination lacks; NULL: none. */
-char *gw_check_compare_cpu (const char *const *source, const char *const *destination);
+/* Compares what is inside the VM's QEMU with what is inside one of the destination, by the rows of
+ * compare.def, and puts their results behind `results`, in place of earlier ones of these rows.  The first
+ * refusal (borrowed), NULL: there is none.  Pure. */
+const GwCheckResult *gw_check_compare (GPtrArray *results, const GwInventory *source,
+                                       const GwInventory *destination);
+/* The names of the bits that are set in a word of CPUID ("0x7/0 EBX").  (transfer full) */
+char *gw_check_name_cpu_bits (const char *word, gint64 bits);
 
 #endif

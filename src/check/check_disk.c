@@ -56,3 +56,34 @@ gw_check_backing (const GwCheckInput *input, GwCheckSink *sink)
     if (sink->results->len == before)
         gw_check_add (sink, GW_VERDICT_OK, "%u images below the disks, none is missing", n);
 }
+
+/* The VM's own QEMU holds locks on its disks; on one machine they are seen as the destination's too. */
+static gboolean
+is_own (const GwCheckInput *input, const GwLockHolder *holder)
+{
+    return holder->pid == input->vm->pid &&
+           g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0;
+}
+
+void
+gw_check_locks (const GwCheckInput *input, GwCheckSink *sink)
+{
+    guint before = sink->results->len;
+    for (guint i = 0; i < input->vm->disks->len; i++) {
+        const GwDisk *disk = input->vm->disks->pdata[i];
+        const GwPathFacts *there = NULL;
+        const GwNeed *need = disk->path != NULL && !disk->is_read_only
+                                 ? gw_disk_find_need (input, disk->path, &there)
+                                 : NULL;
+        for (guint k = 0; there != NULL && k < there->holders->len; k++) {
+            const GwLockHolder *holder = there->holders->pdata[k];
+            if (!is_own (input, holder))
+                gw_check_add (sink, GW_VERDICT_REFUSED,
+                              "'%s', disk '%s' of the VM (pid %" G_GINT64_FORMAT "), is locked on the "
+                              "destination by process %" G_GINT64_FORMAT " (%s)",
+                              need->path, disk->path, input->vm->pid, holder->pid, holder->name);
+        }
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "nobody else on the destination holds a disk of the VM");
+}

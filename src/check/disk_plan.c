@@ -49,10 +49,10 @@ refuse (const Case *c, GwCause cause)
 
 /* --- facts ---------------------------------------------------------------------------------------------- */
 
-/* The need that the image at `path` of the source is on the destination; its facts there. */
-static const GwNeed *
-find_need (const GwCheckInput *input, const char *path, const GwPathFacts **ret_there)
+const GwNeed *
+gw_disk_find_need (const GwCheckInput *input, const char *path, const GwPathFacts **ret_there)
 {
+    *ret_there = NULL;
     for (guint i = 0; i < input->derived->needs->len; i++) {
         const GwNeed *need = input->derived->needs->pdata[i];
         if ((strcmp (need->kind, "image") != 0 && strcmp (need->kind, "backing") != 0) ||
@@ -61,7 +61,6 @@ find_need (const GwCheckInput *input, const char *path, const GwPathFacts **ret_
         *ret_there = i < input->destination->paths->len ? input->destination->paths->pdata[i] : NULL;
         return need;
     }
-    *ret_there = NULL;
     return NULL;
 }
 
@@ -76,18 +75,40 @@ find_here (const GwCheckInput *input, const char *path)
     return NULL;
 }
 
-/* One machine, one file: proven. */
 static gboolean
-is_same (const GwCheckInput *input, gint64 st_dev, gint64 st_ino, const GwPathFacts *there)
+has_same_name (const GwPathFacts *here, const GwPathFacts *there)
 {
-    return g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0 && there != NULL &&
-           there->exists && st_ino != 0 && there->st_ino == st_ino && there->st_dev == st_dev;
+    if (here->real_path == NULL || there->real_path == NULL)
+        return FALSE;
+    g_autofree char *a = g_path_get_basename (here->real_path);
+    g_autofree char *b = g_path_get_basename (there->real_path);
+    return strcmp (a, b) == 0;
 }
 
-static gboolean
-is_same_disk (const Case *c)
+/* How it is proven that both hosts have the same image; NULL: it is not.  A path proves nothing, and
+ * numbers of devices and inodes only on one machine, or where a token was seen. */
+static const char *
+find_proof (const GwCheckInput *input, gint64 st_dev, gint64 st_ino, const GwPathFacts *here,
+            const GwPathFacts *there)
 {
-    return is_same (c->input, c->disk->st_dev, c->disk->st_ino, c->there);
+    if (there == NULL || !there->exists)
+        return NULL;
+    gboolean is_inode = st_ino != 0 && there->st_ino == st_ino;
+    if (here != NULL && here->device_identity != NULL && here->bytes == there->bytes &&
+        g_strcmp0 (here->device_identity, there->device_identity) == 0)
+        return "by the identity of the device";
+    if (there->has_token && (is_inode || (here != NULL && has_same_name (here, there))))
+        return "a token that the source wrote beside it was read on the destination";
+    if (is_inode && there->st_dev == st_dev &&
+        g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0)
+        return "by device and inode, on one machine";
+    return NULL;
+}
+
+static const char *
+find_disk_proof (const Case *c)
+{
+    return find_proof (c->input, c->disk->st_dev, c->disk->st_ino, c->here, c->there);
 }
 
 static gboolean
@@ -130,11 +151,11 @@ rule_temporary (const Case *c)
 static gboolean
 rule_read_only (const Case *c)
 {
-    const char *path = c->plan->target;
+    const char *path = c->plan->target, *proof = find_disk_proof (c);
     if (!c->disk->is_read_only)
         return FALSE;
-    if (is_same_disk (c))
-        return decide (c, "shared", "'%s', read-only, is the same file on both hosts", path);
+    if (proof != NULL)
+        return decide (c, "shared", "'%s', read-only, is the same on both hosts (%s)", path, proof);
     if (c->there == NULL) {
         c->plan->is_unsure = TRUE;
         return decide (c, "recreate",
@@ -174,12 +195,17 @@ refuse_small (const Case *c)
 }
 
 static gboolean
-rule_same_file (const Case *c)
+rule_proven_shared (const Case *c)
 {
-    if (!is_same_disk (c))
+    const char *proof = find_disk_proof (c);
+    if (proof == NULL)
         return FALSE;
-    return refuse_unflushed (c) ||
-           decide (c, "shared", "'%s' is the same file on both hosts", c->plan->target);
+    if (wants (c, "copy"))
+        return REFUSE (c, GW_CAUSE_DISK_ONTO_ITSELF,
+                       "'%s' on the destination is the source's '%s' (%s)", c->plan->target,
+                       c->disk->path, proof);
+    return refuse_unflushed (c) || decide (c, "shared", "'%s' is the same on both hosts (%s)",
+                                           c->plan->target, proof);
 }
 
 static gboolean
@@ -262,7 +288,7 @@ taken_before (const Case *c, const GwDiskPlans *plans)
         const GwPathFacts *there = NULL;
         if (!gw_disk_plan_is (other, "copy"))
             continue;
-        (void) find_need (c->input, other->path, &there); /* there stays NULL when there is none */
+        (void) gw_disk_find_need (c->input, other->path, &there); /* there stays NULL when there is none */
         if (there != NULL && there->fs_dev == c->there->fs_dev && !there->is_device)
             bytes += other->allocated_bytes;
     }
@@ -291,12 +317,13 @@ rule_backing (const Case *c)
     const GwPathFacts *there = NULL;
     const GwBacking *below =
         c->disk->backing != NULL && c->disk->backing->len > 0 ? c->disk->backing->pdata[0] : NULL;
-    const GwNeed *need = below != NULL ? find_need (c->input, below->path, &there) : NULL;
+    const GwNeed *need = below != NULL ? gw_disk_find_need (c->input, below->path, &there) : NULL;
     const GwPathFacts *here = below != NULL ? find_here (c->input, below->path) : NULL;
     if (need == NULL)
         return FALSE;
     gboolean is_named = strcmp (need->kind, "image") == 0;
-    gboolean is_same_below = here != NULL && is_same (c->input, here->st_dev, here->st_ino, there);
+    gboolean is_same_below =
+        here != NULL && find_proof (c->input, here->st_dev, here->st_ino, here, there) != NULL;
     if (is_named && (there == NULL || !there->exists))
         return REFUSE (c, GW_CAUSE_BACKING_MISSING,
                        "it is built on '%s', and '%s' does not exist on the destination", below->path,
@@ -331,7 +358,7 @@ static void
 plan_disk (const Case *c, const GwDiskPlans *plans)
 {
     static gboolean (*const rules[]) (const Case *) = {
-        rule_remote,       rule_temporary, rule_read_only,     rule_same_file,
+        rule_remote,           rule_temporary,     rule_read_only, rule_proven_shared,
         rule_user_says_shared, rule_target_exists, rule_directory, rule_format,
         rule_backing,
     };
@@ -367,7 +394,7 @@ gw_check_plan_disks (const GwCheckInput *input)
         Case c = { .input = input, .disk = input->vm->disks->pdata[i] };
         c.plan = plan_new (c.disk);
         if (c.disk->path != NULL) {
-            const GwNeed *need = find_need (input, c.disk->path, &c.there);
+            const GwNeed *need = gw_disk_find_need (input, c.disk->path, &c.there);
             c.here = find_here (input, c.disk->path);
             if (c.here != NULL && c.here->is_device) /* its driver does not know what is in use */
                 c.plan->allocated_bytes = c.disk->bytes;

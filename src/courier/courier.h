@@ -259,6 +259,8 @@ void gw_paths_retire (GwCourier *courier, int number);
 void gw_paths_leave (GwCourier *courier, int address);
 /* Says good-bye on each. */
 void gw_paths_shut (GwCourier *courier);
+/* Before the paths are cleared at the end: waits a moment for the other courier to close too. */
+void gw_paths_linger (GwCourier *courier);
 /* Differs from before when anything was sent or received: then the session may have room again. */
 uint64_t gw_paths_get_activity (const GwCourier *courier);
 guint gw_paths_count (const GwCourier *courier);

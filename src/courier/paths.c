@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "courier.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
+#define LINGER_MS 300 /* for the other courier to close as well */
+#define DRAIN_TURNS 16
+
 void
 gw_paths_add (GwCourier *courier, GwMet *met)
 {
@@ -145,6 +151,20 @@ gw_paths_get_activity (const GwCourier *courier)
     return sum;
 }
 
+/* Nobody reads any more: what the other courier said before that, its good-bye perhaps, comes first. */
+static void
+fail_sending (GwCourier *courier, int number, GError *error)
+{
+    GwCourierPath *path = &courier->paths[number];
+    do
+        receive_one (courier, number);
+    while (path->path != NULL && !path->has_peer_left && gw_link_path_has_more (path->path));
+    if (path->path != NULL)
+        gw_paths_end (courier, number,
+                      path->has_peer_left ? "the other courier has left" : error->message);
+    g_error_free (error);
+}
+
 void
 gw_paths_send (GwCourier *courier)
 {
@@ -153,7 +173,7 @@ gw_paths_send (GwCourier *courier)
         GwLinkPath *path = courier->paths[i].path;
         if (path != NULL &&
             gw_link_path_send (path, g_get_monotonic_time (), &error) == GW_LINK_FAILED)
-            fail_path (courier, i, error);
+            fail_sending (courier, i, error);
     }
 }
 
@@ -163,6 +183,42 @@ gw_paths_shut (GwCourier *courier)
     for (guint i = 0; i < GW_SESSION_PATHS; i++)
         if (courier->paths[i].path != NULL)
             gw_link_path_shut (courier->paths[i].path);
+}
+
+/* FALSE when nothing more comes from `fd`. */
+static gboolean
+drain (int fd)
+{
+    char bytes[65536];
+    gssize n = 1;
+    for (guint i = 0; i < DRAIN_TURNS && n > 0; i++)
+        n = recv (fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+/* A socket that is closed with something unread sends a reset, and that may reach the other courier
+ * before it has read our good-bye: then the end looks like an outage. */
+void
+gw_paths_linger (GwCourier *courier)
+{
+    struct pollfd polls[GW_SESSION_PATHS];
+    guint n = 0;
+    gint64 deadline_us = gw_deadline_ms (LINGER_MS);
+    for (guint i = 0; i < GW_SESSION_PATHS; i++) {
+        const GwLinkPath *path = courier->paths[i].path;
+        if (path == NULL || courier->paths[i].has_peer_left)
+            continue;
+        polls[n] = (struct pollfd){ gw_link_tls_get_fd (gw_link_path_get_tls (path)), POLLIN, 0 };
+        (void) shutdown (polls[n++].fd, SHUT_WR); /* fails only when it is over already */
+    }
+    for (guint left = n; left > 0 && gw_deadline_left_ms (deadline_us) > 0;) {
+        (void) poll (polls, n, (int) gw_deadline_left_ms (deadline_us));
+        for (guint i = 0; i < n; i++)
+            if (polls[i].fd >= 0 && polls[i].revents != 0 && !drain (polls[i].fd)) {
+                polls[i].fd = -1;
+                left--;
+            }
+    }
 }
 
 guint

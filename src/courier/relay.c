@@ -384,6 +384,7 @@ init (GwCourier *courier)
 static void
 clear (GwCourier *courier)
 {
+    gw_paths_linger (courier);
     gw_paths_clear (courier);
     gw_dial_free (courier->dial);
     g_ptr_array_unref (courier->lanes);

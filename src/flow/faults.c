@@ -131,7 +131,7 @@ void
 gw_job_find_verdict (GwJob *job, GwSide blame, const GError *error)
 {
     add_step (job, blame, error);
-    if (gw_error_get_cause (error) != GW_CAUSE_ABORTED && job->step > GW_STEP_rehearse) {
+    if (gw_error_get_cause (error) != GW_CAUSE_ABORTED && job->step > GW_STEP_probe) {
         (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
         (void) gw_wait_until (job->context, has_cause, job, gw_deadline_ms (GATHER_MORE_MS), NULL,
                               NULL);

@@ -60,6 +60,7 @@ struct _GwJob {
     GwDerived *derived;
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */
+    JsonObject *probe;     /* what the report says of the link that a check tried; NULL: nothing */
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
     GwDiskPlans *disks; /* what becomes of each; NULL before the check */
     GwMirrors *mirrors; /* the last that was read; NULL: none */
@@ -202,6 +203,22 @@ void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
 void gw_undo_disks (GwJob *job);
 gboolean gw_job_is_out_of_time (const GwJob *job);
+
+/* --- compare.c ---------------------------------------------------------------------------------------------------- */
+
+/* Compares the VM's QEMU with one of the destination and puts the results among the checks; FALSE with
+ * the first refusal. */
+gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
+
+/* --- shared.c ----------------------------------------------------------------------------------------------------- */
+
+/* Writes, reads and removes tokens beside the images, for destination_facts. */
+gboolean gw_job_try_tokens (GwJob *job, GError **error);
+
+/* --- steps_prepare.c ------------------------------------------------------------------------------------------------ */
+
+/* Starts both couriers and waits until they have connected. */
+gboolean gw_job_connect_link (GwJob *job, GwSide *blame, GError **error);
 
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 

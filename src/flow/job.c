@@ -78,6 +78,7 @@ free_facts (GwJob *job)
     g_clear_pointer (&job->checks, g_ptr_array_unref);
     g_clear_pointer (&job->signs, g_ptr_array_unref);
     g_clear_pointer (&job->rehearsal, json_object_unref);
+    g_clear_pointer (&job->probe, json_object_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
     g_ptr_array_unref (job->warnings);
@@ -223,9 +224,7 @@ work (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
     GwSide blame = GW_SIDE_NONE;
-    GwStep last = !job->plan->is_check_only  ? GW_STEP_handover
-                  : job->plan->is_rehearsed ? GW_STEP_rehearse
-                                            : GW_STEP_check;
+    GwStep last = job->plan->is_check_only ? GW_STEP_probe : GW_STEP_handover;
     if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
         conclude_failure (job, blame, error);
     } else if (job->plan->is_check_only) {

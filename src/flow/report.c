@@ -83,6 +83,14 @@ runs_on (const GwJob *job)
     return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
 }
 
+/* Whether the verdict is the word of a check. */
+static gboolean
+is_refused (const GwJob *job)
+{
+    const GwCheckResult *refusal = job->checks != NULL ? gw_check_find_refusal (job->checks) : NULL;
+    return refusal != NULL && refusal->cause == job->verdict->cause;
+}
+
 /* A refusal after something was touched is a failure; what QEMU refuses by itself before it does
  * anything touched nothing. */
 static int
@@ -95,7 +103,9 @@ exit_status (const GwJob *job)
     if (job->verdict == NULL)
         return 0; /* a check that found nothing against it */
     int status = gw_cause_get_info (job->verdict->cause)->exit_status;
-    gboolean is_late = job->step > GW_STEP_rehearse &&
+    if (job->plan->is_check_only && status == 3 && is_refused (job))
+        return 2;
+    gboolean is_late = job->step > GW_STEP_probe && job->step != GW_STEP_compare &&
                        job->verdict->cause != GW_CAUSE_MIGRATION_BLOCKED;
     return is_late && (status == 2 || status == 8) ? 3 : status;
 }
@@ -147,6 +157,8 @@ add_lists (const GwJob *job, JsonObject *report)
     json_object_set_array_member (report, "disks", gw_job_list_disks (job));
     json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
     json_object_set_null_member (report, "prediction");
+    if (job->probe != NULL)
+        json_object_set_object_member (report, "probe", json_object_ref (job->probe));
     if (job->rehearsal != NULL)
         json_object_set_object_member (report, "rehearsal", json_object_ref (job->rehearsal));
     else

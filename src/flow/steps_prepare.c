@@ -64,7 +64,7 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
     if (job->destination_facts == NULL)
         return FALSE;
     job->destination_facts->clock_offset_us = job->destination.clock_offset_us;
-    return TRUE;
+    return gw_job_try_tokens (job, error);
 }
 
 /* A refusal about what the VM is or does is the source's; about what is missing there, the
@@ -144,7 +144,7 @@ connect_couriers (GwJob *job, GwSide *side, GError **error)
 }
 
 gboolean
-gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+gw_job_connect_link (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
     *blame = GW_SIDE_SOURCE;
@@ -158,6 +158,12 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     explicit_bzero (job->secret, sizeof job->secret);
     job->link_is_up = TRUE;
     return TRUE;
+}
+
+gboolean
+gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
+{
+    return gw_job_connect_link (job, blame, error);
 }
 
 gboolean

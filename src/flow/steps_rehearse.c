@@ -32,24 +32,6 @@ rehearsal_clear (Rehearsal *r)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Rehearsal, rehearsal_clear)
 
 static gboolean
-compare (JsonObject *here, JsonObject *there, GError **error)
-{
-    g_auto (GStrv) devices = gw_json_peek_strv (here, "devices");
-    g_auto (GStrv) devices_there = gw_json_peek_strv (there, "devices");
-    g_auto (GStrv) cpu = gw_json_peek_strv (here, "cpu");
-    g_auto (GStrv) cpu_there = gw_json_peek_strv (there, "cpu");
-    g_autofree char *lacks =
-        gw_check_compare_cpu ((const char *const *) cpu, (const char *const *) cpu_there);
-    g_autofree char *differs = gw_check_compare_devices ((const char *const *) devices,
-                                                         (const char *const *) devices_there);
-    if (differs != NULL)
-        return gw_fail (error, GW_CAUSE_DEVICES_DIFFER, "%s", differs);
-    if (lacks != NULL)
-        return gw_fail (error, GW_CAUSE_CPU_DIFFERS, "the destination's processor: %s", lacks);
-    return TRUE;
-}
-
-static gboolean
 launch (Rehearsal *r, GError **error)
 {
     GwJob *job = r->job;
@@ -61,9 +43,10 @@ launch (Rehearsal *r, GError **error)
     if (!r->has_postcopy)
         gw_job_note (job, GW_SIDE_DESTINATION, "rehearse-without-userfaultfd", "%s",
                      gw_json_peek_string (there, "why", ""));
-    g_autoptr (JsonObject) here =
-        gw_host_rehearse_devices (job->source.host, job->cancellable, error);
-    return here != NULL && compare (here, there, error);
+    JsonObject *object = gw_json_get_object (there, "inventory", error);
+    g_autoptr (GwInventory) inventory =
+        object != NULL ? gw_struct_from_json (&gw_inventory_type, object, error) : NULL;
+    return inventory != NULL && gw_job_compare (job, inventory, error);
 }
 
 static gboolean
@@ -171,10 +154,11 @@ rehearse (Rehearsal *r, GError **error)
 /* --- what it says ----------------------------------------------------------------------------------- */
 
 static gboolean
-is_refusal (GwCause cause)
+is_refusal (const GwJob *job, GwCause cause)
 {
+    const GwCheckResult *refusal = gw_check_find_refusal (job->checks); /* of the comparison */
     return cause == GW_CAUSE_REHEARSAL_REJECTED || cause == GW_CAUSE_REHEARSAL_LAUNCH ||
-           cause == GW_CAUSE_DEVICES_DIFFER || cause == GW_CAUSE_CPU_DIFFERS;
+           (refusal != NULL && cause == refusal->cause);
 }
 
 static void
@@ -216,7 +200,7 @@ gw_step_rehearse (GwJob *job, GwSide *blame, GError **error)
         g_propagate_error (error, g_steal_pointer (&failure));
         return FALSE;
     }
-    if (is_refusal (cause)) {
+    if (is_refusal (job, cause)) {
         conclude (&r, "refused", GW_VERDICT_REFUSED, cause, failure->message);
         g_propagate_error (error, g_steal_pointer (&failure));
         return FALSE;

@@ -13,13 +13,6 @@ typedef struct {
 } Answers;
 
 static void
-take_answer (JsonNode *reply, gpointer user_data)
-{
-    if (reply != NULL)
-        *(JsonNode **) user_data = json_node_ref (reply);
-}
-
-static void
 answers_clear (Answers *a)
 {
     JsonNode **all = (JsonNode **) a;
@@ -32,29 +25,29 @@ static gboolean
 ask_all (GwQmp *qmp, GMainContext *context, Answers *a, GCancellable *cancellable, GError **error)
 {
     GwQmpSet *set = gw_qmp_set_new (qmp);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_NAME, NULL, take_answer, &a->name);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_UUID, NULL, take_answer, &a->uuid);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_STATUS, NULL, take_answer, &a->status);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_NAME, NULL, gw_qmp_keep_answer, &a->name);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_UUID, NULL, gw_qmp_keep_answer, &a->uuid);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_STATUS, NULL, gw_qmp_keep_answer, &a->status);
     gw_qmp_set_ask (set, GW_QMP_QOM_GET, gw_json_new ("path:s", "/machine", "property:s", "type", NULL),
-                    take_answer, &a->machine);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_CPUS_FAST, NULL, take_answer, &a->cpus);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_KVM, NULL, take_answer, &a->kvm);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_MEMORY_SIZE_SUMMARY, NULL, take_answer, &a->memory);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_BLOCK, NULL, take_answer, &a->block);
+                    gw_qmp_keep_answer, &a->machine);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_CPUS_FAST, NULL, gw_qmp_keep_answer, &a->cpus);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_KVM, NULL, gw_qmp_keep_answer, &a->kvm);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MEMORY_SIZE_SUMMARY, NULL, gw_qmp_keep_answer, &a->memory);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_BLOCK, NULL, gw_qmp_keep_answer, &a->block);
     gw_qmp_set_ask (set, GW_QMP_QUERY_NAMED_BLOCK_NODES, gw_json_new ("flat:b", TRUE, NULL),
-                    take_answer, &a->nodes);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_CHARDEV, NULL, take_answer, &a->chardevs);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE, NULL, take_answer, &a->migrate);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, take_answer, &a->capabilities);
-    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, take_answer, &a->parameters);
-    gw_qmp_set_ask (set, GW_QMP_QOM_LIST, gw_json_new ("path:s", "/objects", NULL), take_answer,
+                    gw_qmp_keep_answer, &a->nodes);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_CHARDEV, NULL, gw_qmp_keep_answer, &a->chardevs);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE, NULL, gw_qmp_keep_answer, &a->migrate);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, gw_qmp_keep_answer, &a->capabilities);
+    gw_qmp_set_ask (set, GW_QMP_QUERY_MIGRATE_PARAMETERS, NULL, gw_qmp_keep_answer, &a->parameters);
+    gw_qmp_set_ask (set, GW_QMP_QOM_LIST, gw_json_new ("path:s", "/objects", NULL), gw_qmp_keep_answer,
                     &a->objects);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
-                    gw_json_new ("command-line:s", "info qtree", NULL), take_answer, &a->qtree);
+                    gw_json_new ("command-line:s", "info qtree", NULL), gw_qmp_keep_answer, &a->qtree);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
-                    gw_json_new ("command-line:s", "info ramblock", NULL), take_answer, &a->ramblock);
+                    gw_json_new ("command-line:s", "info ramblock", NULL), gw_qmp_keep_answer, &a->ramblock);
     gw_qmp_set_ask (set, GW_QMP_HUMAN_MONITOR_COMMAND,
-                    gw_json_new ("command-line:s", "info network", NULL), take_answer, &a->network);
+                    gw_json_new ("command-line:s", "info network", NULL), gw_qmp_keep_answer, &a->network);
     return gw_qmp_set_finish (set, context, cancellable, error);
 }
 
@@ -62,21 +55,6 @@ static JsonObject *
 as_object (JsonNode *node)
 {
     return node != NULL && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
-}
-
-static JsonArray *
-as_array (JsonNode *node)
-{
-    return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
-}
-
-static const char *
-as_text (JsonNode *node)
-{
-    return node != NULL && JSON_NODE_HOLDS_VALUE (node) &&
-                   json_node_get_value_type (node) == G_TYPE_STRING
-               ? json_node_get_string (node)
-               : "";
 }
 
 static const char *
@@ -250,7 +228,7 @@ static void
 read_disks (GwVm *vm, const Answers *a)
 {
     g_autoptr (GStrvBuilder) names = g_strv_builder_new ();
-    JsonArray *list = as_array (a->block);
+    JsonArray *list = gw_qmp_answer_array (a->block);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
         JsonObject *item = json_array_get_object_element (list, i);
         JsonObject *inserted = gw_json_peek_object (item, "inserted");
@@ -260,7 +238,7 @@ read_disks (GwVm *vm, const Answers *a)
         if (inserted != NULL)
             g_ptr_array_add (vm->disks, disk_new (inserted, device, vm));
     }
-    list = as_array (a->nodes);
+    list = gw_qmp_answer_array (a->nodes);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
         g_strv_builder_add (names, gw_json_peek_string (json_array_get_object_element (list, i),
                                                         "node-name", ""));
@@ -272,7 +250,7 @@ read_disks (GwVm *vm, const Answers *a)
 static void
 read_chardevs (GwVm *vm, const Answers *a)
 {
-    JsonArray *list = as_array (a->chardevs);
+    JsonArray *list = gw_qmp_answer_array (a->chardevs);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
         JsonObject *item = json_array_get_object_element (list, i);
         GwChardev *chardev = g_new0 (GwChardev, 1);
@@ -286,7 +264,7 @@ static void
 read_objects (GwVm *vm, const Answers *a)
 {
     g_autoptr (GStrvBuilder) ids = g_strv_builder_new ();
-    JsonArray *list = as_array (a->objects);
+    JsonArray *list = gw_qmp_answer_array (a->objects);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
         JsonObject *item = json_array_get_object_element (list, i);
         if (g_str_has_prefix (gw_json_peek_string (item, "type", ""), "child<"))
@@ -303,7 +281,7 @@ read_memory (GwVm *vm, const Answers *a)
         vm->ram_bytes = gw_json_peek_int (memory, "base-memory", 0) +
                         gw_json_peek_int (memory, "plugged-memory", 0);
     g_ptr_array_unref (vm->ram_blocks);
-    vm->ram_blocks = gw_adopt_parse_ramblocks (as_text (a->ramblock));
+    vm->ram_blocks = gw_adopt_parse_ramblocks (gw_qmp_answer_text (a->ramblock));
 }
 
 static void
@@ -324,7 +302,7 @@ static void
 read_migration_settings (GwVm *vm, const Answers *a)
 {
     g_autoptr (GStrvBuilder) on = g_strv_builder_new ();
-    JsonArray *list = as_array (a->capabilities);
+    JsonArray *list = gw_qmp_answer_array (a->capabilities);
     JsonObject *parameters = as_object (a->parameters);
     for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
         JsonObject *item = json_array_get_object_element (list, i);
@@ -339,7 +317,7 @@ read_migration_settings (GwVm *vm, const Answers *a)
 static void
 read_cpu (GwQmp *qmp, GwVm *vm, const Answers *a, GCancellable *cancellable)
 {
-    JsonArray *cpus = as_array (a->cpus);
+    JsonArray *cpus = gw_qmp_answer_array (a->cpus);
     JsonObject *kvm = as_object (a->kvm);
     vm->n_cpus = cpus != NULL ? MAX ((gint64) json_array_get_length (cpus), 1) : 1;
     vm->accel = g_strdup (kvm != NULL && gw_json_peek_bool (kvm, "enabled", FALSE) ? "kvm" : "tcg");
@@ -349,14 +327,14 @@ read_cpu (GwQmp *qmp, GwVm *vm, const Answers *a, GCancellable *cancellable)
         gw_json_peek_string (json_array_get_object_element (cpus, 0), "qom-path", "");
     g_autoptr (JsonObject) arguments = gw_json_new ("path:s", path, "property:s", "type", NULL);
     g_autoptr (JsonNode) type = gw_qmp_call (qmp, GW_QMP_QOM_GET, arguments, cancellable, NULL);
-    vm->cpu_type = g_strdup (as_text (type));
+    vm->cpu_type = g_strdup (gw_qmp_answer_text (type));
 }
 
 /* "pc-q35-7.2-machine" -> "pc-q35-7.2" */
 static gboolean
 read_machine (GwVm *vm, const Answers *a, GError **error)
 {
-    const char *type = as_text (a->machine);
+    const char *type = gw_qmp_answer_text (a->machine);
     if (!g_str_has_suffix (type, "-machine"))
         return gw_fail (error, GW_CAUSE_QMP_INVALID, "QEMU gives '%s' as the type of its machine",
                         type);
@@ -400,11 +378,11 @@ gw_adopt_vm (GwQmp *qmp, GMainContext *context, GCancellable *cancellable, GErro
     read_disks (vm, &a);
     read_chardevs (vm, &a);
     read_objects (vm, &a);
-    vm->netdevs = gw_adopt_parse_netdevs (as_text (a.network));
-    vm->device_types = gw_adopt_parse_qtree (as_text (a.qtree));
+    vm->netdevs = gw_adopt_parse_netdevs (gw_qmp_answer_text (a.network));
+    vm->device_types = gw_adopt_parse_qtree (gw_qmp_answer_text (a.qtree));
     read_cpu (qmp, vm, &a, cancellable);
     if (!gw_adopt_devices (qmp, context, vm, cancellable, error) ||
-        !gw_adopt_extras (qmp, context, vm, as_text (a.network), cancellable, error))
+        !gw_adopt_extras (qmp, context, vm, gw_qmp_answer_text (a.network), cancellable, error))
         return NULL;
     return g_steal_pointer (&vm);
 }

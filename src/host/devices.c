@@ -65,13 +65,6 @@ probe_free (gpointer data)
     g_free (probe);
 }
 
-static void
-take_answer (JsonNode *reply, gpointer user_data)
-{
-    if (reply != NULL)
-        *(JsonNode **) user_data = json_node_ref (reply);
-}
-
 /* --- values ---------------------------------------------------------------------------------------- */
 
 static gboolean
@@ -279,7 +272,7 @@ ask_places (GwQmp *qmp, GMainContext *context, GPtrArray *probes, GCancellable *
             gw_qmp_set_ask (set, GW_QMP_QOM_GET,
                             gw_json_new ("path:s", probe->device->path, "property:s",
                                          rules[ask].property, NULL),
-                            take_answer, &probe->answers[ask]);
+                            gw_qmp_keep_answer, &probe->answers[ask]);
         /* keep below the client's queue bound */
         if (!gw_qmp_set_finish (set, context, cancellable, error))
             return FALSE;
@@ -325,7 +318,7 @@ ask_properties (GwQmp *qmp, GMainContext *context, Probe *probe, GCancellable *c
             gw_qmp_set_ask (set, GW_QMP_QOM_GET,
                             gw_json_new ("path:s", probe->device->path, "property:s",
                                          property->name, NULL),
-                            take_answer, &property->value);
+                            gw_qmp_keep_answer, &property->value);
         }
         if (!gw_qmp_set_finish (set, context, cancellable, error))
             return FALSE;

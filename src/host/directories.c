@@ -22,6 +22,19 @@ gw_directory_for_job (const GwHostConfig *config, const char *job, GwSide side)
     return g_build_filename (config->runtime_dir, "jobs", name, NULL);
 }
 
+GStrv
+gw_directory_list_jobs (const GwHostConfig *config)
+{
+    g_autoptr (GStrvBuilder) names = g_strv_builder_new ();
+    g_autofree char *path = g_build_filename (config->runtime_dir, "jobs", NULL);
+    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+    const char *name;
+    guint n = 0;
+    while (dir != NULL && n++ < GW_ARRAY_MAX && (name = g_dir_read_name (dir)) != NULL)
+        g_strv_builder_add (names, name);
+    return g_strv_builder_end (names);
+}
+
 char *
 gw_directory_for_vm (const GwHostConfig *config, const char *job)
 {

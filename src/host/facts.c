@@ -81,10 +81,11 @@ read_directory (GwPathFacts *facts, const GwHostConfig *config)
 static GwPathFacts *
 read_path (const GwHostConfig *config, const char *path)
 {
-    GwPathFacts *facts = g_new0 (GwPathFacts, 1);
+    GwPathFacts *facts = gw_struct_new (&gw_path_facts_type);
     struct stat st;
     facts->path = g_strdup (path);
     read_directory (facts, config);
+    gw_read_image_facts (facts);
     if (stat (path, &st) != 0)
         return facts;
     facts->exists = TRUE;
@@ -96,6 +97,8 @@ read_path (const GwHostConfig *config, const char *path)
     if (S_ISBLK (st.st_mode))
         facts->bytes = block_device_bytes (path);
     facts->is_live = S_ISSOCK (st.st_mode) && gw_path_has_listener (path);
+    if (S_ISDIR (st.st_mode))
+        gw_read_certificate_facts (facts);
     return facts;
 }
 
@@ -174,6 +177,9 @@ gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const cha
     facts->uid = geteuid ();
     read_memory (facts);
     gw_read_neighbours (facts);
+    gw_read_kernel_facts (facts);
+    facts->now_s = g_get_real_time () / G_USEC_PER_SEC;
+    facts->jobs = gw_directory_list_jobs (config);
     for (gsize i = 0; paths != NULL && paths[i] != NULL; i++)
         g_ptr_array_add (facts->paths, read_path (config, paths[i]));
     if (qemu == NULL)

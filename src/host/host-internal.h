@@ -108,6 +108,11 @@ GwQmpSet *gw_qmp_set_new (GwQmp *qmp);
 void gw_qmp_set_ask (GwQmpSet *set, GwQmpCommand command, JsonObject *arguments, GwQmpSetFn fn,
                      gpointer user_data);
 /* Waits for all answers; QEMU's refusals are no error.  Frees `set`. */
+/* A GwQmpSetFn that keeps the reply in the JsonNode * at `user_data`; NULL stays NULL. */
+void gw_qmp_keep_answer (JsonNode *reply, gpointer user_data);
+/* What it holds, "" or NULL when that is something else. */
+const char *gw_qmp_answer_text (JsonNode *node);
+JsonArray *gw_qmp_answer_array (JsonNode *node);
 gboolean gw_qmp_set_finish (GwQmpSet *set, GMainContext *context, GCancellable *cancellable,
                             GError **error);
 
@@ -261,6 +266,8 @@ gboolean gw_record_kind_from_name (const char *name, GwRecordKind *ret_kind, GEr
 /* Whether `job` may be part of a path: letters, digits, '-', at most 64. */
 gboolean gw_job_id_is_valid (const char *job);
 char *gw_directory_for_job (const GwHostConfig *config, const char *job, GwSide side);
+/* The jobs that are open, or were left, by "JOB-src" and "JOB-dst". */
+GStrv gw_directory_list_jobs (const GwHostConfig *config);
 char *gw_directory_for_vm (const GwHostConfig *config, const char *job);
 /* Makes `path` with mode 0700 (its parents 0711) and gives it to `user` when that is not NULL. */
 gboolean gw_directory_make (const char *path, const char *user, GError **error);
@@ -346,6 +353,15 @@ char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error
 void gw_read_neighbours (GwHostFacts *facts);
 /* Name and uuid of a QEMU's command line; NULL when it is none.  Pure.  (transfer full) */
 GwOtherVm *gw_parse_other_vm (const char *const *argv);
+
+/* --- kernel.c: what the kernel and the processor offer ------------------------------------------------------------------------------------ */
+
+void gw_read_kernel_facts (GwHostFacts *facts);
+
+/* --- imagefacts.c, certificates.c: what is behind facts->path --------------------------------------------------------------------------------- */
+
+void gw_read_image_facts (GwPathFacts *facts);
+void gw_read_certificate_facts (GwPathFacts *facts);
 
 /* --- qemu.c: what a QEMU program says of itself ----------------------------------------------------------------------------------------- */
 
@@ -441,6 +457,8 @@ void gw_hash_work_free (GwHashWork *work);
 
 typedef struct _GwProof GwProof;
 
+typedef struct _GwLinkSink GwLinkSink;
+
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -453,6 +471,7 @@ typedef struct {
     gint64 epoch;
 
     GwVm *vm;       /* source: the adopted VM */
+    GPtrArray *tokens; /* source: files to be removed; NULL: none */
     GwQmp *qmp;     /* to this side's QEMU */
     char *vm_dir;   /* destination: of the launched VM; source: when godwit launched it earlier */
     GwCreated *created;    /* destination: what the launched QEMU made outside of vm_dir */
@@ -463,6 +482,7 @@ typedef struct {
     GwMirrorSet *mirrors; /* source: jobs that copy disks */
     GwProof *proof;       /* source: what the comparison of the copies has in QEMU */
     GwHashWork *hashing;  /* either side's part of it */
+    GwLinkSink *sink;     /* destination: reads what a check sends; NULL: nothing */
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
@@ -508,8 +528,22 @@ JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 
+/* token.c */
+JsonObject *gw_local_put_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_find_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_drop_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
+void gw_local_drop_token_files (LocalHost *local);
+
+/* linkprobe.c */
+JsonObject *gw_local_start_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_finish_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_push (LocalHost *, JsonObject *, GCancellable *, GError **);
+void gw_link_sink_free (GwLinkSink *sink);
+
+/* inventory.c */
+JsonObject *gw_local_take_inventory (LocalHost *, JsonObject *, GCancellable *, GError **);
+
 /* rehearse_source.c */
-JsonObject *gw_local_rehearse_devices (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_rehearse_save (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_rehearse_read (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* rehearse_destination.c */

@@ -90,6 +90,43 @@ gw_host_get_facts (GwHost *host, const char *qemu, const char *machine, const ch
                         &gw_host_facts_type, cancellable, error);
 }
 
+static GStrv
+call_list (GwHost *host, GwRpcMethod method, JsonObject *params, const char *member,
+           GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
+    return result != NULL ? gw_json_peek_strv (result, member) : NULL;
+}
+
+GStrv
+gw_host_put_tokens (GwHost *host, const char *const *images, GCancellable *cancellable,
+                    GError **error)
+{
+    return call_list (host, GW_RPC_TOKEN_PUT, gw_json_new ("paths:v", images, NULL), "tokens",
+                      cancellable, error);
+}
+
+GStrv
+gw_host_find_tokens (GwHost *host, const char *const *images, const char *const *tokens,
+                     GCancellable *cancellable, GError **error)
+{
+    return call_list (host, GW_RPC_TOKEN_FIND,
+                      gw_json_new ("paths:v", images, "tokens:v", tokens, NULL), "found",
+                      cancellable, error);
+}
+
+gboolean
+gw_host_drop_tokens (GwHost *host, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_TOKEN_DROP, NULL, NULL, error);
+}
+
+GwInventory *
+gw_host_get_inventory (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_struct (host, GW_RPC_QEMU_INVENTORY, NULL, &gw_inventory_type, cancellable, error);
+}
+
 gboolean
 gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable, GError **error)
 {
@@ -169,6 +206,30 @@ gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us, GCancella
         return FALSE;
     *ret_rtt_us = gw_json_peek_int (result, "rtt_us", 0);
     return TRUE;
+}
+
+gboolean
+gw_host_start_sink (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_LINK_SINK, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_push (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_LINK_PUSH, NULL, cancellable, error);
+}
+
+JsonObject *
+gw_host_finish_sink (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_LINK_SUNK, NULL, cancellable, error);
+}
+
+void
+gw_host_stop_courier (GwHost *host)
+{
+    (void) gw_host_call_plain (host, GW_RPC_COURIER_STOP, NULL, NULL, NULL); /* closing the job ends it too */
 }
 
 gboolean

@@ -434,6 +434,7 @@ static JsonObject *
 close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     g_clear_pointer (&local->courier, gw_courier_free);
+    g_clear_pointer (&local->sink, gw_link_sink_free);
     gw_local_drop_rehearsal (local);
     gw_local_drop_proof (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
@@ -456,6 +457,9 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
 
 static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_HOST_FACTS] = read_facts,
+    [GW_RPC_TOKEN_PUT] = gw_local_put_tokens,
+    [GW_RPC_TOKEN_FIND] = gw_local_find_tokens,
+    [GW_RPC_TOKEN_DROP] = gw_local_drop_tokens,
     [GW_RPC_VM_ADOPT] = gw_local_adopt,
     [GW_RPC_VM_DERIVE] = gw_local_derive,
     [GW_RPC_JOB_OPEN] = open_job,
@@ -485,10 +489,13 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_COURIER_STATUS] = get_courier_stats,
     [GW_RPC_COURIER_PROBE] = probe_courier,
     [GW_RPC_COURIER_SPOOL] = spool_courier,
+    [GW_RPC_LINK_SINK] = gw_local_start_sink,
+    [GW_RPC_LINK_PUSH] = gw_local_push,
+    [GW_RPC_LINK_SUNK] = gw_local_finish_sink,
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,
-    [GW_RPC_REHEARSE_DEVICES] = gw_local_rehearse_devices,
+    [GW_RPC_QEMU_INVENTORY] = gw_local_take_inventory,
     [GW_RPC_REHEARSE_SAVE] = gw_local_rehearse_save,
     [GW_RPC_REHEARSE_READ] = gw_local_rehearse_read,
     [GW_RPC_REHEARSE_LAUNCH] = gw_local_rehearse_launch,
@@ -539,6 +546,7 @@ local_free (GwHost *host)
     LocalHost *local = (LocalHost *) host;
     host->event_fn = NULL;
     json_object_unref (close_job (local, NULL, NULL, NULL));
+    gw_local_drop_token_files (local);
     gw_local_drop_qemu (local);
     g_clear_pointer (&local->qemu, gw_process_free);
     g_clear_pointer (&local->created, gw_created_free);

@@ -8,12 +8,6 @@
 #define PAGES_A_MESSAGE 64
 
 JsonObject *
-gw_host_rehearse_devices (GwHost *host, GCancellable *cancellable, GError **error)
-{
-    return gw_host_call (host, GW_RPC_REHEARSE_DEVICES, NULL, cancellable, error);
-}
-
-JsonObject *
 gw_host_rehearse_save (GwHost *host, JsonArray *more, gboolean is_blind, GCancellable *cancellable,
                        GError **error)
 {

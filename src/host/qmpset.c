@@ -70,3 +70,25 @@ gw_qmp_set_finish (GwQmpSet *set, GMainContext *context, GCancellable *cancellab
         return gw_fail (error, GW_CAUSE_ABORTED, "aborted while asking QEMU");
     return TRUE;
 }
+
+void
+gw_qmp_keep_answer (JsonNode *reply, gpointer user_data)
+{
+    if (reply != NULL)
+        *(JsonNode **) user_data = json_node_ref (reply);
+}
+
+const char *
+gw_qmp_answer_text (JsonNode *node)
+{
+    return node != NULL && JSON_NODE_HOLDS_VALUE (node) &&
+                   json_node_get_value_type (node) == G_TYPE_STRING
+               ? json_node_get_string (node)
+               : "";
+}
+
+JsonArray *
+gw_qmp_answer_array (JsonNode *node)
+{
+    return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+}

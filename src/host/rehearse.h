@@ -43,12 +43,4 @@ gboolean gw_ram_map_find_page (const GArray *map, const GwVm *vm, guint64 addres
 GArray *gw_find_rings (GwQmp *qmp, GMainContext *context, GCancellable *cancellable,
                        GError **error);
 
-/* --- rehearse_devices.c ---------------------------------------------------------------------------- */
-
-/* {"devices": [...], "cpu": [...]}, lines to be compared.  (transfer full) */
-JsonObject *gw_read_devices (GwQmp *qmp, GMainContext *context, GCancellable *cancellable,
-                             GError **error);
-/* What `info qtree` says, a line a device.  Pure. */
-GStrv gw_parse_qtree (const char *text);
-
 #endif

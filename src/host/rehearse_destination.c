@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The destination's part of a rehearsal: see rehearse.h. */
+#include "inventory.h"
 #include "rehearse.h"
 
 #include <errno.h>
@@ -175,17 +176,16 @@ gw_local_rehearse_launch (LocalHost *local, JsonObject *params, GCancellable *ca
         gw_local_drop_rehearsal (local);
         return NULL;
     }
-    JsonObject *result = gw_read_devices (r->qmp, local->context, cancellable, error);
-    if (result == NULL) {
+    g_autoptr (GwInventory) inventory =
+        gw_read_inventory (r->qmp, local->context, cancellable, error);
+    if (inventory == NULL) {
         gw_local_drop_rehearsal (local);
         return NULL;
     }
     g_autofree char *why = NULL;
     choose_way (r, cancellable, &why);
-    json_object_set_boolean_member (result, "postcopy", r->has_postcopy);
-    if (why != NULL)
-        json_object_set_string_member (result, "why", why);
-    return result;
+    return gw_json_new ("inventory:o", gw_struct_to_json (&gw_inventory_type, inventory),
+                        "postcopy:b", r->has_postcopy, "why:s", why, NULL);
 }
 
 /* --- taking ------------------------------------------------------------------------------------------- */

@@ -396,12 +396,3 @@ gw_local_rehearse_read (LocalHost *local, JsonObject *params, GCancellable *canc
     json_object_set_array_member (result, "pages", json_array_ref (pages));
     return result;
 }
-
-JsonObject *
-gw_local_rehearse_devices (LocalHost *local, JsonObject *params, GCancellable *cancellable,
-                           GError **error)
-{
-    if (!need_source (local, error))
-        return NULL;
-    return gw_read_devices (local->qmp, local->context, cancellable, error);
-}

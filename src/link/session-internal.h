@@ -18,7 +18,7 @@
 #define ACK_US 1000              /* and after as long */
 #define WINDOW_FLOOR (32 * 1024) /* a lane's window is never less: two full chunks */
 #define FLIGHT_CHUNKS 4096       /* chunks of a lane that are sent and not acknowledged */
-#define WINDOW_PATH_MIN (128 * 1024) /* of a path */
+#define WINDOW_PATH_RATE 131      /* bytes a microsecond: a path's window is never less than 1 Gbit/s' */
 #define LINGER_MS 3000           /* without a path, when only the peer's last word is missing */
 #define NOTES 64                 /* short answers that wait to be said */
 #define SAMPLES 128              /* round trips kept */

@@ -29,10 +29,11 @@
  * Order.  The next frame of a path is that of the highest class which has one: control, return path,
  * urgent, device state, disks, bulk; lanes of one class take turns.  Classes from GW_CLASS_DISK down
  * are also held to the path's window of bytes in flight: rate times (5/4 of the least round trip +
- * GW_SESSION_QUEUE_US), so that the queue they build in the network stays about a millisecond long
- * and whatever is urgent passes it.  In flight is what the far kernel has not acknowledged, if the caller
- * knows that; what the far session has not may be more, as that also waits for its turn of the processor.  Rate and round trip come from the path acks; the rate is forgotten
- * only while the window or the socket is what limits it.
+ * GW_SESSION_NETWORK_US), so that the queue they build in the network stays below a millisecond and
+ * whatever is urgent passes it.  In flight is what the far kernel has not acknowledged, if the caller
+ * knows that; what the far session has not may be more, as that also waits for its turn of the
+ * processor.  Rate and round trip come from the path acks; the rate is forgotten only while the window
+ * or the socket is what limits it.
  *
  * Silence.  A path that has been silent for `silence_ms` while a PING is out is dead.  A new path
  * needs no old one: HELLO (see link.h) ties it to the session, and the first frame each way is an
@@ -60,8 +61,9 @@
 #define GW_SESSION_PATHS 16   /* up at once */
 #define GW_SESSION_WINDOW_MIN (1024 * 1024)
 #define GW_SESSION_UNSENT (256 * 1024) /* read from a program ahead of the paths, without spool */
-#define GW_SESSION_QUEUE_US 1000 /* of bulk in the network, beyond its way */
-#define GW_SESSION_LOOP_US 8000  /* of bulk that the far session has not acknowledged */
+#define GW_SESSION_NETWORK_US 500 /* of bulk that the far kernel has not acknowledged, beyond its way */
+#define GW_SESSION_LOOP_US 8000   /* of bulk that the far session has not, in that case; */
+#define GW_SESSION_QUEUE_US 1000  /* where the first is not known */
 
 /* Who goes first; the order of the names is the order of sending. */
 typedef enum {

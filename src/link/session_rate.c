@@ -162,14 +162,15 @@ gsize
 gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 now_us)
 {
     gint64 rtt_us = gw_path_min_rtt (path);
+    gsize least = (gsize) queue_us * WINDOW_PATH_RATE;
     if (is_starting (path)) /* twice as much each round */
         return MAX ((gsize) (gw_path_rate (path) / 1000 * (uint64_t) (rtt_us + queue_us) / 500),
-                    2 * WINDOW_PATH_MIN);
+                    2 * least);
     /* the quarter is for a way whose length varies: its window must not shrink with the rate that
      * the window itself allows */
     gint64 way_us = now_us < path->drain_until_us ? rtt_us * 3 / 4
                                                   : rtt_us + rtt_us / 4 + queue_us;
-    return MAX ((gsize) (gw_path_rate (path) / 1000 * (uint64_t) way_us / 1000), WINDOW_PATH_MIN);
+    return MAX ((gsize) (gw_path_rate (path) / 1000 * (uint64_t) way_us / 1000), least);
 }
 
 /* The clock is read off the sample of the least round trip, as the error is at most half of it. */

@@ -222,10 +222,12 @@ may_carry (const Turn *turn, guint class, gsize len)
         return TRUE;
     gsize flight = path->out_chunk_bytes - path->acked_chunk_bytes;
     gsize unacked = path->unacked_bytes + (gsize) (path->out_chunk_bytes - path->told_at);
-    gsize network = path->is_told ? MIN (unacked, flight) : flight;
-    if (flight == 0 ||
-        (network + len <= gw_path_window (path, GW_SESSION_QUEUE_US, turn->now_us) &&
-         flight + len <= gw_path_window (path, GW_SESSION_LOOP_US, turn->now_us)))
+    gint64 flight_us = path->is_told ? GW_SESSION_LOOP_US : GW_SESSION_QUEUE_US;
+    if (flight == 0)
+        return TRUE;
+    if (flight + len <= gw_path_window (path, flight_us, turn->now_us) &&
+        (!path->is_told ||
+         unacked + len <= gw_path_window (path, GW_SESSION_NETWORK_US, turn->now_us)))
         return TRUE;
     path->was_limited = TRUE;
     return FALSE;

@@ -174,6 +174,34 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwVm, gw_vm_free)
 /* A name for people: name, else the uuid, else "pid N".  (transfer full) */
 char *gw_vm_get_label (const GwVm *vm);
 
+/* --- what is inside a QEMU ------------------------------------------------------------------------ */
+
+typedef struct {
+    char *type;  /* "virtio-net-pci" */
+    char *id;    /* NULL when anonymous */
+    char *bus;   /* "pcie.0" */
+    char *place; /* on that bus, "addr = 02.0"; "" where it has none */
+    char *model; /* "1af4:1000", of a PCI device; NULL: none */
+    gint64 n_queues, n_vectors; /* -1: it has none */
+} GwPart;
+
+typedef struct {
+    char *word;              /* "0x7/0 EBX": leaf, subleaf and register of CPUID */
+    gint64 bits, withheld;   /* that the guest sees; asked for and not to be had on that host */
+} GwCpuWord;
+
+/* What decides whether a QEMU can load the state of another. */
+typedef struct {
+    char *cpu_type;
+    GPtrArray *cpu_words;  /* GwCpuWord of the first processor; those without a bit left out */
+    GPtrArray *ram_blocks; /* GwRamBlock */
+    GPtrArray *parts;      /* GwPart: devices, those that sit on the board itself left out */
+} GwInventory;
+
+extern const GwStructType gw_inventory_type;
+void gw_inventory_free (GwInventory *inventory);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwInventory, gw_inventory_free)
+
 /* --- derived.c: the command line for the destination ----------------------------------------------- */
 
 typedef struct {
@@ -231,6 +259,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwQemuFacts, gw_qemu_facts_free)
 /* --- facts.c: a host -------------------------------------------------------------------------------- */
 
 typedef struct {
+    gint64 pid;
+    char *name;
+} GwLockHolder;
+
+typedef struct {
     char *path;
     gboolean exists;
     gboolean is_live; /* a socket on which somebody listens */
@@ -240,7 +273,19 @@ typedef struct {
     gboolean is_partial;    /* a copy of ours that was not finished */
     gboolean takes_images;  /* the host's configuration lets godwit make images in it */
     gint64 fs_dev, free_bytes; /* of the file system of that directory */
+    char *real_path;       /* of an image: without symbolic links; NULL: none */
+    gboolean has_token;    /* what the source wrote beside its image was read beside this one */
+    char *device_identity; /* of a block device: "wwid naa.6001...", NULL: none */
+    GPtrArray *holders;    /* GwLockHolder: processes of this host that hold a lock on an image */
+    char *certificate;     /* of a directory of TLS credentials: the one that ends first; NULL: none */
+    gint64 certificate_ends_s; /* since 1970 */
 } GwPathFacts;
+
+extern const GwStructType gw_path_facts_type;
+
+typedef struct {
+    gint64 page_bytes, n_total, n_free;
+} GwHugePages;
 
 typedef struct {
     char *name;
@@ -267,6 +312,14 @@ typedef struct {
     GStrv addresses;       /* of those interfaces */
     GPtrArray *qemus;      /* GwOtherVm: QEMUs that run in that namespace */
     gint64 clock_offset_us; /* its clock less the coordinator's */
+    gint64 now_s;           /* when this was read, seconds since 1970 by its clock */
+    GPtrArray *huge_pages;  /* GwHugePages */
+    gboolean has_userfaultfd;
+    char *userfaultfd_error; /* why not */
+    gboolean has_seccomp;
+    gboolean has_stable_tsc; /* one rate in all states of the processor */
+    char *cpu_model, *clock_source; /* as the kernel names them */
+    GStrv jobs;             /* jobs that are open there: "gw-12ab34cd-src" */
     gint64 uid;
 } GwHostFacts;
 

@@ -100,6 +100,29 @@ gw_vm_get_label (const GwVm *vm)
     return g_strdup_printf ("pid-%" G_GINT64_FORMAT, vm->pid);
 }
 
+static const GwField part_fields[] = {
+    REQ (GwPart, type),  STR (GwPart, id),    REQ (GwPart, bus),
+    REQ (GwPart, place), STR (GwPart, model), INT (GwPart, n_queues, -1, G_MAXUINT32),
+    INT (GwPart, n_vectors, -1, G_MAXUINT32),
+};
+static TYPE (part_type, GwPart, part_fields);
+
+static const GwField cpu_word_fields[] = {
+    REQ (GwCpuWord, word),
+    NUM (GwCpuWord, bits),
+    NUM (GwCpuWord, withheld),
+};
+static TYPE (cpu_word_type, GwCpuWord, cpu_word_fields);
+
+static const GwField inventory_fields[] = {
+    STR (GwInventory, cpu_type),
+    ARRAY (GwInventory, cpu_words, cpu_word_type),
+    ARRAY (GwInventory, ram_blocks, ram_block_type),
+    ARRAY (GwInventory, parts, part_type),
+};
+TYPE (gw_inventory_type, GwInventory, inventory_fields);
+FREE (gw_inventory_free, GwInventory, gw_inventory_type)
+
 static const GwField rewrite_fields[] = {
     STR (GwRewrite, option),
     STR (GwRewrite, from),
@@ -148,14 +171,33 @@ static const GwField vm_states_fields[] = {
 TYPE (gw_vm_states_type, GwVmStates, vm_states_fields);
 FREE (gw_vm_states_free, GwVmStates, gw_vm_states_type)
 
+static const GwField lock_holder_fields[] = {
+    INT (GwLockHolder, pid, 1, G_MAXINT32),
+    STR (GwLockHolder, name),
+};
+static TYPE (lock_holder_type, GwLockHolder, lock_holder_fields);
+
 static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
     ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
     BOOL (GwPathFacts, is_device), BOOL (GwPathFacts, has_directory),
     BOOL (GwPathFacts, is_partial),
     BOOL (GwPathFacts, takes_images), ANY (GwPathFacts, fs_dev), NUM (GwPathFacts, free_bytes),
+    STR (GwPathFacts, real_path),
+    BOOL (GwPathFacts, has_token),
+    STR (GwPathFacts, device_identity),
+    ARRAY (GwPathFacts, holders, lock_holder_type),
+    STR (GwPathFacts, certificate),
+    NUM (GwPathFacts, certificate_ends_s),
 };
-static TYPE (path_facts_type, GwPathFacts, path_facts_fields);
+TYPE (gw_path_facts_type, GwPathFacts, path_facts_fields);
+
+static const GwField huge_pages_fields[] = {
+    INT (GwHugePages, page_bytes, 1, G_MAXINT64),
+    NUM (GwHugePages, n_total),
+    NUM (GwHugePages, n_free),
+};
+static TYPE (huge_pages_type, GwHugePages, huge_pages_fields);
 
 static const GwField interface_fields[] = { REQ (GwInterface, name), NUM (GwInterface, mtu) };
 static TYPE (interface_type, GwInterface, interface_fields);
@@ -181,11 +223,20 @@ static const GwField host_facts_fields[] = {
     STRV (GwHostFacts, device_types),
     ARRAY (GwHostFacts, vm_states, vm_state_type),
     STRV (GwHostFacts, data_addresses),
-    ARRAY (GwHostFacts, paths, path_facts_type),
+    ARRAY (GwHostFacts, paths, gw_path_facts_type),
     ARRAY (GwHostFacts, interfaces, interface_type),
     STRV (GwHostFacts, addresses),
     ARRAY (GwHostFacts, qemus, other_vm_type),
     ANY (GwHostFacts, clock_offset_us),
+    NUM (GwHostFacts, now_s),
+    ARRAY (GwHostFacts, huge_pages, huge_pages_type),
+    BOOL (GwHostFacts, has_userfaultfd),
+    STR (GwHostFacts, userfaultfd_error),
+    BOOL (GwHostFacts, has_seccomp),
+    BOOL (GwHostFacts, has_stable_tsc),
+    STR (GwHostFacts, cpu_model),
+    STR (GwHostFacts, clock_source),
+    STRV (GwHostFacts, jobs),
     INT (GwHostFacts, uid, 0, G_MAXUINT32),
 };
 TYPE (gw_host_facts_type, GwHostFacts, host_facts_fields);

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The rehearsal: what the destination's QEMU would reject is found before anything moves, and a guest
-that can move passes without noticing."""
+"""The rehearsal: a guest that can move passes without noticing. What it refuses is in test_spoiled.py."""
 
 import bisect
 import contextlib
@@ -10,7 +9,7 @@ import statistics
 
 import pytest
 import rig
-from rig import disk, faults, leftovers
+from rig import disk, faults, leftovers, spoil
 
 MEM = "131064K"
 LOAD = rig.Load(mem="16M", dirty="4M/s", content="text", diskrate=300)
@@ -20,23 +19,6 @@ BUSY = ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,id=net0",
         "-device", "virtio-scsi-pci,id=scsi0",
         "-blockdev", "driver=null-co,node-name=nul,size=1048576,read-zeroes=on",
         "-device", "scsi-hd,drive=nul,bus=scsi0.0"]
-
-
-def wrapper(directory, body):
-    """A directory with a QEMU that changes its command line as `body`, Python over `argv`, says."""
-    directory.mkdir()
-    path = directory / "qemu-system-x86_64"
-    path.write_text("#!/usr/bin/python3 -B\nimport os, sys\n"
-                    "real = '/usr/bin/qemu-system-x86_64'\nargv = sys.argv[1:]\n"
-                    "def change(name, old, new):\n"
-                    "    for i, word in enumerate(argv):\n"
-                    "        if i and argv[i - 1] == name:\n"
-                    "            argv[i] = word.replace(old, new)\n"
-                    f"if '-S' in argv:\n"
-                    + "".join(f"    {line}\n" for line in body.splitlines())
-                    + "os.execv(real, [real, *argv])\n")
-    path.chmod(0o755)
-    return directory
 
 
 def boot(net, tmp_path, directory=None, load=IDLE, machine="q35", args=BUSY, **more):
@@ -69,7 +51,7 @@ def silence_ms(vm, at_us):
     return (times[after] - times[after - 1]) / 1e6
 
 
-def rehearse(vm, twin, agent, times):
+def rehearse(vm, twin, agent, times, may_warn=()):
     """Checks the VM so many times in a row; each must pass at the first attempt. Returns how long the
     guest was silent when it was stopped, in ms. (The longest silence of all tells how many processors
     the host has for a second QEMU that starts.)"""
@@ -78,7 +60,8 @@ def rehearse(vm, twin, agent, times):
         done = check(vm, twin, agent)
         assert done.exit == 0, done
         assert outcome(done)["result"] == "done", outcome(done)["text"]
-        assert [c["verdict"] for c in done.report["checks"] if c["check"] == "rehearsal"] == ["ok"]
+        assert {check: verdict for check, verdict in spoil.verdicts(done).items()
+                if verdict != "ok" and check not in may_warn} == {}, done.report["checks"]
         assert outcome(done)["attempts"] == 1, outcome(done)
         assert outcome(done)["words"] == "", outcome(done)
         gaps.append(round(silence_ms(vm, outcome(done)["stopped_us"] + outcome(done)["stop_us"] // 2), 1))
@@ -182,50 +165,6 @@ def test_device_that_cannot_be_had_twice(net, tmp_path):
     assert "ivshmem" in outcome(done)["text"]
 
 
-# What the destination's QEMU is made to do, the cause, and what the message must name.
-NET = "virtio-net-pci,netdev=n0,id=net0"
-SPOILED = {
-    "missing-device": ("at = argv.index('virtio-scsi-pci,id=scsi0,addr=' + [w for w in argv if "
-                       "w.startswith('virtio-scsi-pci')][0].split('addr=')[1])\n"
-                       "del argv[at - 1:at + 1]\n"
-                       "at = [i for i, w in enumerate(argv) if w.startswith('scsi-hd')][0]\n"
-                       "del argv[at - 1:at + 1]", "devices-differ", "virtio-scsi-pci"),
-    "moved-device": ("at = [i for i, w in enumerate(argv) if 'id=net0' in w][0]\n"
-                     "argv[at] = argv[at].split(',addr=')[0] + ',addr=1d.0'",
-                     "devices-differ", "addr = 1d.0"),
-    "extra-device": ("argv += ['-device', 'virtio-rng-pci,addr=1c.0']", "devices-differ",
-                     "virtio-rng-pci"),
-    "queue-count": ("at = [i for i, w in enumerate(argv) if w.startswith('virtio-scsi-pci')][0]\n"
-                    "argv[at] += ',num_queues=3'", "rehearsal-rejected", "virtio"),
-    "vectors": ("at = [i for i, w in enumerate(argv) if 'id=net0' in w][0]\n"
-                "argv[at] += ',vectors=7'", "rehearsal-rejected", "Bad config data"),
-    "cpu-feature": ("argv += ['-cpu', 'qemu64,-sse3']", "cpu-differs", "ECX"),
-    "rom-size": ("at = [i for i, w in enumerate(argv) if 'id=net0' in w][0]\n"
-                 "argv[at] += ',romsize=1048576'", "rehearsal-rejected", "virtio-net-pci.rom"),
-    "machine": ("change('-machine', 'pc-q35-7.2', 'pc-q35-7.1')\n"
-                "change('-M', 'pc-q35-7.2', 'pc-q35-7.1')", "rehearsal-rejected", "pc-q35-7.1"),
-    "unknown-option": ("argv += ['-device', 'no-such-device']", "rehearsal-launch-failed",
-                       "no-such-device"),
-}
-
-
-@pytest.mark.parametrize("name", SPOILED)
-def test_spoiled_destination_is_refused(net, tmp_path, name):
-    body, cause, words = SPOILED[name]
-    vm, twin, agent = boot(net, tmp_path, wrapper(tmp_path / "bin", body))
-    before = leftovers.snapshot(net, [tmp_path])
-    for command in (check, rig.migrate):
-        done = command(vm, twin, agent)
-        assert (done.exit, done.cause) == (2, cause), (done, done.report["cause"])
-        assert words in done.report["cause"]["message"], done.report["cause"]
-        assert outcome(done)["result"] == "refused"
-    left = leftovers.compare(before, leftovers.snapshot(net, [tmp_path]), ["reports/", "records/"])
-    assert [line for line in left if "state" not in line] == []
-    mark = vm.ticks.mark()
-    vm.ticks.wait_side("a", 100, since=mark)
-    vm.report.check()
-
-
 @pytest.mark.parametrize("way", ["7.2-to-10.0", "10.0-to-7.2", "10.0-to-10.0"])
 @pytest.mark.parametrize("machine", ["pc-q35-7.2", "pc-i440fx-7.2"])
 def test_other_version_passes(net, tmp_path, way, machine):
@@ -237,5 +176,5 @@ def test_other_version_passes(net, tmp_path, way, machine):
     vm, twin, agent = boot(net, tmp_path, target.parent if target != OLD else "/usr/bin",
                            machine=machine, qemu=str(source),
                            args=[*BUSY, "-device", "qemu-xhci", "-device", "usb-tablet"])
-    rehearse(vm, twin, agent, 3)
+    rehearse(vm, twin, agent, 3, ["qemu-version"] if way == "10.0-to-7.2" else [])
     vm.report.check()

@@ -165,7 +165,7 @@ test_clock (void)
 static void
 add_path (GwHostFacts *facts, const char *path, gboolean exists, gint64 bytes)
 {
-    GwPathFacts *entry = g_new0 (GwPathFacts, 1);
+    GwPathFacts *entry = gw_struct_new (&gw_path_facts_type);
     entry->path = g_strdup (path);
     entry->exists = exists;
     entry->bytes = bytes;

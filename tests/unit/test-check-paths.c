@@ -31,7 +31,7 @@ add_path (GwDerived *derived, GwHostFacts *destination, const Path *path)
     g_ptr_array_add (derived->needs, need);
     if (path->there == UNKNOWN)
         return;
-    GwPathFacts *facts = g_new0 (GwPathFacts, 1);
+    GwPathFacts *facts = gw_struct_new (&gw_path_facts_type);
     facts->path = g_strdup (path->path);
     facts->exists = path->there != MISSING;
     facts->is_live = path->there == LIVE;
@@ -115,7 +115,7 @@ test_writable (void)
         Case c;
         Expected e;
     } rows[] = {
-        {{&disk, &same, NULL, TRUE}, {GW_VERDICT_OK, "disk 'd0': '/d/a' is the same file", NULL}},
+        {{&disk, &same, NULL, TRUE}, {GW_VERDICT_OK, "disk 'd0': '/d/a' is the same on both hosts", NULL}},
         {{&disk, &same, NULL, FALSE}, {GW_VERDICT_REFUSED, "'/d/a' on the destination", "'/s/a'"}},
         {{&disk, &other, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
         {{&disk, &other, NULL, FALSE}, {GW_VERDICT_REFUSED, "not proven", "'/d/a'"}},
@@ -156,6 +156,103 @@ test_no_identity (void)
     g_assert_cmpint (result->verdict, ==, GW_VERDICT_REFUSED);
     g_free (result->text);
     g_free (result);
+}
+
+/* What is set in the facts of the disk on the source, and of its path on the destination. */
+typedef struct {
+    const char *real_path, *real_path_there, *identity, *identity_there;
+    gboolean has_token, is_same_inode;
+    const char *disks;
+    GwCause cause;
+    const char *part;
+} Proof;
+
+static void
+assert_proof (const Proof *proof)
+{
+    g_autoptr (GwPlan) plan = gw_plan_new ();
+    g_autoptr (GwVm) vm = gw_struct_new (&gw_vm_type);
+    g_autoptr (GwDerived) derived = gw_struct_new (&gw_derived_type);
+    g_autoptr (GwHostFacts) source = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GwHostFacts) destination = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GPtrArray) results = gw_check_results_new ();
+    Path path = { "image", "/s/a", "/d/a", proof->is_same_inode ? SAME_FILE : OTHER_FILE };
+    GwPathFacts *here = gw_struct_new (&gw_path_facts_type);
+    add_disk (vm, &disk);
+    add_path (derived, destination, &path);
+    GwPathFacts *there = destination->paths->pdata[0];
+    source->boot_id = g_strdup ("a");
+    destination->boot_id = g_strdup ("b");
+    here->path = g_strdup ("/s/a");
+    here->exists = TRUE;
+    here->real_path = g_strdup (proof->real_path);
+    here->device_identity = g_strdup (proof->identity);
+    there->real_path = g_strdup (proof->real_path_there);
+    there->device_identity = g_strdup (proof->identity_there);
+    there->has_token = proof->has_token;
+    g_ptr_array_add (source->paths, here);
+    if (proof->disks != NULL) {
+        g_free (plan->disks);
+        plan->disks = g_strdup (proof->disks);
+    }
+    const GwCheckInput input = { plan, vm, derived, source, destination };
+    GwCheckSink sink = { "x", GW_CAUSE_DISK_NOT_SHARED, results };
+    gw_check_disks (&input, &sink);
+    GwCheckResult *result = results->pdata[0];
+    g_assert_cmpint (result->cause, ==, proof->cause);
+    g_assert_nonnull (strstr (result->text, proof->part));
+}
+
+static void
+test_proofs (void)
+{
+    static const Proof proofs[] = {
+        { "/r/a", "/q/a", NULL, NULL, TRUE, FALSE, NULL, GW_CAUSE_NONE, "a token" },
+        { "/r/a", "/q/b", NULL, NULL, TRUE, TRUE, NULL, GW_CAUSE_NONE, "a token" },
+        { "/r/a", "/q/b", NULL, NULL, TRUE, FALSE, NULL, GW_CAUSE_DISK_NOT_SHARED, "not proven" },
+        { "/r/a", "/q/a", NULL, NULL, FALSE, TRUE, NULL, GW_CAUSE_DISK_NOT_SHARED, "not proven" },
+        { NULL, NULL, "wwid 1", "wwid 1", FALSE, FALSE, NULL, GW_CAUSE_NONE, "identity of the device" },
+        { NULL, NULL, "wwid 1", "wwid 2", FALSE, FALSE, NULL, GW_CAUSE_DISK_NOT_SHARED, "not proven" },
+        { NULL, NULL, "wwid 1", NULL, FALSE, FALSE, NULL, GW_CAUSE_DISK_NOT_SHARED, "not proven" },
+        { "/r/a", "/q/a", NULL, NULL, TRUE, FALSE, "copy", GW_CAUSE_DISK_ONTO_ITSELF, "'/s/a'" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (proofs); i++)
+        assert_proof (&proofs[i]);
+}
+
+static void
+assert_lock (gint64 pid, gboolean is_one_host, GwVerdict verdict, const char *part)
+{
+    g_autoptr (GwVm) vm = gw_struct_new (&gw_vm_type);
+    g_autoptr (GwDerived) derived = gw_struct_new (&gw_derived_type);
+    g_autoptr (GwHostFacts) source = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GwHostFacts) destination = gw_struct_new (&gw_host_facts_type);
+    g_autoptr (GPtrArray) results = gw_check_results_new ();
+    static const Path path = { "image", "/s/a", "/d/a", SAME_FILE };
+    GwLockHolder *holder = g_new0 (GwLockHolder, 1);
+    vm->pid = 7;
+    source->boot_id = g_strdup ("a");
+    destination->boot_id = g_strdup (is_one_host ? "a" : "b");
+    add_disk (vm, &disk);
+    add_path (derived, destination, &path);
+    holder->pid = pid;
+    holder->name = g_strdup ("qemu-nbd");
+    g_ptr_array_add (((GwPathFacts *) destination->paths->pdata[0])->holders, holder);
+    const GwCheckInput input = { NULL, vm, derived, source, destination };
+    GwCheckSink sink = { "x", GW_CAUSE_DISK_LOCKED, results };
+    gw_check_locks (&input, &sink);
+    const GwCheckResult *result = results->pdata[0];
+    g_assert_cmpint (result->verdict, ==, verdict);
+    g_assert_nonnull (strstr (result->text, part));
+}
+
+/* The VM's own QEMU is seen on the destination when both are one machine. */
+static void
+test_locks (void)
+{
+    assert_lock (7, TRUE, GW_VERDICT_OK, "nobody else");
+    assert_lock (7, FALSE, GW_VERDICT_REFUSED, "process 7 (qemu-nbd)");
+    assert_lock (8, TRUE, GW_VERDICT_REFUSED, "(pid 7)");
 }
 
 static void
@@ -224,6 +321,8 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/check/disks/writable", test_writable);
     g_test_add_func ("/check/disks/no-identity", test_no_identity);
+    g_test_add_func ("/check/disks/proofs", test_proofs);
+    g_test_add_func ("/check/disks/locks", test_locks);
     g_test_add_func ("/check/disks/read-only", test_read_only);
     g_test_add_func ("/check/disks/remote", test_remote);
     g_test_add_func ("/check/paths", test_paths);

@@ -41,6 +41,7 @@ facts_new (void)
     set (&f->destination->qemu_version, "7.2.22 (Debian)");
     f->destination->machines = g_strdupv ((char **) machines);
     f->destination->mem_available_bytes = (gint64) 2 << 30;
+    f->source->has_seccomp = f->destination->has_seccomp = TRUE;
     return f;
 }
 
@@ -303,6 +304,79 @@ test_memory (void)
     assert_warning (f, "memory", "does not tell", NULL);
 }
 
+/* --- kernel, clocks, certificates --------------------------------------------------------------------------- */
+
+static void
+test_huge_pages (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    GwRamBlock *block = g_new0 (GwRamBlock, 1);
+    *block = (GwRamBlock) { g_strdup ("mem"), 1 << 30, 1 << 30, 2 << 20 };
+    assert_ok (f, "huge-pages", "small pages", NULL);
+    g_ptr_array_add (f->vm->ram_blocks, block);
+    assert_check (f, "huge-pages", GW_VERDICT_REFUSED, GW_CAUSE_HUGE_PAGES_SHORT, "512 pages of 2.0\xc2\xa0MiB",
+                  "has 0 free");
+    GwHugePages *pages = g_new0 (GwHugePages, 1);
+    *pages = (GwHugePages) { 2 << 20, 600, 511 };
+    g_ptr_array_add (f->destination->huge_pages, pages);
+    assert_check (f, "huge-pages", GW_VERDICT_REFUSED, GW_CAUSE_HUGE_PAGES_SHORT, "512 pages", "511 free");
+    pages->n_free = 512;
+    assert_ok (f, "huge-pages", "512 pages", "512 free");
+}
+
+static void
+test_kernel (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    set (&f->destination->userfaultfd_error, "Operation not permitted");
+    assert_ok (f, "kernel", "seccomp on both", "no: Operation not permitted");
+    f->destination->has_userfaultfd = TRUE;
+    assert_ok (f, "kernel", "userfaultfd on the destination yes", NULL);
+    f->destination->has_seccomp = FALSE;
+    assert_warning (f, "kernel", "not on the destination", "not confined");
+    f->destination->has_seccomp = TRUE;
+    f->source->has_seccomp = FALSE;
+    assert_warning (f, "kernel", "not on the source", NULL);
+}
+
+static void
+test_clock_source (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    f->vm->version_major = 10; /* an emulated processor of 7.2 is refused for another reason */
+    set (&f->destination->qemu_version, "10.2.0");
+    set (&f->source->clock_source, "tsc");
+    set (&f->destination->clock_source, "hpet");
+    assert_warning (f, "clock-source", "'tsc'", "'hpet'");
+    set (&f->vm->accel, "tcg");
+    assert_ok (f, "clock-source", "'tsc' on the source", "'hpet' on the destination");
+    set (&f->vm->accel, "kvm");
+    set (&f->destination->clock_source, "tsc");
+    f->source->has_stable_tsc = TRUE;
+    set (&f->source->cpu_model, "A");
+    set (&f->destination->cpu_model, "B");
+    assert_warning (f, "clock-source", "('A')", "('B')");
+}
+
+static void
+test_certificates (void)
+{
+    g_autoptr (Facts) f = facts_new ();
+    GwPathFacts *path = gw_struct_new (&gw_path_facts_type);
+    set (&path->path, "/etc/pki/qemu");
+    set (&path->certificate, "/etc/pki/qemu/ca-cert.pem");
+    g_ptr_array_add (f->destination->paths, path);
+    f->destination->now_s = 1700000000;
+    path->certificate_ends_s = 1700000000 + 30 * 86400;
+    assert_ok (f, "certificates", "on the destination ends at 2023-12-14 22:13 UTC", "ca-cert.pem");
+    path->certificate_ends_s = 1700000000 + 86400;
+    assert_warning (f, "certificates", "ends at 2023-11-15", NULL);
+    path->certificate_ends_s = 1700000000 + 86399;
+    assert_check (f, "certificates", GW_VERDICT_REFUSED, GW_CAUSE_CERTIFICATE_ENDS, "ends at 2023-11-15", NULL);
+    path->certificate_ends_s = 1699999999;
+    assert_check (f, "certificates", GW_VERDICT_REFUSED, GW_CAUSE_CERTIFICATE_ENDS, "ended at 2023-11-14", NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -317,5 +391,9 @@ main (int argc, char **argv)
     g_test_add_func ("/check/machine", test_machine);
     g_test_add_func ("/check/version", test_version);
     g_test_add_func ("/check/memory", test_memory);
+    g_test_add_func ("/check/huge-pages", test_huge_pages);
+    g_test_add_func ("/check/kernel", test_kernel);
+    g_test_add_func ("/check/clock-source", test_clock_source);
+    g_test_add_func ("/check/certificates", test_certificates);
     return g_test_run ();
 }

@@ -385,6 +385,28 @@ test_agent_ends (gconstpointer data)
     rig_clear (&rig);
 }
 
+/* What is on its way to a courier that quits must not keep its good-bye from arriving. */
+static void
+test_quits_while_it_receives (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    GThread *writer = rig_write (b, 1, 400 * MIB, FALSE);
+    GThread *reader = rig_read_thread (a, 1);
+    g_usleep (100000);
+    rig_command (&rig.source, "quit");
+    g_assert_cmpint (rig_wait (&rig.source), ==, 0);
+    expect_failed (&rig.destination, "link-lost");
+    g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (writer)), <, 400 * MIB);
+    g_assert_cmpuint (GPOINTER_TO_SIZE (g_thread_join (reader)), <, 400 * MIB);
+    close (a);
+    close (b);
+    rig_clear (&rig);
+}
+
 /* --- link ------------------------------------------------------------------------------------------ */
 
 static void
@@ -564,6 +586,7 @@ main (int argc, char **argv)
     g_test_add_data_func ("/courier/agent/gone", GINT_TO_POINTER (1), test_agent_ends);
     g_test_add_data_func ("/courier/agent/sigterm", GINT_TO_POINTER (2), test_agent_ends);
     g_test_add_data_func ("/courier/agent/garbage", GINT_TO_POINTER (3), test_agent_ends);
+    g_test_add_func ("/courier/agent/quit-while-receiving", test_quits_while_it_receives);
     g_test_add_func ("/courier/peer-killed", test_peer_killed);
     g_test_add_func ("/courier/wrong-secret", test_wrong_secret);
     g_test_add_func ("/courier/no-listener", test_no_listener);

@@ -20,7 +20,7 @@ typedef struct {
 static GwPathFacts *
 add_facts (GwHostFacts *facts, const char *path, gboolean exists, gint64 st_ino)
 {
-    GwPathFacts *item = g_new0 (GwPathFacts, 1);
+    GwPathFacts *item = gw_struct_new (&gw_path_facts_type);
     item->path = g_strdup (path);
     item->exists = exists;
     item->st_ino = st_ino;
@@ -181,7 +181,7 @@ test_what_is_there (void)
     f->there->st_ino = 11;
     f->disk->st_ino = 11;
     f->disk->st_dev = 1;
-    assert_plan (f, "shared", GW_CAUSE_NONE, "same file");
+    assert_plan (f, "shared", GW_CAUSE_NONE, "same on both hosts");
 }
 
 /* A copy that was not finished is no disk. */

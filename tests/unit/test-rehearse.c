@@ -92,29 +92,6 @@ test_obstacles (void)
 }
 
 static void
-test_qtree (void)
-{
-    static const char text[] = "bus: main-system-bus\r\n"
-                               "  type System\r\n"
-                               "  dev: q35-pcihost, id \"\"\r\n"
-                               "    bus: pcie.0\r\n"
-                               "      type PCIE\r\n"
-                               "      dev: virtio-net-pci, id \"net0\"\r\n"
-                               "        vectors = 4 (0x4)\r\n"
-                               "        addr = 02.0\r\n"
-                               "        class Ethernet controller, addr 00:02.0, pci id 1af4:1000\r\n"
-                               "        bus: virtio-bus\r\n"
-                               "          type virtio-pci-bus\r\n"
-                               "          dev: virtio-net-device, id \"\"\r\n"
-                               "  dev: hpet, id \"\"\r\n";
-    g_auto (GStrv) lines = gw_parse_qtree (text);
-    g_assert_cmpuint (g_strv_length (lines), ==, 2);
-    g_assert_cmpstr (lines[0], ==,
-                     "virtio-net-pci \"net0\" on pcie.0 addr = 02.0 pci id 1af4:1000");
-    g_assert_cmpstr (lines[1], ==, "virtio-net-device without id on virtio-bus");
-}
-
-static void
 test_ram_map (void)
 {
     static const char text[] =
@@ -145,7 +122,6 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/rehearse/rewrites", test_rewrites);
     g_test_add_func ("/rehearse/obstacles", test_obstacles);
-    g_test_add_func ("/rehearse/qtree", test_qtree);
     g_test_add_func ("/rehearse/ram-map", test_ram_map);
     return g_test_run ();
 }
