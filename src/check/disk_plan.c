@@ -94,10 +94,11 @@ find_proof (const GwCheckInput *input, gint64 st_dev, gint64 st_ino, const GwPat
     if (there == NULL || !there->exists)
         return NULL;
     gboolean is_inode = st_ino != 0 && there->st_ino == st_ino;
+    gboolean has_token = there->has_token && !there->is_device; /* beside a device it says nothing of it */
     if (here != NULL && here->device_identity != NULL && here->bytes == there->bytes &&
         g_strcmp0 (here->device_identity, there->device_identity) == 0)
         return "by the identity of the device";
-    if (there->has_token && (is_inode || (here != NULL && has_same_name (here, there))))
+    if (has_token && (is_inode || (here != NULL && has_same_name (here, there))))
         return "a token that the source wrote beside it was read on the destination";
     if (is_inode && there->st_dev == st_dev &&
         g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0)

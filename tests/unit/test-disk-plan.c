@@ -178,6 +178,9 @@ test_what_is_there (void)
     f->there->bytes = 8 * MIB;
     f->there->free_bytes = 0; /* a device needs none */
     assert_plan (f, "copy", GW_CAUSE_NONE, "in place of what is there");
+    f->there->has_token = TRUE; /* all devices of a host are in one directory */
+    f->there->st_ino = f->disk->st_ino = 1;
+    assert_plan (f, "copy", GW_CAUSE_NONE, "in place of what is there");
     f->there->st_ino = 11;
     f->disk->st_ino = 11;
     f->disk->st_dev = 1;
