@@ -18,13 +18,18 @@ has_copies (const GwJob *job)
     return gw_disk_plans_count_copies (job->disks) > 0;
 }
 
+/* Before anything stops the guest, and be it for a moment: QEMU flushes its disks then. */
+gboolean
+gw_step_ask_disks (GwJob *job, GwSide *blame, GError **error)
+{
+    *blame = GW_SIDE_SOURCE;
+    return job->disks->disks->len == 0 ||
+           gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error);
+}
+
 gboolean
 gw_step_images (GwJob *job, GwSide *blame, GError **error)
 {
-    *blame = GW_SIDE_SOURCE;
-    if (job->disks->disks->len > 0 &&
-        !gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error))
-        return FALSE;
     *blame = GW_SIDE_DESTINATION;
     if (!has_copies (job))
         return TRUE;
