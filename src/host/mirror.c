@@ -70,21 +70,21 @@ need_mirrors (LocalHost *local, GError **error)
 
 /* --- starting ------------------------------------------------------------------------------------------------ */
 
+/* An abort waits for QEMU's answer to what makes something: only then is it known what to take back. */
 static gboolean
-add_target (LocalHost *local, Mirror *mirror, guint index, GCancellable *cancellable, GError **error)
+add_target (LocalHost *local, Mirror *mirror, guint index, GError **error)
 {
     g_autofree char *socket = gw_disk_socket (local->job_dir, index);
     JsonObject *server = gw_json_new ("type:s", "unix", "path:s", socket, NULL);
     JsonObject *args =
         gw_json_new ("driver:s", "nbd", "node-name:s", mirror->target, "export:s", GW_DISK_EXPORT,
                      "discard:s", "unmap", "server:o", server, NULL);
-    mirror->has_target = gw_local_qmp (local, GW_QMP_BLOCKDEV_ADD, args, cancellable, error);
+    mirror->has_target = gw_local_qmp (local, GW_QMP_BLOCKDEV_ADD, args, NULL, error);
     return mirror->has_target;
 }
 
 static gboolean
-start_job (LocalHost *local, Mirror *mirror, const GwDiskPlan *plan, gint64 speed_bps,
-           GCancellable *cancellable, GError **error)
+start_job (LocalHost *local, Mirror *mirror, const GwDiskPlan *plan, gint64 speed_bps, GError **error)
 {
     g_autofree char *filter = g_strconcat (mirror->target, "-m", NULL);
     JsonObject *args = gw_json_new (
@@ -94,13 +94,12 @@ start_job (LocalHost *local, Mirror *mirror, const GwDiskPlan *plan, gint64 spee
         "auto-dismiss:b", FALSE, NULL);
     if (speed_bps > 0)
         json_object_set_int_member (args, "speed", speed_bps);
-    mirror->has_job = gw_local_qmp (local, GW_QMP_BLOCKDEV_MIRROR, args, cancellable, error);
+    mirror->has_job = gw_local_qmp (local, GW_QMP_BLOCKDEV_MIRROR, args, NULL, error);
     return mirror->has_job;
 }
 
 static gboolean
-start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GCancellable *cancellable,
-              GError **error)
+start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GError **error)
 {
     GwMirrorSet *set = local->mirrors;
     Mirror *mirror = g_new0 (Mirror, 1);
@@ -112,8 +111,7 @@ start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GCance
     mirror->rate_bps = -1;
     mirror->total_bytes = plan->bytes;
     g_ptr_array_add (set->list, mirror);
-    if (add_target (local, mirror, index, cancellable, error) &&
-        start_job (local, mirror, plan, speed_bps, cancellable, error))
+    if (add_target (local, mirror, index, error) && start_job (local, mirror, plan, speed_bps, error))
         return TRUE;
     g_prefix_error (error, "disk '%s': ", plan->name);
     return FALSE;
@@ -170,7 +168,7 @@ gw_local_start_mirrors (LocalHost *local, JsonObject *params, GCancellable *canc
     for (guint i = 0; i < plans->disks->len; i++) {
         const GwDiskPlan *plan = plans->disks->pdata[i];
         if (gw_disk_plan_is (plan, "copy") &&
-            !start_mirror (local, plan, speed_bps, cancellable, error))
+            !start_mirror (local, plan, speed_bps, error))
             return NULL; /* what was begun is taken back by the undo */
     }
     return json_object_new ();
