@@ -120,14 +120,25 @@ wants (const Case *c, const char *mode)
 
 /* --- rules ------------------------------------------------------------------------------------------------ */
 
+/* QEMU's null drivers; a node with options has no name of its own but "json:{...}". */
+static gboolean
+is_null_disk (const GwDisk *disk)
+{
+    static const char *const drivers[] = { "null-co", "null-aio", NULL };
+    if (disk->driver != NULL && g_strv_contains (drivers, disk->driver))
+        return TRUE;
+    return disk->url != NULL && (g_str_has_prefix (disk->url, "null-co:") ||
+                                 g_str_has_prefix (disk->url, "null-aio:"));
+}
+
 static gboolean
 rule_remote (const Case *c)
 {
     const char *url = c->disk->url;
     if (c->disk->path != NULL)
         return FALSE;
-    if (url != NULL && (g_str_has_prefix (url, "null-co:") || g_str_has_prefix (url, "null-aio:")))
-        return decide (c, "shared", "it (%s) holds nothing", url);
+    if (is_null_disk (c->disk))
+        return decide (c, "shared", "it (%s) holds nothing", url != NULL ? url : "a null disk");
     if (wants (c, "copy") && !c->disk->is_read_only)
         return REFUSE (c, GW_CAUSE_DISK_FORMAT, "it (%s) cannot be copied: it is no local file",
                        url != NULL ? url : "no file");

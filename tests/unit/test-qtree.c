@@ -51,6 +51,7 @@ test_parts (void)
 {
     g_autoptr (GwInventory) inventory = gw_struct_new (&gw_inventory_type);
     g_autoptr (GPtrArray) netdevs = gw_parse_qtree (qtree, inventory->parts);
+    g_assert_nonnull (netdevs);
     g_assert_cmpuint (inventory->parts->len, ==, 6); /* without what is on the board */
     const GwPart *net = part (inventory, 0), *disk = part (inventory, 4);
     g_assert_cmpstr (net->type, ==, "virtio-net-pci");

@@ -80,9 +80,15 @@ static void
 assert_first (const char *what, const GPtrArray *signs, const GwSign *wanted)
 {
     const GwSign *first = signs->pdata[gw_verdict_find_first (signs)];
-    if (first != wanted)
+    if (first != wanted) {
+        for (guint i = 0; i < signs->len; i++) {
+            const GwSign *sign = signs->pdata[i];
+            g_test_message ("at %" G_GINT64_FORMAT " +- %" G_GINT64_FORMAT " us: kind %d on the %s",
+                            sign->at_us, sign->error_us, sign->kind, gw_side_name (sign->side));
+        }
         g_error ("%s: a sign of kind %d on the %s is taken for the cause, not %d on the %s", what,
                  first->kind, gw_side_name (first->side), wanted->kind, gw_side_name (wanted->side));
+    }
 }
 
 /* All orders of the first `n`, by Heap's algorithm. */
