@@ -49,67 +49,10 @@ refuse (const Case *c, GwCause cause)
 
 /* --- facts ---------------------------------------------------------------------------------------------- */
 
-const GwNeed *
-gw_disk_find_need (const GwCheckInput *input, const char *path, const GwPathFacts **ret_there)
-{
-    *ret_there = NULL;
-    for (guint i = 0; i < input->derived->needs->len; i++) {
-        const GwNeed *need = input->derived->needs->pdata[i];
-        if ((strcmp (need->kind, "image") != 0 && strcmp (need->kind, "backing") != 0) ||
-            g_strcmp0 (need->source_path, path) != 0)
-            continue;
-        *ret_there = i < input->destination->paths->len ? input->destination->paths->pdata[i] : NULL;
-        return need;
-    }
-    return NULL;
-}
-
-static const GwPathFacts *
-find_here (const GwCheckInput *input, const char *path)
-{
-    for (guint i = 0; i < input->source->paths->len; i++) {
-        const GwPathFacts *here = input->source->paths->pdata[i];
-        if (g_strcmp0 (here->path, path) == 0)
-            return here;
-    }
-    return NULL;
-}
-
-static gboolean
-has_same_name (const GwPathFacts *here, const GwPathFacts *there)
-{
-    if (here->real_path == NULL || there->real_path == NULL)
-        return FALSE;
-    g_autofree char *a = g_path_get_basename (here->real_path);
-    g_autofree char *b = g_path_get_basename (there->real_path);
-    return strcmp (a, b) == 0;
-}
-
-/* How it is proven that both hosts have the same image; NULL: it is not.  A path proves nothing, and
- * numbers of devices and inodes only on one machine, or where a token was seen. */
-static const char *
-find_proof (const GwCheckInput *input, gint64 st_dev, gint64 st_ino, const GwPathFacts *here,
-            const GwPathFacts *there)
-{
-    if (there == NULL || !there->exists)
-        return NULL;
-    gboolean is_inode = st_ino != 0 && there->st_ino == st_ino;
-    gboolean has_token = there->has_token && !there->is_device; /* beside a device it says nothing of it */
-    if (here != NULL && here->device_identity != NULL && here->bytes == there->bytes &&
-        g_strcmp0 (here->device_identity, there->device_identity) == 0)
-        return "by the identity of the device";
-    if (has_token && (is_inode || (here != NULL && has_same_name (here, there))))
-        return "a token that the source wrote beside it was read on the destination";
-    if (is_inode && there->st_dev == st_dev &&
-        g_strcmp0 (input->source->boot_id, input->destination->boot_id) == 0)
-        return "by device and inode, on one machine";
-    return NULL;
-}
-
 static const char *
 find_disk_proof (const Case *c)
 {
-    return find_proof (c->input, c->disk->st_dev, c->disk->st_ino, c->here, c->there);
+    return gw_disk_find_proof (c->input, c->disk->st_dev, c->disk->st_ino, c->here, c->there);
 }
 
 static gboolean
@@ -120,24 +63,13 @@ wants (const Case *c, const char *mode)
 
 /* --- rules ------------------------------------------------------------------------------------------------ */
 
-/* QEMU's null drivers; a node with options has no name of its own but "json:{...}". */
-static gboolean
-is_null_disk (const GwDisk *disk)
-{
-    static const char *const drivers[] = { "null-co", "null-aio", NULL };
-    if (disk->driver != NULL && g_strv_contains (drivers, disk->driver))
-        return TRUE;
-    return disk->url != NULL && (g_str_has_prefix (disk->url, "null-co:") ||
-                                 g_str_has_prefix (disk->url, "null-aio:"));
-}
-
 static gboolean
 rule_remote (const Case *c)
 {
     const char *url = c->disk->url;
     if (c->disk->path != NULL)
         return FALSE;
-    if (is_null_disk (c->disk))
+    if (gw_disk_is_null (c->disk))
         return decide (c, "shared", "it (%s) holds nothing", url != NULL ? url : "a null disk");
     if (wants (c, "copy") && !c->disk->is_read_only)
         return REFUSE (c, GW_CAUSE_DISK_FORMAT, "it (%s) cannot be copied: it is no local file",
@@ -330,12 +262,12 @@ rule_backing (const Case *c)
     const GwBacking *below =
         c->disk->backing != NULL && c->disk->backing->len > 0 ? c->disk->backing->pdata[0] : NULL;
     const GwNeed *need = below != NULL ? gw_disk_find_need (c->input, below->path, &there) : NULL;
-    const GwPathFacts *here = below != NULL ? find_here (c->input, below->path) : NULL;
+    const GwPathFacts *here = below != NULL ? gw_disk_find_here (c->input, below->path) : NULL;
     if (need == NULL)
         return FALSE;
     gboolean is_named = strcmp (need->kind, "image") == 0;
     gboolean is_same_below =
-        here != NULL && find_proof (c->input, here->st_dev, here->st_ino, here, there) != NULL;
+        here != NULL && gw_disk_find_proof (c->input, here->st_dev, here->st_ino, here, there) != NULL;
     if (is_named && (there == NULL || !there->exists))
         return REFUSE (c, GW_CAUSE_BACKING_MISSING,
                        "it is built on '%s', and '%s' does not exist on the destination", below->path,
@@ -407,7 +339,7 @@ gw_check_plan_disks (const GwCheckInput *input)
         c.plan = plan_new (c.disk);
         if (c.disk->path != NULL) {
             const GwNeed *need = gw_disk_find_need (input, c.disk->path, &c.there);
-            c.here = find_here (input, c.disk->path);
+            c.here = gw_disk_find_here (input, c.disk->path);
             if (c.here != NULL && c.here->is_device) /* its driver does not know what is in use */
                 c.plan->allocated_bytes = c.disk->bytes;
             if (need != NULL) {
