@@ -8,7 +8,7 @@ import pytest
 import rig
 from rig import disk, faults
 
-from test_disks import MEM, Scene, drive, fill, loop, raw, sh
+from test_disks import MEM, Scene, drive, fill, loop, move_between_versions, raw, sh, spoil_a_copy
 
 LINK = "80mbit"                       # ten megabytes a second
 RECORDS = {"idle": 0, "half": 10000, "twice": 40000}  # records of 512 bytes a second, as asked for
@@ -158,3 +158,19 @@ def test_without_asking_nothing_is_resumed(net, tmp_path):
     assert not told["resumed"] and told["copied_bytes"] >= 96 << 20, told
     scene.arrived(done)
     assert sorted(path.name for path in (tmp_path / "b").glob("d0*")) == ["d0.img"]
+
+
+def test_a_copy_that_was_compared_and_differs_later(net, tmp_path):
+    """Only --verify full sees what nobody wrote through QEMU."""
+    spoil_a_copy(net, tmp_path, "full", "copying memory", "--max-bandwidth", "12M")
+
+
+def test_source_image_was_deleted(net, tmp_path):
+    """QEMU has it open: it can be copied, and the guest gets its disk back a name."""
+    scene = Scene(net, tmp_path, raw())
+    (tmp_path / "a/d0.img").unlink()
+    scene.arrived(scene.move())
+
+
+def test_to_qemu_10(net, tmp_path):
+    move_between_versions(net, tmp_path, "7.2-to-10.0")
