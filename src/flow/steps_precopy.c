@@ -8,8 +8,9 @@
 #define SWITCHOVER_MS 120000 /* for the rest, when it was forced */
 #define QEMU_DOWNTIME_MS 2   /* QEMU itself switches over only when nearly nothing is left */
 #define STOP_MIN_MS 1000     /* a stop is not given up earlier */
-#define STATE_BYTES (256 * 1024)
-#define LOAD_MS 60
+#define STATE_BYTES (256 * 1024) /* of the devices, and */
+#define LOAD_MS 30               /* what they take to load, where no rehearsal has told */
+#define TURN_MS 30               /* the records, the questions and the start between load and first instruction */
 
 static gboolean
 has_left_precopy (gpointer user_data)
@@ -57,6 +58,14 @@ gw_job_is_out_of_time (const GwJob *job)
 
 /* --- what is seen ------------------------------------------------------------------------------------------- */
 
+/* A rehearsal that did not come to its end says 0. */
+static gint64
+get_rehearsed (const GwJob *job, const char *name, gint64 otherwise)
+{
+    gint64 value = job->rehearsal != NULL ? gw_json_peek_int (job->rehearsal, name, 0) : 0;
+    return value > 0 ? value : otherwise;
+}
+
 static GwAllowance
 get_allowance (const GwJob *job)
 {
@@ -68,8 +77,8 @@ get_allowance (const GwJob *job)
         .can_postcopy = job->postcopy.is_on,
         .is_postcopy_wanted = strcmp (plan->postcopy, "now") == 0 ||
                               g_atomic_int_get (&job->wants_postcopy),
-        .state_bytes = STATE_BYTES,
-        .load_ms = LOAD_MS,
+        .state_bytes = get_rehearsed (job, "state_bytes", STATE_BYTES),
+        .load_ms = get_rehearsed (job, "load_us", LOAD_MS * 1000) / 1000 + TURN_MS,
     };
 }
 
