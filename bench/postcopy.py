@@ -27,7 +27,7 @@ from rig import faults  # noqa: E402
 
 LOAD = rig.Load(mem="64M", dirty="60M/s", content="random", fill="256M", fill_content="random")
 EVENTS = ("postcopy_ram_fault_thread_request", "postcopy_place_page", "postcopy_place_page_zero")
-LINE = re.compile(rb"(\d+\.\d+):(postcopy_\w+) .*?(?:HVA|host|HVA=|host=)?\s*=?(0x[0-9a-f]+)")
+LINE = re.compile(rb"@(\d+\.\d+):(postcopy_\w+) .*?(?:HVA|host)=(0x[0-9a-f]+)")
 
 
 def trace(twin):
@@ -89,7 +89,7 @@ def by_qemu(vm, twin, preempt, port):
 def measure(way, link, number, directory):
     """(waits in ms, gap in ms that the guest saw at the switch) of one move."""
     with rig.Net(link) as net:
-        vm = rig.Guest(net.a, directory / "a", load=LOAD).start().wait_boot(120)
+        vm = rig.Guest(net.a, directory / "a", load=LOAD, args=["-msg", "timestamp=on"]).start().wait_boot(120)
         twin = vm.twin(net.b, directory / "b")
         if way == "godwit":
             log = by_godwit(vm, twin, rig.Agent(net.b, directory / "agent"))
