@@ -266,6 +266,28 @@ uint64_t gw_paths_get_activity (const GwCourier *courier);
 guint gw_paths_count (const GwCourier *courier);
 void gw_paths_clear (GwCourier *courier);
 
+/* --- pagewaits.c: what postcopy's guest waits for ------------------------------------------------------ */
+
+#define GW_PAGE_WAIT_BYTES 4096u /* of a page of the target */
+
+typedef struct {
+    guint64 requests, answered; /* pages asked for; those that were then seen to come */
+    gint64 sum_us, p50_us, p99_us, max_us; /* of the answered: p50 and p99 are at most an eighth too high */
+} GwPageWaitCounters;
+
+typedef struct _GwPageWaits GwPageWaits;
+
+GwPageWaits *gw_page_waits_new (void);
+void gw_page_waits_free (GwPageWaits *waits);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwPageWaits, gw_page_waits_free)
+/* Bytes that the destination's QEMU wrote on its return path, in order. */
+void gw_page_waits_take_requests (GwPageWaits *waits, const uint8_t *data, gsize len, gint64 now_us);
+/* Bytes that were given to it, in order; `number` 0 is the migration's first connection, 1 that for
+ * urgent pages. */
+void gw_page_waits_take_pages (GwPageWaits *waits, guint number, const uint8_t *data, gsize len,
+                               gint64 now_us);
+void gw_page_waits_get_counters (const GwPageWaits *waits, GwPageWaitCounters *ret_counters);
+
 /* --- lane.c: one local program ------------------------------------------------------------------------ */
 
 enum {
@@ -282,6 +304,7 @@ typedef struct {
     GwFd listen_fd; /* -1 when not listening */
     guint n_opened;
     uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes; /* of lanes that are closed */
+    GwPageWaits *waits; /* the destination's RAM; else NULL */
     guint place;
 } GwLaneGroup;
 

@@ -131,6 +131,37 @@ deafen (GwLane *lane)
         gw_machine_move (&lane->in, GW_LANE_DEAF);
 }
 
+/* --- what is seen on the way ----------------------------------------------------------------------- */
+
+/* The return path is that of the first connection. */
+static void
+note_requests (GwLane *lane, const struct iovec *pieces, gsize len)
+{
+    GwPageWaits *waits = lane->group->waits;
+    gint64 now_us = g_get_monotonic_time ();
+    if (waits == NULL || lane->index != 0)
+        return;
+    for (guint i = 0; len > 0; i++) {
+        gsize one = MIN (len, pieces[i].iov_len);
+        gw_page_waits_take_requests (waits, pieces[i].iov_base, one, now_us);
+        len -= one;
+    }
+}
+
+static void
+note_pages (GwLane *lane, const struct iovec *pieces, gsize len)
+{
+    GwPageWaits *waits = lane->group->waits;
+    gint64 now_us = g_get_monotonic_time ();
+    if (waits == NULL)
+        return;
+    for (guint i = 0; len > 0; i++) {
+        gsize one = MIN (len, pieces[i].iov_len);
+        gw_page_waits_take_pages (waits, lane->index, pieces[i].iov_base, one, now_us);
+        len -= one;
+    }
+}
+
 /* --- outwards ------------------------------------------------------------------------------------------ */
 
 /* Returns what readv() did, 1 when there was no room for anything. */
@@ -147,6 +178,8 @@ read_some (GwLane *lane)
         len = readv (lane->fd, pieces, (int) n);
     while (len < 0 && errno == EINTR);
     int saved = errno;
+    if (len > 0)
+        note_requests (lane, pieces, (gsize) len);
     gw_session_commit (lane->session, lane->carried, len > 0 ? (gsize) len : 0);
     errno = saved;
     return len;
@@ -219,6 +252,7 @@ write_some (GwLane *lane)
             return GW_LINK_FAILED;
         if (len > 0) {
             lane->in_bytes += (uint64_t) len;
+            note_pages (lane, pieces, (gsize) len);
             gw_session_consume (lane->session, lane->carried, (gsize) len);
         }
     }

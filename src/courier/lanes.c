@@ -47,6 +47,8 @@ gw_lanes_add (GwCourier *courier, const GwLaneOption *option, GError **error)
     group->option.name = g_strdup (option->name);
     group->option.path = g_strdup (option->path);
     group->listen_fd = listen_fd;
+    if (!option->accepts && strcmp (option->name, "ram") == 0)
+        group->waits = gw_page_waits_new ();
     g_ptr_array_add (courier->groups, group);
     return TRUE;
 }

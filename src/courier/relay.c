@@ -353,6 +353,7 @@ group_free (gpointer data)
     GwLaneGroup *group = data;
     gw_lane_option_clear (&group->option);
     gw_fd_clear (&group->listen_fd);
+    gw_page_waits_free (group->waits);
     g_free (group);
 }
 

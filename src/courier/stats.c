@@ -54,6 +54,22 @@ add_up (const GwCourier *courier, const GwLaneGroup *group)
     return sum;
 }
 
+static void
+add_waits (JsonBuilder *builder, const GwPageWaits *waits)
+{
+    GwPageWaitCounters counters;
+    gw_page_waits_get_counters (waits, &counters);
+    json_builder_set_member_name (builder, "page_waits");
+    json_builder_begin_object (builder);
+    set_number (builder, "requests", counters.requests);
+    set_number (builder, "answered", counters.answered);
+    set_number (builder, "mean_us", (uint64_t) counters.sum_us / MAX (counters.answered, 1));
+    set_number (builder, "p50_us", (uint64_t) counters.p50_us);
+    set_number (builder, "p99_us", (uint64_t) counters.p99_us);
+    set_number (builder, "max_us", (uint64_t) counters.max_us);
+    json_builder_end_object (builder);
+}
+
 /* Returns the bytes that wait. */
 static uint64_t
 add_lanes (JsonBuilder *builder, const GwCourier *courier)
@@ -75,6 +91,8 @@ add_lanes (JsonBuilder *builder, const GwCourier *courier)
         set_number (builder, "waiting_bytes", sum.waiting_bytes);
         set_number (builder, "opened", group->n_opened);
         set_number (builder, "open", sum.n_open);
+        if (group->waits != NULL)
+            add_waits (builder, group->waits);
         json_builder_end_object (builder);
         queued += get_queued (&sum);
     }

@@ -103,6 +103,7 @@ struct _GwJob {
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
     GArray *outages;     /* GwOutage: those that are over */
     JsonObject *link;    /* the source courier's counters; NULL: not known */
+    JsonObject *page_waits; /* what the destination's courier saw of requested pages; NULL: nothing */
     guint n_paths, max_paths; /* up now, and at most at once */
 
     gint64 stop_us, running_us;  /* our clock: guest stopped at the source, runs at the destination */

@@ -87,6 +87,7 @@ free_facts (GwJob *job)
     g_clear_pointer (&job->probe, json_object_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
+    g_clear_pointer (&job->page_waits, json_object_unref);
     g_ptr_array_unref (job->warnings);
     g_strfreev (job->link_addresses);
     g_free (job->source_status);

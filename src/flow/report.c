@@ -131,11 +131,17 @@ make_rewrites (const GwJob *job)
 static JsonObject *
 make_postcopy (const GwJob *job)
 {
-    return gw_json_new ("at_ms:i", since_start_ms (job, job->postcopy_us), "preempt:b",
-                        job->postcopy.has_preempt, "requests:i",
-                        job->migration != NULL ? job->migration->postcopy_requests : 0,
-                        "recoveries:i", job->n_recoveries, "attempts:i", job->n_attempts,
-                        "blocktime_ms:i", job->blocktime_ms, NULL);
+    JsonObject *postcopy =
+        gw_json_new ("at_ms:i", since_start_ms (job, job->postcopy_us), "preempt:b",
+                     job->postcopy.has_preempt, "requests:i",
+                     job->migration != NULL ? job->migration->postcopy_requests : 0, "recoveries:i",
+                     job->n_recoveries, "attempts:i", job->n_attempts, "blocktime_ms:i",
+                     job->blocktime_ms, NULL);
+    if (job->page_waits != NULL)
+        json_object_set_object_member (postcopy, "page_waits", json_object_ref (job->page_waits));
+    else
+        json_object_set_null_member (postcopy, "page_waits");
+    return postcopy;
 }
 
 static void

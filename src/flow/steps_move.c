@@ -191,20 +191,43 @@ count_disk_bytes (JsonObject *lanes)
     return bytes;
 }
 
+static JsonObject *
+peek_ram (JsonObject *stats)
+{
+    JsonObject *lanes = stats != NULL ? gw_json_peek_object (stats, "lanes") : NULL;
+    return lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
+}
+
+/* Of several couriers, one after the other, the one that saw most counts. */
+static void
+read_page_waits (GwJob *job)
+{
+    g_autoptr (JsonObject) stats = gw_host_get_courier_stats (job->destination.host, NULL, NULL);
+    JsonObject *ram = peek_ram (stats);
+    JsonObject *waits = ram != NULL ? gw_json_peek_object (ram, "page_waits") : NULL;
+    if (waits == NULL ||
+        (job->page_waits != NULL && gw_json_peek_int (job->page_waits, "answered", 0) >=
+                                        gw_json_peek_int (waits, "answered", 0)))
+        return;
+    g_clear_pointer (&job->page_waits, json_object_unref);
+    job->page_waits = json_object_ref (waits);
+}
+
 void
 gw_job_read_counters (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
+    if (job->in_postcopy)
+        read_page_waits (job);
     g_autoptr (JsonObject) stats = gw_host_get_courier_stats (job->source.host, NULL, &error);
     if (stats == NULL) {
         gw_job_note (job, GW_SIDE_SOURCE, "no-counters", "%s", error->message);
         return;
     }
-    JsonObject *lanes = gw_json_peek_object (stats, "lanes");
-    JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
+    JsonObject *ram = peek_ram (stats);
     job->wire_bytes += gw_json_peek_int (stats, "wire_out_bytes", 0) +
                        gw_json_peek_int (stats, "wire_in_bytes", 0);
-    job->disk_bytes += count_disk_bytes (lanes);
+    job->disk_bytes += count_disk_bytes (gw_json_peek_object (stats, "lanes"));
     job->guest_bytes += ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
     gw_job_take_link (job, stats);
 }

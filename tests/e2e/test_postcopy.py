@@ -65,6 +65,9 @@ def test_a_guest_that_would_not_converge_goes_over_by_itself(scene):
     assert done.report["postcopy"]["preempt"] and done.report["postcopy"]["requests"] > 0
     assert done.report["postcopy"]["recoveries"] == 0
     assert done.report["postcopy"]["blocktime_ms"] > 0
+    waits = done.report["postcopy"]["page_waits"]
+    assert 0 < waits["answered"] <= waits["requests"], waits
+    assert 0 < waits["p50_us"] <= waits["p99_us"] <= waits["max_us"] < 1000000, waits
     with scene.twin.monitor() as monitor:
         caps = [c["capability"] for c in monitor.execute("query-migrate-capabilities") if c["state"]]
         assert caps == []
