@@ -59,11 +59,21 @@ find_proof (const GwCheckInput *input, const GwDisk *disk, const GwPathFacts *he
     return NULL;
 }
 
+/* QEMU's null drivers; a node with options has no name of its own but "json:{...}". */
+static gboolean
+is_null_disk (const GwDisk *disk)
+{
+    static const char *const drivers[] = { "null-co", "null-aio", NULL };
+    if (g_strv_contains (drivers, disk->driver))
+        return TRUE;
+    return disk->url != NULL && (g_str_has_prefix (disk->url, "null-co:") ||
+                                 g_str_has_prefix (disk->url, "null-aio:"));
+}
+
 static void
 check_remote (const GwDisk *disk, const char *name, GwCheckSink *sink)
 {
-    gboolean is_null = disk->url != NULL && (g_str_has_prefix (disk->url, "null-co:") ||
-                                             g_str_has_prefix (disk->url, "null-aio:"));
+    gboolean is_null = is_null_disk (disk);
     gw_check_add (sink, is_null ? GW_VERDICT_OK : GW_VERDICT_WARNING,
                   is_null ? "disk '%s' (%s) holds nothing"
                           : "disk '%s' (%s) is taken as shared: both hosts must reach it",

@@ -48,7 +48,8 @@ gw_polls_get (const GwPolls *polls, guint place)
 gboolean
 gw_polls_wait (GwPolls *polls, GError **error)
 {
-    gint64 left_us = MAX (polls->due_us - g_get_monotonic_time (), 0);
+    gint64 now_us = g_get_monotonic_time (); /* once: MAX() looks twice, and the second may be past it */
+    gint64 left_us = MAX (polls->due_us - now_us, 0);
     const struct timespec limit = { .tv_sec = left_us / G_USEC_PER_SEC,
                                     .tv_nsec = left_us % G_USEC_PER_SEC * 1000 };
     int n = ppoll ((struct pollfd *) (gpointer) polls->entries->data, polls->entries->len,

@@ -218,7 +218,8 @@ probe (GwJob *job, gint64 *ret_rtt_us, GError **error)
     gint64 deadline_us = gw_deadline_ms (within_ms);
     for (;;) {
         g_autoptr (GError) failure = NULL;
-        guint left_ms = (guint) MAX (gw_deadline_left_ms (deadline_us), 1);
+        guint left_ms = gw_deadline_left_ms (deadline_us);
+        left_ms = MAX (left_ms, 1);
         if (gw_host_probe_link (job->source.host, MIN (left_ms, PROBE_TURN_MS), ret_rtt_us,
                                 job->cancellable, &failure))
             return TRUE;

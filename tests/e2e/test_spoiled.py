@@ -55,14 +55,36 @@ def locked_disk(directory, net):
     faults.wait_until((directory / "nbd.sock").exists, 10, "qemu-nbd")
 
 
+CA = """[ca]
+default_ca = own
+[own]
+database = index
+new_certs_dir = .
+serial = serial
+default_md = sha256
+policy = names
+[names]
+commonName = supplied
+"""
+
+
 def certificates(directory, net):
-    """The source's are good for long, the destination's for a day less a moment."""
-    for name, days in (("one", "1000"), ("two", "1")):
+    """The source's are good for long, the destination's have ended."""
+    for name, end in (("one", "20991231235959Z"), ("two", "20200102000000Z")):
         where = directory / name
         where.mkdir()
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=godwit",
-                        "-days", days, "-keyout", where / "server-key.pem", "-out", where / "ca-cert.pem"],
-                       check=True, stderr=subprocess.DEVNULL)
+        (where / "index").touch()
+        (where / "ca.conf").write_text(CA)
+
+        def openssl(*args):
+            subprocess.run(["openssl", *args], check=True, cwd=where, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+
+        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=godwit",
+                "-keyout", "server-key.pem", "-out", "request.pem")
+        openssl("ca", "-batch", "-selfsign", "-create_serial", "-config", "ca.conf", "-keyfile",
+                "server-key.pem", "-in", "request.pem", "-out", "ca-cert.pem", "-notext",
+                "-startdate", "20200101000000Z", "-enddate", end)
         (where / "server-cert.pem").write_bytes((where / "ca-cert.pem").read_bytes())
 
 

@@ -14,6 +14,7 @@ typedef struct {
 typedef struct {
     const char *device, *node, *path, *url;
     gboolean is_read_only;
+    const char *driver; /* NULL: "raw" */
 } Disk;
 
 typedef struct {
@@ -46,7 +47,7 @@ add_disk (GwVm *vm, const Disk *spec)
     GwDisk *disk = g_new0 (GwDisk, 1);
     disk->device = g_strdup (spec->device);
     disk->node = g_strdup (spec->node);
-    disk->driver = g_strdup ("raw");
+    disk->driver = g_strdup (spec->driver != NULL ? spec->driver : "raw");
     disk->path = g_strdup (spec->path);
     disk->url = g_strdup (spec->url);
     disk->is_read_only = spec->is_read_only;
@@ -96,8 +97,8 @@ assert_case (void (*check) (const GwCheckInput *, GwCheckSink *), const Case *c,
     g_free (result);
 }
 
-static const Disk disk = { "d0", "n0", "/s/a", NULL, FALSE };
-static const Disk cdrom = { "cd0", NULL, "/s/a", NULL, TRUE };
+static const Disk disk = { "d0", "n0", "/s/a", NULL, FALSE, NULL };
+static const Disk cdrom = { "cd0", NULL, "/s/a", NULL, TRUE, NULL };
 
 static void
 test_writable (void)
@@ -273,14 +274,16 @@ test_read_only (void)
 static void
 test_remote (void)
 {
-    static const Disk null = { "d0", NULL, NULL, "null-co://", FALSE };
-    static const Disk nbd = { "", "n0", NULL, "nbd://h/x", FALSE };
-    static const Disk nothing = { "", NULL, NULL, NULL, FALSE };
+    static const Disk null = { "d0", NULL, NULL, "null-co://", FALSE, NULL };
+    static const Disk node = { "", "n1", NULL, "json:{...}", FALSE, "null-co" };
+    static const Disk nbd = { "", "n0", NULL, "nbd://h/x", FALSE, NULL };
+    static const Disk nothing = { "", NULL, NULL, NULL, FALSE, NULL };
     static const struct {
         Case c;
         Expected e;
     } rows[] = {
         {{&null, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'d0' (null-co://) holds nothing", NULL}},
+        {{&node, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'n1'", "holds nothing"}},
         {{&nbd, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'n0' (nbd://h/x)", "both hosts"}},
         {{&nothing, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'unnamed' (no file)", NULL}},
     };
