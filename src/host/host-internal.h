@@ -371,6 +371,7 @@ GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *co
 gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
 
 typedef struct _GwLinkSink GwLinkSink;
+typedef struct _GwGuestRam GwGuestRam;
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
@@ -391,6 +392,8 @@ typedef struct {
     GwProcess *qemu;       /* destination: our child */
     GwPidWatch *qemu_watch; /* source */
     GwCourierControl *courier;
+    GwGuestRam *ram;       /* source: the guest's RAM is being looked at; NULL: it is not */
+    gboolean is_measuring; /* source: so does its QEMU */
     GwLinkSink *sink; /* destination: reads what a check sends; NULL: nothing */
 
     char *migration_status; /* of the last MIGRATION event */
@@ -464,6 +467,8 @@ void gw_local_drop_token_files (LocalHost *local);
 /* linkprobe.c */
 JsonObject *gw_local_start_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_finish_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_begin_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_finish_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_push (LocalHost *, JsonObject *, GCancellable *, GError **);
 void gw_link_sink_free (GwLinkSink *sink);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* This host, in this process: the table of operations and what both sides share. */
-#include "host-internal.h"
+#include "guestram.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -353,6 +353,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
 {
     g_clear_pointer (&local->courier, gw_courier_free);
     g_clear_pointer (&local->sink, gw_link_sink_free);
+    g_clear_pointer (&local->ram, gw_guestram_free);
     gw_local_drop_rehearsal (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */
@@ -389,6 +390,8 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_RECOVER] = gw_local_recover,
     [GW_RPC_QEMU_VERIFY] = gw_local_get_run_state,
     [GW_RPC_QEMU_SETTLE] = gw_local_settle,
+    [GW_RPC_MEMORY_WEIGH] = gw_local_begin_weighing,
+    [GW_RPC_MEMORY_WEIGHT] = gw_local_finish_weighing,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,
