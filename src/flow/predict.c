@@ -6,6 +6,7 @@
 #define ZERO_BPS 4e9     /* of pages that hold nothing: looked at, and eight bytes sent for each */
 #define SWITCH_MS 30     /* both QEMUs stop, save, load and start, whatever the devices are */
 #define LOAD_SHARE 0.3   /* of what loading took in the rehearsal, which had to ask for pages */
+#define POSTCOPY_MS 45   /* and that, for what the destination has to forget and its first pages */
 #define SWITCH_TRIPS 3   /* over the link, meanwhile */
 #define STATE_BYTES 200000 /* of the devices, when no rehearsal tells */
 #define ROUNDS_MAX 2000
@@ -108,7 +109,8 @@ static Outcome
 conclude (const World *world, GwDecision by, double seconds, double left_bytes)
 {
     double now = by == GW_POSTCOPY ? 0 : left_bytes, later = left_bytes - now;
-    double down_s = by == GW_GIVE_UP ? 0 : get_switch_s (world, now);
+    double more_s = by == GW_POSTCOPY ? POSTCOPY_MS / 1000.0 : 0;
+    double down_s = by == GW_GIVE_UP ? 0 : get_switch_s (world, now) + more_s;
     double after_s = by == GW_GIVE_UP ? 0 : later / world->rate_bps;
     return (Outcome) { by, (double) world->setup_ms + (seconds + down_s + after_s) * 1000,
                         world->is_running ? down_s * 1000 : 0 };
