@@ -88,10 +88,8 @@ soak: build
 	@GW_RENEW_MIB=$(SOAK_RENEW_MIB) GW_COURIER=$(abspath $(BUILD))/godwit-courier \
 	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
 	@scripts/guest-kernel cache/guest/kernel
-	@GODWIT_GRID=all GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
-	    -p no:cacheprovider --timeout=300 tests/e2e/test_verdict.py
 	@GODWIT_SOAK=$(SOAK_ROUNDS) GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
-	    -p no:cacheprovider --timeout=1200 tests/e2e/test_postcopy.py
+	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/converge.py
 
 coverage:

@@ -42,6 +42,8 @@ on_migration (GwJobSide *side, gint64 at_us, const char *detail)
                                                  : &side->job->destination_status;
     g_free (*status);
     *status = g_strdup (detail);
+    if (side->side == GW_SIDE_SOURCE && strcmp (detail, "postcopy-paused") != 0)
+        side->job->is_resuming = FALSE;
 }
 
 static void

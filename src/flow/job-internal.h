@@ -88,6 +88,7 @@ struct _GwJob {
     gboolean is_postcopy_asked; /* QEMU was told to */
     gboolean in_postcopy;     /* ... and may go on from pre-switchover: no fault of the link ends the job */
     gboolean needs_link;      /* in postcopy: a courier is gone */
+    gboolean is_resuming;     /* the source's QEMU was told to, and has said nothing of it yet */
     gint64 postcopy_us;       /* when QEMU went over to it */
     gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */

@@ -65,7 +65,8 @@ has_settled (gpointer user_data)
     const GwJob *job = user_data;
     gboolean is_back = is (job->source_status, "postcopy-active") &&
                        is (job->destination_status, "postcopy-active");
-    gboolean has_failed = job->needs_link || (is (job->source_status, "postcopy-paused") &&
+    gboolean has_failed = job->needs_link || (!job->is_resuming &&
+                                              is (job->source_status, "postcopy-paused") &&
                                               is (job->destination_status, "postcopy-paused"));
     return is_back || has_failed || gw_job_has_fault (job) ||
            is (job->destination_status, "completed") || is (job->source_status, "completed");
@@ -84,7 +85,8 @@ await_resume (GwJob *job, GError **error)
                     job->destination_status);
 }
 
-/* The status that a resume leaves must not be taken for the one it leads to. */
+/* QEMU answers before its events tell that it has left postcopy-paused: that status must not be taken for
+ * the one that the resume leads to. */
 static gboolean
 resume (GwJob *job, GError **error)
 {
@@ -92,6 +94,7 @@ resume (GwJob *job, GError **error)
         g_prefix_error (error, "the destination: ");
         return FALSE;
     }
+    job->is_resuming = TRUE;
     if (!gw_host_recover (job->source.host, job->n_attempts, NULL, error)) {
         g_prefix_error (error, "the source: ");
         return FALSE;
