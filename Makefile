@@ -89,7 +89,8 @@ soak: build
 	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
 	@scripts/guest-kernel cache/guest/kernel
 	@GODWIT_SOAK=$(SOAK_ROUNDS) GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
-	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py
+	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py \
+	    tests/e2e/soak_disks.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/converge.py
 
 coverage:
@@ -112,6 +113,7 @@ help:
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
 	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"
 	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way, all injected failures, SOAK_ROUNDS (4)"
-	@echo "               of every fault in postcopy, and guests that write at up to 5 times the link's rate"
+	@echo "               of every fault in postcopy, disks of 2 GiB, and guests that write at up to 5 times"
+	@echo "               the link's rate"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"

@@ -31,6 +31,7 @@ class Case:
     machine: str = "q35"
     smp: int = 1
     options: tuple = ()
+    disk_mib: int = 0  # half of it holds something
 
 
 def load(mem="32M", dirty="0", content="random", fill="64M", order="random"):
@@ -41,7 +42,7 @@ CASES = [
     Case("idle, 512 MiB, mostly empty", load=load(fill="0")),
     Case("idle, 512 MiB, filled with 300 MiB", load=load(fill="300M"), link="1gbit"),
     Case("idle, 128 MiB", mem="131064K", load=load(fill="16M"), link="100mbit", machine="pc"),
-    Case("writes 2 MiB/s to 64 MiB", load=load("64M", "2M/s")),
+    Case("writes 2 MiB/s to 64 MiB, and a disk of 200 MiB, half full, is copied", disk_mib=200, load=load("64M", "2M/s")),
     Case("writes 15 MiB/s to 32 MiB", load=load("32M", "15M/s")),
     Case("writes 30 MiB/s to 100 MiB", load=load("100M", "30M/s"), link="1gbit", smp=2),
     Case("writes 20 MiB/s to 4 MiB, the same all the time", load=load("4M", "20M/s", fill="128M")),
@@ -53,15 +54,27 @@ CASES = [
 ]
 
 
+def make_disk(case, path):
+    """None when the guest has none."""
+    if not case.disk_mib:
+        return None
+    path.parent.mkdir()
+    with open(path, "wb") as file:
+        file.write(os.urandom(case.disk_mib << 19))
+        file.truncate(case.disk_mib << 20)
+    return path
+
+
 def run(case, directory):
     """The reports of `check` and of `migrate`."""
     os.environ["GODWIT_STATE"] = str(directory / "state")
     with rig.Net(case.link) as net:
         vm = rig.Guest(net.a, directory / "a", load=case.load, mem=case.mem, machine=case.machine,
-                       smp=case.smp).start().wait_boot(120)
+                       smp=case.smp, disk=make_disk(case, directory / "a/disk.img")).start().wait_boot(120)
         vm.ticks.wait_side("a", 3000)
         twin, agent = vm.twin(net.b, directory / "b"), rig.Agent(net.b, directory / "agent")
         where = ("--map", f"{vm.directory}={twin.directory}", "--json", "--progress", "none")
+        (directory / "b").mkdir(exist_ok=True)
         checked = rig.godwit(net.a, "check", f"qmp:{vm.qmp_path}", agent.destination, *where, *case.options)
         done = rig.migrate(vm, twin, agent, "--progress", "none", *case.options, timeout=300)
         if checked.exit != 0 or done.exit not in (0, 4):

@@ -21,6 +21,22 @@ void gw_check_add_cause (GwCheckSink *sink, GwCause cause, const char *format, .
 #include "checks.def"
 #undef X
 
+/* --- disk_proof.c: whether an image is the same on both hosts ---------------------------------------- */
+
+/* The need that the image at `path` of the source is on the destination, NULL when there is none; its
+ * facts there, NULL when they are not known. */
+const GwNeed *gw_disk_find_need (const GwCheckInput *input, const char *path,
+                                 const GwPathFacts **ret_there);
+/* The facts of a path of the source, or NULL. */
+const GwPathFacts *gw_disk_find_here (const GwCheckInput *input, const char *path);
+/* How it is proven that both hosts have the same image; NULL: it is not.  A path proves nothing, and
+ * numbers of devices and inodes only on one machine, or where a token was seen.  `st_*`: what QEMU has
+ * open on the source. */
+const char *gw_disk_find_proof (const GwCheckInput *input, gint64 st_dev, gint64 st_ino,
+                                const GwPathFacts *here, const GwPathFacts *there);
+/* QEMU's null drivers; a node with options has no name of its own but "json:{...}". */
+gboolean gw_disk_is_null (const GwDisk *disk);
+
 /* Two QEMUs, and which part of the one is which of the other. */
 typedef struct {
     const GwInventory *source, *destination;

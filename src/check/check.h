@@ -37,6 +37,8 @@ typedef struct {
 
 /* Runs all rows in order.  GPtrArray of GwCheckResult, at least one a row.  (transfer full) */
 GPtrArray *gw_check_run (const GwCheckInput *input);
+/* What becomes of each disk of the VM, in its order.  Pure.  (transfer full) */
+GwDiskPlans *gw_check_plan_disks (const GwCheckInput *input);
 /* An empty list of them.  (transfer full) */
 GPtrArray *gw_check_results_new (void);
 /* The first refusal, or NULL. */

@@ -9,9 +9,9 @@ gw_check_options (const GwCheckInput *input, GwCheckSink *sink)
 {
     const GwPlan *plan = input->plan;
     guint before = sink->results->len;
-    if (strcmp (plan->disks, "copy") == 0)
+    if (plan->resumes_disks && strcmp (plan->verify, "none") == 0)
         gw_check_add (sink, GW_VERDICT_REFUSED,
-                      "--disks copy: this version moves VMs whose disks both hosts share");
+                      "--resume-disks: what is there already must be compared, and --verify says none");
     if (sink->results->len == before)
         gw_check_add (sink, GW_VERDICT_OK, "nothing is asked for that this version lacks");
 }

@@ -10,9 +10,9 @@
 /* What the option parser fills in before it is checked. */
 typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget, settle;
-    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *codec, *progress, *agent;
+    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
     char **maps, **risks;
-    gboolean no_rehearse, keep_source, json, detach;
+    gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
 } Raw;
 
 static void
@@ -23,6 +23,7 @@ raw_clear (Raw *raw)
     g_free (raw->max_bandwidth);
     g_free (raw->data_address);
     g_free (raw->disks);
+    g_free (raw->verify);
     g_free (raw->codec);
     g_free (raw->progress);
     g_free (raw->agent);
@@ -116,6 +117,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
            take_word (&plan->disks, &raw->disks, "--disks", "auto|copy|shared", error) &&
+           take_word (&plan->verify, &raw->verify, "--verify", "auto|full|none", error) &&
            take_word (&plan->codec, &raw->codec, "--codec", "auto|off", error) &&
            (raw->max_bandwidth == NULL ||
             parse_bandwidth (raw->max_bandwidth, &plan->max_bandwidth_bps, error)) &&
@@ -169,6 +171,8 @@ finish (GwRunOptions *options, Raw *raw, char **argv, GError **error)
     plan->accepted_risks = raw->risks != NULL ? g_steal_pointer (&raw->risks) : g_new0 (char *, 1);
     plan->is_rehearsed = !raw->no_rehearse;
     plan->keeps_source = raw->keep_source;
+    plan->overwrites_images = raw->overwrite;
+    plan->resumes_disks = raw->resume;
     options->is_json = raw->json;
     options->is_detached = raw->detach;
     const char *agent = raw->agent != NULL ? raw->agent : g_getenv ("GODWIT_AGENT");
@@ -209,6 +213,12 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "map", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.maps,
           "A path, directory or interface has another name there; may be repeated", "SRC=DST" },
         { "disks", 0, 0, G_OPTION_ARG_STRING, &raw.disks, "auto, copy or shared (auto)", "MODE" },
+        { "overwrite-images", 0, 0, G_OPTION_ARG_NONE, &raw.overwrite,
+          "A copied disk may replace an image that is there already", NULL },
+        { "resume-disks", 0, 0, G_OPTION_ARG_NONE, &raw.resume,
+          "Keep what was copied of the disks if the move fails, and go on with it", NULL },
+        { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
+          "How copied disks are compared: auto, full or none (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
         { "accept-risk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.risks,
           "Move in spite of this known bug of QEMU; may be repeated", "NAME" },

@@ -232,6 +232,20 @@ on_block_error (GwJobSide *side, gint64 at_us, const char *detail)
     add_sign (side, GW_SIGN_DISK_NOTE, at_us, GW_CAUSE_DISK_ERROR, text);
 }
 
+static void
+on_disk_error (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    if (side->side == GW_SIDE_SOURCE && strcmp (detail, "read") == 0)
+        side->job->disk_read_failed = TRUE;
+}
+
+static void
+on_disk_server_exit (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    g_autofree char *text = g_strdup_printf ("the server of a disk's image (qemu-nbd) %s", detail);
+    add_sign (side, GW_SIGN_QEMU_KILLED, at_us, GW_CAUSE_DISK_IMAGE, text);
+}
+
 static const struct {
     const char *event;
     void (*fn) (GwJobSide *side, gint64 at_us, const char *detail);
@@ -240,6 +254,7 @@ static const struct {
     { "resume", on_resume },               { "pass", on_pass },
     { "shutdown", on_shutdown },           { "qemu-exit", on_qemu_exit },
     { "courier-failed", on_courier_failed }, { "courier-exit", on_courier_exit },
+    { "disk-error", on_disk_error },       { "disk-server-exit", on_disk_server_exit },
     { "agent-lost", on_agent_lost },       { "courier", gw_job_on_courier },
     { "block-stop", on_block_stop },       { "block-error", on_block_error },
 };

@@ -70,6 +70,13 @@ struct _GwJob {
     JsonObject *prediction; /* the same; NULL: there was none */
     gint64 launch_us; /* that the throw-away QEMU of the rehearsal took to start; 0: not known */
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
+    GwDiskPlans *disks; /* what becomes of each; NULL before the check */
+    GwMirrors *mirrors; /* the last that was read; NULL: none */
+    struct _GwJobProof *proof; /* NULL: the copies are not compared */
+    gboolean disks_are_equal;  /* that was proven */
+    gboolean disks_are_done;   /* every copy is complete, and its image closed */
+    gboolean disk_read_failed; /* QEMU said that it cannot read a disk that it copies */
+    gint64 disk_bytes;         /* that the link carried for them */
     GStrv link_addresses;
     uint8_t secret[GW_HOST_SECRET_BYTES];
     GwHostPending *start; /* the destination's start under way */
@@ -184,6 +191,35 @@ gboolean gw_job_try_link (GwJob *job, GwLinkTrial *ret, GwSide *blame, GError **
 
 /* Puts the prediction among the checks and into the report, from what was measured so far. */
 void gw_job_predict (GwJob *job, const GwLinkTrial *trial);
+/* --- disks.c: disks that are copied ---------------------------------------------------------------------- */
+
+/* Reads how far the copies are; FALSE when one has failed. */
+gboolean gw_job_look_at_disks (GwJob *job, GError **error);
+/* Whether what is left of them fits into a stop: READY was, in step is. */
+gboolean gw_job_disks_can_switch (const GwJob *job);
+/* "disk0 40%, disk1 running behind by 12.0 MiB", NULL when there is nothing to say.  (transfer full) */
+char *gw_job_describe_disks (const GwJob *job);
+void gw_job_add_disk_progress (const GwJob *job, GwProgress *progress);
+/* They are not in step in the time allowed.  FALSE. */
+gboolean gw_job_fail_slow_disks (GwJob *job, GError **error);
+/* The guest stands still: the rest is copied, the copies end and their images are closed. */
+gboolean gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error);
+/* For the report. */
+JsonArray *gw_job_list_disks (const GwJob *job);
+
+/* --- proof.c: whether the copies are equal --------------------------------------------------------------- */
+
+typedef struct _GwJobProof GwJobProof;
+void gw_job_proof_free (GwJobProof *proof);
+/* Once the copies are in step: begins to compare them. */
+gboolean gw_job_start_proof (GwJob *job, GError **error);
+gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
+/* Whether only little is left to compare with the guest stopped. */
+gboolean gw_job_proof_can_switch (const GwJob *job);
+/* Bytes of resumed copies that differed and were sent. */
+gint64 gw_job_proof_get_sent (const GwJob *job);
+/* The guest stands still and the mirrors have ended: compares the rest.  GW_CAUSE_DISK_DIFFERS. */
+gboolean gw_job_finish_proof (GwJob *job, GError **error);
 
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 
@@ -203,6 +239,8 @@ gboolean gw_job_connect_link (GwJob *job, GwSide *blame, GError **error);
 /* --- steps_precopy.c ---------------------------------------------------------------------------------- */
 
 gboolean gw_job_read_migration (GwJob *job, GError **error);
+/* Of --timeout. */
+gboolean gw_job_is_out_of_time (const GwJob *job);
 /* The migration ended where it should not have: QEMU's reason, and further words of it line by line.
  * FALSE. */
 gboolean gw_job_fail_migration (GwJob *job, GError **error);
@@ -236,6 +274,7 @@ gboolean gw_job_try_recovery (GwJob *job, GError **error);
 
 void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
+void gw_undo_disks (GwJob *job);
 
 /* --- compare.c ---------------------------------------------------------------------------------------------------- */
 

@@ -78,6 +78,9 @@ free_facts (GwJob *job)
     gw_host_facts_free (job->source_facts);
     gw_host_facts_free (job->destination_facts);
     gw_migration_free (job->migration);
+    gw_disk_plans_free (job->disks);
+    gw_mirrors_free (job->mirrors);
+    gw_job_proof_free (job->proof);
     g_clear_pointer (&job->checks, g_ptr_array_unref);
     g_clear_pointer (&job->signs, g_ptr_array_unref);
     g_clear_pointer (&job->rehearsal, json_object_unref);

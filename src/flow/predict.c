@@ -6,6 +6,7 @@
 #define ZERO_BPS 4e9     /* of pages that hold nothing: looked at, and eight bytes sent for each */
 #define SWITCH_MS 30     /* both QEMUs stop, save, load and start, whatever the devices are */
 #define LOAD_SHARE 0.3   /* of what loading took in the rehearsal, which had to ask for pages */
+#define DISK_MS 40       /* more, where disks are copied: they end and are compared with the guest stopped */
 #define POSTCOPY_MS 45   /* and that, for what the destination has to forget and its first pages */
 #define SWITCH_TRIPS 3   /* over the link, meanwhile */
 #define STATE_BYTES 200000 /* of the devices, when no rehearsal tells */
@@ -90,7 +91,7 @@ typedef struct {
     double filled_bytes, zero_bytes;
     double state_bytes, fixed_s; /* of the handover */
     gint64 rtt_us;
-    gint64 setup_ms;
+    gint64 setup_ms; /* the disks included */
     gboolean is_running;
 } World;
 
@@ -175,9 +176,10 @@ make_world (const GwPredictInput *input, double luck)
     world.rate_bps = (double) input->rate_bps * (1 + 0.6 * luck);
     world.guest.write_bps *= 1 - luck;
     world.filled_bytes = CLAMP (filled - luck * ram / 50, 0, ram);
+    world.setup_ms += (gint64) ((double) MAX (input->disk_bytes, 0) / world.rate_bps * 1000);
     world.zero_bytes = ram - world.filled_bytes;
     world.state_bytes = (double) (input->state_bytes > 0 ? input->state_bytes : STATE_BYTES);
-    world.fixed_s = (SWITCH_MS * (1 - luck) + LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000 +
+    world.fixed_s = ((SWITCH_MS + (input->disk_bytes > 0 ? DISK_MS : 0)) * (1 - luck) + LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000 +
                      SWITCH_TRIPS * (double) MAX (input->rtt_us, 0) / 1000) / 1000;
     return world;
 }

@@ -14,7 +14,7 @@
  * alone `w` is all of its memory.
  *
  * The link.  QEMU sends the pages that hold something, at the measured rate; those that hold nothing
- * cost time to be looked at.  What the handover costs besides is what the rehearsal measured, and a
+ * cost time to be looked at; before that, what the disks hold that are copied.  What the handover costs besides is what the rehearsal measured, and a
  * part that depends on neither (SWITCH_MS).
  *
  * The range.  The same again with a link and a guest that are better, and worse, by what such
@@ -33,7 +33,8 @@ typedef struct {
     gint64 rate_bps;                  /* the link's */
     gint64 rtt_us;
     gint64 state_bytes, load_us;      /* of the devices, by the rehearsal */
-    gint64 setup_ms;                  /* of the job, until memory begins to flow */
+    gint64 disk_bytes;                /* to be copied before memory is */
+    gint64 setup_ms;                  /* of the job, until either begins to flow */
     gboolean is_running;
 } GwPredictInput;
 

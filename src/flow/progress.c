@@ -39,6 +39,15 @@ add_migration (GwProgress *progress, const GwJob *job)
         progress->percent = CLAMP (100 - m->remaining_bytes * 100 / m->total_bytes, 0, 100);
 }
 
+static char *
+describe (const GwJob *job, gint64 now_us)
+{
+    if (job->recovery != NULL)
+        return g_strdup (job->recovery);
+    char *outage = gw_job_describe_outage (job, now_us);
+    return outage != NULL ? outage : gw_job_describe_disks (job);
+}
+
 void
 gw_job_report_progress (GwJob *job, gboolean is_done)
 {
@@ -52,9 +61,9 @@ gw_job_report_progress (GwJob *job, gboolean is_done)
     progress->is_done = is_done;
     if (job->migration != NULL)
         add_migration (progress, job);
-    progress->note = is_done                 ? NULL
-                     : job->recovery != NULL ? g_strdup (job->recovery)
-                                             : gw_job_describe_outage (job, progress->at_us);
+    gw_job_add_disk_progress (job, progress);
+    if (!is_done)
+        progress->note = describe (job, progress->at_us);
     if (job->progress_fn != NULL)
         job->progress_fn (job, progress, job->progress_data);
     g_mutex_lock (&job->lock);

@@ -116,20 +116,6 @@ exit_status (const GwJob *job)
 /* --- parts ---------------------------------------------------------------------------------------------------- */
 
 static JsonArray *
-make_disks (const GwJob *job)
-{
-    JsonArray *list = json_array_new ();
-    for (guint i = 0; job->vm != NULL && i < job->vm->disks->len; i++) {
-        const GwDisk *disk = job->vm->disks->pdata[i];
-        json_array_add_object_element (
-            list, gw_json_new ("device:s", disk->device, "node:s", disk->node, "path:s",
-                               disk->path != NULL ? disk->path : disk->url, "bytes:i", disk->bytes,
-                               "action:s", "shared", NULL));
-    }
-    return list;
-}
-
-static JsonArray *
 make_rewrites (const GwJob *job)
 {
     JsonArray *list = json_array_new ();
@@ -169,7 +155,7 @@ add_figures (const GwJob *job, JsonObject *report)
     json_object_set_int_member (report, "rounds", job->migration != NULL ? job->migration->rounds : 0);
     json_object_set_int_member (report, "guest_bytes", job->guest_bytes);
     json_object_set_int_member (report, "wire_bytes", job->wire_bytes);
-    json_object_set_int_member (report, "disk_bytes", 0);
+    json_object_set_int_member (report, "disk_bytes", job->disk_bytes);
     json_object_set_int_member (report, "paths",
                                 MAX (job->max_paths, job->link_addresses != NULL ? 1u : 0u));
     json_object_set_array_member (report, "outages", gw_job_list_outages (job));
@@ -187,7 +173,7 @@ add_figures (const GwJob *job, JsonObject *report)
 static void
 add_lists (const GwJob *job, JsonObject *report)
 {
-    json_object_set_array_member (report, "disks", make_disks (job));
+    json_object_set_array_member (report, "disks", gw_job_list_disks (job));
     json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
     if (job->prediction != NULL)
         json_object_set_object_member (report, "prediction", json_object_ref (job->prediction));

@@ -61,7 +61,7 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_SOURCE;
     job->switchover_us = g_get_real_time ();
-    if (!gw_job_prove_link (job, blame, error))
+    if (!gw_job_finish_disks (job, blame, error) || !gw_job_prove_link (job, blame, error))
         return FALSE;
     if (job->is_postcopy_asked)
         return TRUE; /* QEMU waits in pre-switchover: what follows needs RELEASED */
@@ -179,6 +179,18 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
     return TRUE;
 }
 
+/* What went out in the lanes nbd-0, nbd-1 ... */
+static gint64
+count_disk_bytes (JsonObject *lanes)
+{
+    gint64 bytes = 0;
+    g_autoptr (GList) names = lanes != NULL ? json_object_get_members (lanes) : NULL;
+    for (GList *name = names; name != NULL; name = name->next)
+        if (g_str_has_prefix (name->data, "nbd-"))
+            bytes += gw_json_peek_int (gw_json_peek_object (lanes, name->data), "out_bytes", 0);
+    return bytes;
+}
+
 void
 gw_job_read_counters (GwJob *job)
 {
@@ -192,6 +204,7 @@ gw_job_read_counters (GwJob *job)
     JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
     job->wire_bytes += gw_json_peek_int (stats, "wire_out_bytes", 0) +
                        gw_json_peek_int (stats, "wire_in_bytes", 0);
+    job->disk_bytes += count_disk_bytes (lanes);
     job->guest_bytes += ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
     gw_job_take_link (job, stats);
 }

@@ -48,6 +48,13 @@ gw_job_fail_migration (GwJob *job, GError **error)
     return gw_job_fail_with_fault (job, error);
 }
 
+gboolean
+gw_job_is_out_of_time (const GwJob *job)
+{
+    return job->plan->timeout_s > 0 &&
+           g_get_real_time () - job->started_us > job->plan->timeout_s * G_USEC_PER_SEC;
+}
+
 /* --- what is seen ------------------------------------------------------------------------------------------- */
 
 GwAllowance
@@ -151,9 +158,18 @@ give_up (GwJob *job, const GwAllowance *allowance, GError **error)
                     job->migration->rounds, why);
 }
 
+/* Until the disks are in step nothing is gained by a stop: their rest would be added to it. */
+static gboolean
+await_disks (GwJob *job, GError **error)
+{
+    return !gw_job_is_out_of_time (job) || gw_job_fail_slow_disks (job, error);
+}
+
 static gboolean
 obey (GwJob *job, GwDecision decision, const GwAllowance *allowance, GError **error)
 {
+    if ((decision == GW_SWITCH || decision == GW_POSTCOPY) && !gw_job_disks_can_switch (job))
+        return await_disks (job, error);
     switch (decision) {
     case GW_SWITCH:
         return stop_guest (job, "what is left fits into the allowed downtime", error);
@@ -234,7 +250,8 @@ follow (GwJob *job, GError **error)
         job->seen_round = job->round;
         if (has_left_precopy (job))
             break;
-        if (!gw_job_read_migration (job, error) || !steer (job, is_new_round, error))
+        if (!gw_job_read_migration (job, error) || !gw_job_look_at_disks (job, error) ||
+            !steer (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
         gw_job_follow_clock (job);

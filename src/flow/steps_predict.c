@@ -32,6 +32,19 @@ get_setup_ms (const GwJob *job)
     return so_far_ms + REST_MS + (job->plan->is_check_only ? launch_ms : 0);
 }
 
+/* What the images of disks that are copied take here; what is not allocated is not sent. */
+static gint64
+count_disk_bytes (const GwJob *job)
+{
+    gint64 bytes = 0;
+    for (guint i = 0; job->disks != NULL && i < job->disks->disks->len; i++) {
+        const GwDiskPlan *plan = job->disks->disks->pdata[i];
+        if (gw_disk_plan_is (plan, "copy") && !plan->resumes)
+            bytes += plan->allocated_bytes > 0 ? MIN (plan->allocated_bytes, plan->bytes) : plan->bytes;
+    }
+    return bytes;
+}
+
 static GwPredictInput
 make_input (const GwJob *job, JsonObject *weight, const GwLinkTrial *trial)
 {
@@ -49,6 +62,7 @@ make_input (const GwJob *job, JsonObject *weight, const GwLinkTrial *trial)
         .rtt_us = trial->rtt_us,
         .state_bytes = is_rehearsed ? gw_json_peek_int (rehearsal, "state_bytes", -1) : -1,
         .load_us = is_rehearsed ? gw_json_peek_int (rehearsal, "load_us", -1) : -1,
+        .disk_bytes = count_disk_bytes (job),
         .setup_ms = get_setup_ms (job),
         .is_running = job->vm->is_running,
     };
@@ -65,7 +79,7 @@ to_json (const GwPrediction *p, const GwPredictInput *input, const char *text)
         p->ends_by == GW_POSTCOPY  ? "postcopy"
         : p->ends_by == GW_GIVE_UP ? "none"
                                    : "precopy",
-        "text:s", text, "filled_bytes:i", input->filled_bytes, "write_bps:i", p->write_bps,
+        "text:s", text, "disk_bytes:i", input->disk_bytes, "filled_bytes:i", input->filled_bytes, "write_bps:i", p->write_bps,
         "spread_bytes:i", p->spread_bytes, "changed_bytes:i", input->changed_bytes, "changed_us:i", input->changed_us,
         "later_bytes:i", input->later_bytes, "later_us:i", input->later_us, "rate_bps:i", input->rate_bps, NULL);
 }

@@ -89,6 +89,7 @@ gw_step_check (GwJob *job, GwSide *blame, GError **error)
     GwCheckInput input = { job->plan, job->vm, job->derived, job->source_facts,
                            job->destination_facts };
     job->checks = gw_check_run (&input);
+    job->disks = gw_check_plan_disks (&input);
     const GwCheckResult *refusal = gw_check_find_refusal (job->checks);
     if (refusal == NULL)
         return TRUE;
@@ -132,11 +133,13 @@ gboolean
 gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
                        GError **error)
 {
+    /* those of a recovery carry memory alone: the disks were done before postcopy began */
+    gint64 n_disks = attempt == 0 ? gw_disk_plans_count_copies (job->disks) : 0;
     *blame = GW_SIDE_SOURCE;
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
-                        job->plan->n_paths, job->plan->link_deadline_s, attempt };
+                        job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks };
     g_clear_pointer (&job->link_addresses, g_strfreev);
     *blame = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,

@@ -5,8 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BACKING_MAX 200 /* images below each other */
-
 /* The answers to what is asked in one go; NULL where QEMU refused. */
 typedef struct {
     JsonNode *name, *uuid, *status, *machine, *machines, *cpus, *kvm, *memory, *block, *nodes,
@@ -208,25 +206,6 @@ set_location (GwDisk *disk, const char *filename, const char *cwd)
     read_identity (disk);
 }
 
-/* QEMU nests the image below in the image above. */
-static GPtrArray *
-read_backing (JsonObject *image)
-{
-    GPtrArray *chain = g_ptr_array_new ();
-    while (image != NULL && chain->len < BACKING_MAX) {
-        const char *name = gw_json_peek_string (image, "backing-filename", NULL);
-        const char *path = gw_json_peek_string (image, "full-backing-filename", name);
-        if (name != NULL) {
-            GwBacking *backing = g_new0 (GwBacking, 1);
-            backing->name = g_strdup (name);
-            backing->path = g_strdup (path);
-            g_ptr_array_add (chain, backing);
-        }
-        image = gw_json_peek_object (image, "backing-image");
-    }
-    return chain;
-}
-
 static GwDisk *
 disk_new (JsonObject *inserted, const char *device, const GwVm *vm)
 {
@@ -238,8 +217,7 @@ disk_new (JsonObject *inserted, const char *device, const GwVm *vm)
     disk->driver = g_strdup (gw_json_peek_string (inserted, "drv", "raw"));
     disk->is_read_only = gw_json_peek_bool (inserted, "ro", FALSE);
     disk->is_unflushed = cache != NULL && gw_json_peek_bool (cache, "no-flush", FALSE);
-    disk->backing = read_backing (image);
-    disk->bytes = image != NULL ? MAX (gw_json_peek_int (image, "virtual-size", 0), 0) : 0;
+    gw_disk_read_image (disk, image);
     const char *filename = image != NULL ? gw_json_peek_string (image, "filename", NULL) : NULL;
     set_location (disk, filename != NULL ? filename : gw_json_peek_string (inserted, "file", ""),
                   vm->cwd);

@@ -48,12 +48,14 @@ GwHostConfig *
 gw_host_config_new (const char *state_dir)
 {
     static const char *const qemu_dirs[] = { "/usr/bin", "/usr/local/bin", "/usr/libexec", NULL };
+    static const char *const image_dirs[] = { "/", NULL };
     GwHostConfig *config = g_new0 (GwHostConfig, 1);
     config->state_dir = state_dir != NULL ? g_canonicalize_filename (state_dir, NULL)
                                           : default_state_dir ();
     config->runtime_dir = runtime_dir_for (config->state_dir);
     config->data_addresses = g_new0 (char *, 1);
     config->qemu_dirs = g_strdupv ((char **) qemu_dirs);
+    config->image_dirs = g_strdupv ((char **) image_dirs);
     config->courier = find_courier ();
     return config;
 }
@@ -66,6 +68,7 @@ gw_host_config_copy (const GwHostConfig *config)
     copy->runtime_dir = g_strdup (config->runtime_dir);
     copy->data_addresses = g_strdupv (config->data_addresses);
     copy->qemu_dirs = g_strdupv (config->qemu_dirs);
+    copy->image_dirs = g_strdupv (config->image_dirs);
     copy->courier = g_strdup (config->courier);
     return copy;
 }
@@ -79,6 +82,7 @@ gw_host_config_free (GwHostConfig *config)
     g_free (config->runtime_dir);
     g_strfreev (config->data_addresses);
     g_strfreev (config->qemu_dirs);
+    g_strfreev (config->image_dirs);
     g_free (config->courier);
     g_free (config);
 }
@@ -89,6 +93,7 @@ static const struct {
     gsize offset;
 } keys[] = {
     { "data", "addresses", G_STRUCT_OFFSET (GwHostConfig, data_addresses) },
+    { "disks", "directories", G_STRUCT_OFFSET (GwHostConfig, image_dirs) },
     { "qemu", "directories", G_STRUCT_OFFSET (GwHostConfig, qemu_dirs) },
 };
 

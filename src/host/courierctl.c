@@ -259,6 +259,11 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
     g_autofree char *path = gw_courier_ram_path (spec->job_dir, spec->attempt);
     add_arg (launch, "--lane");
     add_arg (launch, "ram=%s:%s", is_source ? "accept" : "connect", path);
+    for (guint i = 0; i < spec->n_disks; i++) {
+        g_autofree char *socket = gw_disk_socket (spec->job_dir, i);
+        add_arg (launch, "--lane");
+        add_arg (launch, "nbd-%u=%s:%s", i, is_source ? "accept" : "connect", socket);
+    }
     return TRUE;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -40,9 +41,8 @@ read_memory (GwHostFacts *facts)
 
 /* --- paths ------------------------------------------------------------------------------------------------ */
 
-/* Whether somebody listens on the unix socket: a connection is made and dropped at once. */
-static gboolean
-has_listener (const char *path)
+gboolean
+gw_path_has_listener (const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     if (strlen (path) >= sizeof address.sun_path)
@@ -63,22 +63,40 @@ block_device_bytes (const char *path)
     return (gint64) bytes;
 }
 
+/* What an image could be made in: the file system of the path's directory. */
+static void
+read_directory (GwPathFacts *facts, const GwHostConfig *config)
+{
+    struct stat st;
+    struct statvfs fs;
+    g_autofree char *directory = g_path_get_dirname (facts->path);
+    facts->has_directory = stat (directory, &st) == 0 && S_ISDIR (st.st_mode);
+    facts->takes_images = gw_images_are_allowed_at (config, facts->path);
+    if (!facts->has_directory || statvfs (directory, &fs) != 0)
+        return;
+    facts->fs_dev = (gint64) st.st_dev;
+    facts->free_bytes = (gint64) MIN ((guint64) fs.f_bavail * fs.f_frsize, (guint64) G_MAXINT64);
+}
+
 static GwPathFacts *
-read_path (const char *path)
+read_path (const GwHostConfig *config, const char *path)
 {
     GwPathFacts *facts = gw_struct_new (&gw_path_facts_type);
     struct stat st;
     facts->path = g_strdup (path);
+    read_directory (facts, config);
     gw_read_image_facts (facts);
     if (stat (path, &st) != 0)
         return facts;
     facts->exists = TRUE;
+    facts->is_device = S_ISBLK (st.st_mode);
+    facts->is_partial = gw_image_is_partial (path);
     facts->bytes = st.st_size;
     facts->st_dev = (gint64) (S_ISBLK (st.st_mode) ? st.st_rdev : st.st_dev);
     facts->st_ino = (gint64) (S_ISBLK (st.st_mode) ? 1 : st.st_ino);
     if (S_ISBLK (st.st_mode))
         facts->bytes = block_device_bytes (path);
-    facts->is_live = S_ISSOCK (st.st_mode) && has_listener (path);
+    facts->is_live = S_ISSOCK (st.st_mode) && gw_path_has_listener (path);
     if (S_ISDIR (st.st_mode))
         gw_read_certificate_facts (facts);
     return facts;
@@ -105,6 +123,17 @@ gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error)
     g_autofree char *dirs = g_strjoinv (", ", config->qemu_dirs);
     gw_fail (error, GW_CAUSE_BINARY_MISSING, "there is no program '%s' in %s", qemu, dirs);
     return NULL;
+}
+
+char *
+gw_find_qemu_tool (const GwHostConfig *config, const char *name, GError **error)
+{
+    char *path = gw_find_qemu (config, name, NULL);
+    if (path == NULL)
+        path = g_find_program_in_path (name);
+    if (path == NULL)
+        gw_fail (error, GW_CAUSE_DISK_IMAGE, "there is no program '%s' on the destination", name);
+    return path;
 }
 
 static void
@@ -152,7 +181,7 @@ gw_read_host_facts (const GwHostConfig *config, GMainContext *context, const cha
     facts->now_s = g_get_real_time () / G_USEC_PER_SEC;
     facts->jobs = gw_directory_list_jobs (config);
     for (gsize i = 0; paths != NULL && paths[i] != NULL; i++)
-        g_ptr_array_add (facts->paths, read_path (paths[i]));
+        g_ptr_array_add (facts->paths, read_path (config, paths[i]));
     if (qemu == NULL)
         return facts;
     facts->qemu_binary = gw_find_qemu (config, qemu, &error);

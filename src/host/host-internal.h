@@ -130,6 +130,11 @@ GPtrArray *gw_adopt_parse_ramblocks (const char *text);
 GStrv gw_adopt_parse_netdevs (const char *text);
 GStrv gw_adopt_parse_qtree (const char *text);
 
+/* --- imageinfo.c: what QEMU says of a disk's image ---------------------------------------------------------------- */
+
+/* Sizes, options and the images below, from a QEMU's ImageInfo, which may be NULL.  Pure. */
+void gw_disk_read_image (GwDisk *disk, JsonObject *image);
+
 /* --- host.c, host_remote.c: the two kinds of host ------------------------------------------------------------------- */
 
 typedef struct {
@@ -157,6 +162,12 @@ struct _GwHostPending {
     GError *error;
 };
 
+/* An operation whose result says nothing but that it was done.  `params` (transfer full) */
+gboolean gw_host_call_plain (GwHost *host, GwRpcMethod method, JsonObject *params,
+                             GCancellable *cancellable, GError **error);
+/* One whose result is a struct.  `params` (transfer full).  (transfer full) */
+gpointer gw_host_call_struct (GwHost *host, GwRpcMethod method, JsonObject *params,
+                              const GwStructType *type, GCancellable *cancellable, GError **error);
 void gw_host_emit (GwHost *host, gint64 at_us, const char *event, const char *detail);
 
 /* --- process.c: a child process ------------------------------------------------------------------------------------------ */
@@ -183,6 +194,8 @@ pid_t gw_process_get_pid (const GwProcess *process);
 char *gw_process_describe_end (const GwProcess *process);
 /* The last `max` bytes of the log, cleaned for people.  (transfer full) */
 char *gw_process_read_log (const char *log_path, gsize max);
+/* SIGTERM, without waiting. */
+void gw_process_terminate (GwProcess *process);
 /* SIGTERM, then after `grace_ms` SIGKILL; returns when it is gone. */
 void gw_process_stop (GwProcess *process, guint grace_ms);
 /* Waits for its end without doing anything about it. */
@@ -294,6 +307,7 @@ typedef struct {
     const char *secret_hex;
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
     gint64 n_paths, deadline_s, attempt;
+    gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
 } GwCourierSpec;
 /* The socket of the RAM lane between courier and QEMU; each recovery has its own.  (transfer full) */
 char *gw_courier_ram_path (const char *job_dir, gint64 attempt);
@@ -328,6 +342,10 @@ GwHostFacts *gw_read_host_facts (const GwHostConfig *config, GMainContext *conte
 /* Adds the versions of the devices' states of the program `path`, NULL: of facts->qemu_binary. */
 void gw_add_vm_states (GwHostFacts *facts, const GwHostConfig *config, GMainContext *context,
                        const char *path, const char *machine);
+/* Whether somebody listens on the unix socket: a connection is made and dropped at once. */
+gboolean gw_path_has_listener (const char *path);
+/* A tool of QEMU's, "qemu-img": from the allowed directories, or else the host's own.  (transfer full) */
+char *gw_find_qemu_tool (const GwHostConfig *config, const char *name, GError **error);
 /* The program `qemu` (a base name) in the allowed directories.  (transfer full) */
 char *gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error);
 
@@ -342,7 +360,7 @@ GwOtherVm *gw_parse_other_vm (const char *const *argv);
 
 void gw_read_kernel_facts (GwHostFacts *facts);
 
-/* --- images.c, certificates.c: what is behind facts->path --------------------------------------------------------------------------------- */
+/* --- imagefacts.c, certificates.c: what is behind facts->path --------------------------------------------------------------------------------- */
 
 void gw_read_image_facts (GwPathFacts *facts);
 void gw_read_certificate_facts (GwPathFacts *facts);
@@ -369,6 +387,77 @@ GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *co
                                     const char *machine);
 /* Of the text of -dump-vmstate, which may be anything.  Array of GwVmState in `states`. */
 gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
+/* --- images.c, exports.c: what the destination gets disks into ----------------------------------------------------- */
+
+#define GW_DISK_EXPORT "godwit" /* name of an image's NBD export, the only one on its socket */
+
+/* Whether the configuration lets an image be made at `path`. */
+gboolean gw_images_are_allowed_at (const GwHostConfig *config, const char *path);
+/* Whether it is a copy that was not finished, and kept. */
+gboolean gw_image_is_partial (const char *path);
+/* Path of the socket of the disk that is copied as number `index`, on either side.  (transfer full) */
+char *gw_disk_socket (const char *job_dir, guint index);
+
+typedef struct _GwImage GwImage;
+typedef struct {
+    const GwHostConfig *config;
+    GMainContext *context;
+    const char *job, *job_dir, *user; /* user who will open it, NULL: we */
+    const GwDiskPlan *plan;
+} GwImageSpec;
+/* Makes an empty image of the very size and format; a file that it may replace steps aside.  NULL with
+ * GW_CAUSE_DISK_IMAGE or GW_CAUSE_DISK_SPACE, and nothing is left of it. */
+GwImage *gw_image_new (const GwImageSpec *spec, GError **error);
+/* Frees `image`, whose file stays; the one that it replaced goes. */
+void gw_image_keep (GwImage *image);
+/* Frees `image` and removes its file, unless the plan keeps it for another try; the one that it replaced
+ * comes back. */
+void gw_image_discard (GwImage *image);
+void gw_image_push_out (const GwImage *image);
+/* All of it is on the storage, and from now on it is a disk like any other. */
+gboolean gw_image_complete (const GwImage *image, GError **error);
+
+typedef struct _GwExports GwExports;
+/* Where the images can be read: an array of GwDiskSource.  (transfer full) */
+GArray *gw_exports_list (const GwExports *exports);
+/* Frees `exports` and keeps the images. */
+void gw_exports_keep (GwExports *exports);
+/* Frees `exports`, which ends the servers and removes the images.  NULL is fine. */
+void gw_exports_free (GwExports *exports);
+
+/* --- mirror.c: the source's copies under way --------------------------------------------------------------------------- */
+
+typedef struct _GwMirrorSet GwMirrorSet;
+void gw_mirror_set_free (GwMirrorSet *set);
+
+/* --- disk_hash.c, proof.c: whether a copy is equal ------------------------------------------------------------------------- */
+
+typedef struct {
+    char *socket, *export; /* of an NBD server */
+    gint64 bytes;
+} GwDiskSource;
+
+/* Runs as messages have them: disk, first, count, disk, first, count ...  (transfer full) */
+JsonArray *gw_chunk_runs_to_json (const GArray *runs);
+/* An empty array of GwDiskSource.  (transfer full) */
+GArray *gw_disk_sources_new (void);
+/* Appends what the dirty bitmap, which the export has, says of it.  Blocks for at most half a minute. */
+gboolean gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
+                             GError **error);
+
+/* Reads the first sector and flushes. */
+gboolean gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error);
+
+typedef struct _GwHashWork GwHashWork;
+/* Begins to hash `runs` (of GwChunkRun) in a thread; with `targets`, which may be NULL, it also writes
+ * each chunk there. */
+GwHashWork *gw_hash_work_new (GArray *sources, GArray *targets, const GArray *runs, guint64 seed);
+/* {"done","error","hashes"} from hash `from` on, 16 hexadecimal digits each.  (transfer full) */
+JsonObject *gw_hash_work_get (GwHashWork *work, gint64 from, guint max);
+/* Waits for the thread, which stops within a tenth of a second.  NULL is fine. */
+void gw_hash_work_free (GwHashWork *work);
+
+typedef struct _GwProof GwProof;
 
 typedef struct _GwLinkSink GwLinkSink;
 typedef struct _GwGuestRam GwGuestRam;
@@ -394,7 +483,11 @@ typedef struct {
     GwCourierControl *courier;
     GwGuestRam *ram;       /* source: the guest's RAM is being looked at; NULL: it is not */
     gboolean is_measuring; /* source: so does its QEMU */
-    GwLinkSink *sink; /* destination: reads what a check sends; NULL: nothing */
+    GwExports *exports;   /* destination: images of copied disks that are not in use yet */
+    GwMirrorSet *mirrors; /* source: jobs that copy disks */
+    GwProof *proof;       /* source: what the comparison of the copies has in QEMU */
+    GwHashWork *hashing;  /* either side's part of it */
+    GwLinkSink *sink;     /* destination: reads what a check sends; NULL: nothing */
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
@@ -485,6 +578,28 @@ JsonObject *gw_local_rehearse_load (LocalHost *, JsonObject *, GCancellable *, G
 JsonObject *gw_local_rehearse_end (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* Ends the throw-away QEMU, if there is one. */
 void gw_local_drop_rehearsal (LocalHost *local);
+
+/* exports.c */
+JsonObject *gw_local_make_images (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_close_images (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* mirror.c */
+JsonObject *gw_local_start_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_get_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_finish_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_undo_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+
+/* disk_probe.c */
+/* Starts QEMU's NBD server. */
+gboolean gw_local_start_nbd (LocalHost *local, const char *socket, GError **error);
+JsonObject *gw_local_probe_disks (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* proof.c */
+JsonObject *gw_local_begin_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_cut_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_hash_disks (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_get_hashes (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_end_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* What a comparison has in QEMU goes, and its thread ends. */
+void gw_local_drop_proof (LocalHost *local);
 
 /* --- capabilities.c: of QEMU's migration -------------------------------------------------------------------------------------------------- */
 

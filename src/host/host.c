@@ -12,18 +12,17 @@ gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable
     return host->ops->call (host, method, owned, cancellable, error);
 }
 
-/* An operation whose result says nothing but that it was done. */
-static gboolean
-call_plain (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
-            GError **error)
+gboolean
+gw_host_call_plain (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
+                    GError **error)
 {
     g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
     return result != NULL;
 }
 
-static gpointer
-call_struct (GwHost *host, GwRpcMethod method, JsonObject *params, const GwStructType *type,
-             GCancellable *cancellable, GError **error)
+gpointer
+gw_host_call_struct (GwHost *host, GwRpcMethod method, JsonObject *params, const GwStructType *type,
+                     GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result = gw_host_call (host, method, params, cancellable, error);
     return result != NULL ? gw_struct_from_json (type, result, error) : NULL;
@@ -73,14 +72,14 @@ gw_host_get_clock_offset (GwHost *host, gint64 *ret_offset_us, gint64 *ret_error
 GwVm *
 gw_host_adopt (GwHost *host, const char *vm, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_VM_ADOPT, gw_json_new ("vm:s", vm, NULL), &gw_vm_type,
+    return gw_host_call_struct (host, GW_RPC_VM_ADOPT, gw_json_new ("vm:s", vm, NULL), &gw_vm_type,
                         cancellable, error);
 }
 
 GwDerived *
 gw_host_derive (GwHost *host, const char *const *maps, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_VM_DERIVE, gw_json_new ("maps:v", maps, NULL),
+    return gw_host_call_struct (host, GW_RPC_VM_DERIVE, gw_json_new ("maps:v", maps, NULL),
                         &gw_derived_type, cancellable, error);
 }
 
@@ -88,7 +87,7 @@ GwHostFacts *
 gw_host_get_facts (GwHost *host, const char *qemu, const char *machine, const char *const *paths,
                    GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_HOST_FACTS,
+    return gw_host_call_struct (host, GW_RPC_HOST_FACTS,
                         gw_json_new ("qemu:s", qemu, "machine:s", machine, "paths:v", paths, NULL),
                         &gw_host_facts_type, cancellable, error);
 }
@@ -121,13 +120,13 @@ gw_host_find_tokens (GwHost *host, const char *const *images, const char *const 
 gboolean
 gw_host_drop_tokens (GwHost *host, GError **error)
 {
-    return call_plain (host, GW_RPC_TOKEN_DROP, NULL, NULL, error);
+    return gw_host_call_plain (host, GW_RPC_TOKEN_DROP, NULL, NULL, error);
 }
 
 GwInventory *
 gw_host_get_inventory (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_QEMU_INVENTORY, NULL, &gw_inventory_type, cancellable, error);
+    return gw_host_call_struct (host, GW_RPC_QEMU_INVENTORY, NULL, &gw_inventory_type, cancellable, error);
 }
 
 gboolean
@@ -136,7 +135,7 @@ gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
     JsonObject *params =
         gw_json_new ("job:s", job->job, "side:s", gw_side_name (job->side), "vm:s", job->vm,
                      "uuid:s", job->uuid, "epoch:i", job->epoch, NULL);
-    return call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
 }
 
 static GStrv
@@ -159,7 +158,7 @@ gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived, GCancell
     g_auto (GStrv) creates = list_created (derived);
     JsonObject *params = gw_json_new ("qemu:s", program, "cwd:s", vm->cwd, "user:s", vm->user,
                                       "argv:v", derived->argv, "creates:v", creates, NULL);
-    return call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_LAUNCH, params, cancellable, error);
 }
 
 static char *
@@ -176,7 +175,8 @@ link_params (const GwHostLink *link)
 {
     g_autofree char *hex = secret_to_hex (link->secret);
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
-                        "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, NULL);
+                        "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, "disks:i",
+                        link->n_disks, NULL);
 }
 
 gboolean
@@ -195,7 +195,7 @@ gboolean
 gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,
                          GError **error)
 {
-    return call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
 }
 
 gboolean
@@ -214,7 +214,7 @@ gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us, GCancella
 gboolean
 gw_host_start_sink (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_LINK_SINK, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_LINK_SINK, NULL, cancellable, error);
 }
 
 JsonObject *
@@ -232,7 +232,7 @@ gw_host_finish_weighing (GwHost *host, GCancellable *cancellable, GError **error
 gboolean
 gw_host_push (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_LINK_PUSH, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_LINK_PUSH, NULL, cancellable, error);
 }
 
 JsonObject *
@@ -244,7 +244,7 @@ gw_host_finish_sink (GwHost *host, GCancellable *cancellable, GError **error)
 gboolean
 gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
+    return gw_host_call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
                        cancellable, error);
 }
 
@@ -257,7 +257,7 @@ gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **err
 gboolean
 gw_host_stop_courier (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_COURIER_STOP, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_COURIER_STOP, NULL, cancellable, error);
 }
 
 gboolean
@@ -280,7 +280,7 @@ gboolean
 gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
                  GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_MIGRATE,
+    return gw_host_call_plain (host, GW_RPC_QEMU_MIGRATE,
                        gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
                                     params->bandwidth_bps, "postcopy:b", params->postcopy.is_on,
                                     "preempt:b", params->postcopy.has_preempt, "throttle:b",
@@ -291,57 +291,57 @@ gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancel
 gboolean
 gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_THROTTLE, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_THROTTLE, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_start_postcopy (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_POSTCOPY, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_POSTCOPY, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_recover (GwHost *host, gint64 attempt, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_RECOVER, gw_json_new ("attempt:i", attempt, NULL),
+    return gw_host_call_plain (host, GW_RPC_QEMU_RECOVER, gw_json_new ("attempt:i", attempt, NULL),
                        cancellable, error);
 }
 
 gboolean
 gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
+    return gw_host_call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
                        cancellable, error);
 }
 
 GwMigration *
 gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_struct (host, GW_RPC_QEMU_PROGRESS, NULL, &gw_migration_type, cancellable, error);
+    return gw_host_call_struct (host, GW_RPC_QEMU_PROGRESS, NULL, &gw_migration_type, cancellable, error);
 }
 
 gboolean
 gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_CONTINUE, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_CONTINUE, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_RESUME, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_RESUME, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_QEMU_QUIT, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_QEMU_QUIT, NULL, cancellable, error);
 }
 
 gboolean
 gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_RECORD_PUT, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_RECORD_PUT, NULL, cancellable, error);
 }
 
 GwHostPending *
@@ -462,5 +462,5 @@ gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable
 gboolean
 gw_host_close_job (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);
 }

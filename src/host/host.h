@@ -27,6 +27,8 @@
  *   courier-exit  detail: how it ended, and its last words, when nobody asked it to
  *   block-error   detail: operation, device and QEMU's words; the guest was told
  *   block-stop    the same, and QEMU stopped the guest
+ *   disk-ready    a copied disk is in step (detail: QEMU's job); disk-error: its copy failed (detail:
+ *                 read, at the source, or write); disk-mode; disk-server-exit, on the destination
  * Times are the wall clock of that host in microseconds; gw_host_get_clock_offset() relates it to ours.
  *
  * Directories.  Below the state directory of a host: `jobs/JOB-src` and `jobs/JOB-dst`, mode 0700, lives as long as
@@ -53,6 +55,7 @@ typedef struct {
     char *runtime_dir;     /* where jobs/ and vms/ are; the state directory unless its path is long */
     GStrv data_addresses;  /* empty: all addresses of the host */
     GStrv qemu_dirs;       /* directories from which a QEMU may be started */
+    GStrv image_dirs;      /* directories below which images of copied disks may be made */
     char *courier;         /* path of godwit-courier */
 } GwHostConfig;
 
@@ -125,6 +128,7 @@ typedef struct {
     gint64 n_paths;
     gint64 deadline_s; /* without any path, before the link is given up */
     gint64 attempt;    /* 0; then the number of the recovery that makes it */
+    gint64 n_disks;    /* that are copied */
 } GwHostLink;
 
 /* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
@@ -149,6 +153,47 @@ gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *canc
                              GError **error);
 /* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
 JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
+
+/* destination: makes the images of the disks that are copied, before QEMU is launched there; `user` as
+ * the VM's. */
+gboolean gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
+                              GCancellable *cancellable, GError **error);
+/* source: whether every disk answers a read and a flush within `within_ms`; also those that are shared. */
+gboolean gw_host_probe_disks (GwHost *host, const GwDiskPlans *plans, guint within_ms,
+                              GCancellable *cancellable, GError **error);
+/* source: begins to copy them, all at once; each at no more than `speed_bps`, 0: any. */
+gboolean gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 speed_bps,
+                                GCancellable *cancellable, GError **error);
+/* source: how far they are.  One that is `concluded` has failed.  (transfer full) */
+GwMirrors *gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
+/* source, guest stopped: the rest is copied and the copying ends, within `within_ms`. */
+gboolean gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable,
+                                 GError **error);
+/* destination: all is written, and only the launched QEMU has the images from now on. */
+gboolean gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error);
+/* Whether the copies are equal.  Both sides hash what they have, in chunks; the source also lists the
+ * chunks that the guest has written since the last time.  Only between the start of the mirrors and the
+ * closing of the images. */
+#define GW_CHUNK_BYTES ((gint64) 1 << 20)
+typedef struct {
+    guint disk; /* which of those that are copied */
+    gint64 first, count;
+} GwChunkRun;
+
+/* source: from now on it is noted what the guest writes. */
+gboolean gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cancellable,
+                              GError **error);
+/* source: what it has written since the beginning or the last cut: an array of GwChunkRun.  (transfer full) */
+GArray *gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error);
+/* Begins to hash them; the source with `sends` also writes them into the destination's images. */
+gboolean gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, gboolean sends,
+                             GCancellable *cancellable, GError **error);
+/* Appends to `hashes` (of guint64) those that follow and are there; `*ret_is_done` when all are. */
+gboolean gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done,
+                             GCancellable *cancellable, GError **error);
+gboolean gw_host_end_proof (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: the copying ends as it is, and nothing of it is left in QEMU. */
+gboolean gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
 
 /* What of postcopy is on. */
 typedef struct {

@@ -20,7 +20,8 @@ static const struct {
     { "SHUTDOWN", "shutdown", "reason" },
     { "RESET", "reset", "reason" },
     { "GUEST_PANICKED", "panic", "action" },
-    { "BLOCK_JOB_ERROR", "block-error", "device" },
+    { "BLOCK_JOB_ERROR", "disk-error", "operation" },
+    { "BLOCK_JOB_READY", "disk-ready", "device" },
     { "WATCHDOG", "watchdog", "action" },
 };
 
@@ -258,7 +259,8 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
-        !gw_json_get_int (params, "attempt", 0, G_MAXINT32, &spec.attempt, error))
+        !gw_json_get_int (params, "attempt", 0, G_MAXINT32, &spec.attempt, error) ||
+        !gw_json_get_int (params, "disks", 0, 32, &spec.n_disks, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
@@ -355,12 +357,17 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
     g_clear_pointer (&local->sink, gw_link_sink_free);
     g_clear_pointer (&local->ram, gw_guestram_free);
     gw_local_drop_rehearsal (local);
+    gw_local_drop_proof (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
      * answered REFUSED then (gw_local_settle_record()). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
         gw_local_destroy_launched (local);
     else if (local->is_started)
         gw_local_restore_capabilities (local); /* or its next migration by hand would stand still */
+    if (local->exports != NULL && local->is_started)
+        gw_exports_keep (g_steal_pointer (&local->exports));
+    g_clear_pointer (&local->exports, gw_exports_free);
+    g_clear_pointer (&local->mirrors, gw_mirror_set_free);
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);
@@ -392,6 +399,18 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_SETTLE] = gw_local_settle,
     [GW_RPC_MEMORY_WEIGH] = gw_local_begin_weighing,
     [GW_RPC_MEMORY_WEIGHT] = gw_local_finish_weighing,
+    [GW_RPC_DISK_IMAGES] = gw_local_make_images,
+    [GW_RPC_DISK_CLOSE] = gw_local_close_images,
+    [GW_RPC_DISK_MIRROR] = gw_local_start_mirrors,
+    [GW_RPC_DISK_PROGRESS] = gw_local_get_mirrors,
+    [GW_RPC_DISK_FINISH] = gw_local_finish_mirrors,
+    [GW_RPC_DISK_UNDO] = gw_local_undo_mirrors,
+    [GW_RPC_DISK_PROBE] = gw_local_probe_disks,
+    [GW_RPC_PROOF_BEGIN] = gw_local_begin_proof,
+    [GW_RPC_PROOF_CUT] = gw_local_cut_proof,
+    [GW_RPC_PROOF_HASH] = gw_local_hash_disks,
+    [GW_RPC_PROOF_GET] = gw_local_get_hashes,
+    [GW_RPC_PROOF_END] = gw_local_end_proof,
     [GW_RPC_COURIER_START] = start_courier,
     [GW_RPC_COURIER_STOP] = stop_courier,
     [GW_RPC_COURIER_STATUS] = get_courier_stats,

@@ -1,113 +1,247 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * What a disk image really is: the file behind its name, the identity of its device, the room beside
- * it, and who has locked it.
- */
+/* The destination's images of disks that are copied: made, kept or taken away again. */
 #include "host-internal.h"
 
-#include <stdlib.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
-#define HOLDERS_MAX 16
+#define TAG "user.godwit.job" /* extended attribute of an image that is not complete */
+#define CREATE_MS 60000       /* qemu-img has made an image, also on slow storage */
 
-/* --- identity ------------------------------------------------------------------------------------ */
+struct _GwImage {
+    char *path;
+    char *old_path; /* where the file that it replaces waits; NULL: none */
+    dev_t dev;
+    ino_t ino;
+    gboolean is_device; /* not ours to remove */
+    gboolean is_kept;   /* for another try */
+};
 
-/* Of a block device: what its maker, or LVM, gave it and nobody else has.  (transfer full) */
-static char *
-read_device_identity (dev_t device)
+gboolean
+gw_images_are_allowed_at (const GwHostConfig *config, const char *path)
 {
-    static const char *const names[] = { "wwid", "device/wwid", "dm/uuid", "serial",
-                                         "device/serial" };
-    for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-        g_autofree char *path = g_strdup_printf ("/sys/dev/block/%u:%u/%s", major (device),
-                                                 minor (device), names[i]);
-        g_autofree char *text = NULL;
-        if (g_file_get_contents (path, &text, NULL, NULL) && *g_strstrip (text) != '\0')
-            return g_strdup_printf ("%s %s", names[i], text);
-    }
-    return NULL;
-}
-
-/* --- locks ----------------------------------------------------------------------------------------- */
-
-/* "1: OFDLCK  ADVISORY  READ -1 08:01:1234 201 201"; the device there is not always that of stat(). */
-static gboolean
-names_lock_of (const char *text, const struct stat *st)
-{
-    g_autofree char *file = g_strdup_printf (":%" G_GUINT64_FORMAT " ", (guint64) st->st_ino);
-    return strstr (text, file) != NULL;
-}
-
-static gboolean
-holds_lock (const char *pid, const struct stat *st)
-{
-    g_autofree char *directory = g_strdup_printf ("/proc/%s/fd", pid);
-    g_autoptr (GDir) fds = g_dir_open (directory, 0, NULL);
-    const char *name;
-    while (fds != NULL && (name = g_dir_read_name (fds)) != NULL) {
-        g_autofree char *link = g_build_filename (directory, name, NULL);
-        g_autofree char *info = g_strdup_printf ("/proc/%s/fdinfo/%s", pid, name);
-        g_autofree char *text = NULL;
-        struct stat other;
-        if (stat (link, &other) == 0 && other.st_ino == st->st_ino && other.st_dev == st->st_dev &&
-            g_file_get_contents (info, &text, NULL, NULL) && names_lock_of (text, st))
+    g_autofree char *directory = g_path_get_dirname (path);
+    g_autofree char *real = realpath (directory, NULL);
+    for (gsize i = 0; real != NULL && config->image_dirs[i] != NULL; i++) {
+        g_autofree char *allowed = realpath (config->image_dirs[i], NULL);
+        gsize len = allowed != NULL ? strlen (allowed) : 0;
+        if (len > 0 && strncmp (real, allowed, len) == 0 &&
+            (real[len] == '\0' || real[len] == '/' || allowed[len - 1] == '/'))
             return TRUE;
     }
     return FALSE;
 }
 
-static void
-add_holder (GPtrArray *holders, const char *pid)
+char *
+gw_disk_socket (const char *job_dir, guint index)
 {
-    g_autofree char *path = g_strdup_printf ("/proc/%s/comm", pid);
-    g_autofree char *name = NULL;
-    GwLockHolder *holder = g_new0 (GwLockHolder, 1);
-    holder->pid = g_ascii_strtoll (pid, NULL, 10);
-    holder->name = g_file_get_contents (path, &name, NULL, NULL) ? g_strdup (g_strstrip (name))
-                                                                : g_strdup ("");
-    g_ptr_array_add (holders, holder);
+    return g_strdup_printf ("%s/nbd-%u.sock", job_dir, index);
 }
 
-/* A lock that another host holds is not seen here. */
-static void
-read_holders (GPtrArray *holders, const struct stat *st)
+/* --- making ---------------------------------------------------------------------------------------------- */
+
+static gboolean
+fail_errno (GError **error, const char *what, const char *path)
 {
-    g_autofree char *locks = NULL;
-    if (g_file_get_contents ("/proc/locks", &locks, NULL, NULL) && !names_lock_of (locks, st))
-        return;
-    g_autoptr (GDir) processes = g_dir_open ("/proc", 0, NULL);
-    const char *name;
-    while (processes != NULL && holders->len < HOLDERS_MAX &&
-           (name = g_dir_read_name (processes)) != NULL)
-        if (g_ascii_isdigit (*name) && holds_lock (name, st))
-            add_holder (holders, name);
+    return gw_fail (error, errno == ENOSPC ? GW_CAUSE_DISK_SPACE : GW_CAUSE_DISK_IMAGE,
+                    "cannot %s '%s': %s", what, path, g_strerror (errno));
 }
 
-/* --- all ---------------------------------------------------------------------------------------------- */
+/* A file that may be replaced steps aside until the move has succeeded. */
+static gboolean
+put_aside (GwImage *image, const char *job, GError **error)
+{
+    g_autofree char *aside = g_strdup_printf ("%s.before-%s", image->path, job);
+    if (rename (image->path, aside) != 0)
+        return fail_errno (error, "put aside", image->path);
+    image->old_path = g_steal_pointer (&aside);
+    return TRUE;
+}
+
+/* The VM's QEMU must be able to open it. */
+static gboolean
+give_to (int fd, const char *path, const char *user, GError **error)
+{
+    char buffer[4096];
+    struct passwd entry, *found = NULL;
+    if (user == NULL || geteuid () != 0)
+        return TRUE;
+    if (getpwnam_r (user, &entry, buffer, sizeof buffer, &found) != 0 || found == NULL)
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "there is no user '%s' to own '%s'", user, path);
+    return fchown (fd, found->pw_uid, found->pw_gid) == 0 || fail_errno (error, "give away", path);
+}
+
+/* An empty file that was not there before, with the job's name on it. */
+static gboolean
+make_file (GwImage *image, const GwImageSpec *spec, GError **error)
+{
+    struct stat st;
+    g_auto (GwFd) fd = open (image->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || fstat (fd, &st) != 0)
+        return fail_errno (error, "make", image->path);
+    image->dev = st.st_dev;
+    image->ino = st.st_ino;
+    /* a file system without attributes: the name in the job's memory is enough for the cleanup */
+    (void) fsetxattr (fd, TAG, spec->job, strlen (spec->job), 0);
+    if (ftruncate (fd, strcmp (spec->plan->format, "raw") == 0 ? spec->plan->bytes : 0) != 0)
+        return fail_errno (error, "size", image->path);
+    return give_to (fd, image->path, spec->user, error);
+}
+
+static gboolean
+run_qemu_img (const GwImageSpec *spec, const char *const *argv, GError **error)
+{
+    g_autofree char *log = g_build_filename (spec->job_dir, "qemu-img.log", NULL);
+    GwProcessSpec process = { .argv = argv, .log_path = log };
+    (void) unlink (log); /* of the disk before */
+    g_autoptr (GwProcess) child = gw_process_spawn (&process, spec->context, NULL, NULL, error);
+    if (child == NULL)
+        return FALSE;
+    gboolean is_over = gw_process_wait (child, CREATE_MS, NULL);
+    gw_process_stop (child, 0);
+    g_autofree char *how = gw_process_describe_end (child);
+    if (is_over && strncmp (how, "exited with status 0", strlen ("exited with status 0")) == 0)
+        return TRUE;
+    return gw_fail (error, GW_CAUSE_DISK_IMAGE, "cannot make '%s': qemu-img %s", spec->plan->target,
+                    is_over ? how : "does not end");
+}
+
+static gboolean
+format_qcow2 (const GwImageSpec *spec, GError **error)
+{
+    const GwDiskPlan *plan = spec->plan;
+    g_autofree char *program = gw_find_qemu_tool (spec->config, "qemu-img", error);
+    g_autofree char *bytes = g_strdup_printf ("%" G_GINT64_FORMAT, plan->bytes);
+    const char *argv[] = { program, "create", "-q", "-f", "qcow2", "-o",
+                           plan->options != NULL ? plan->options : "compat=1.1",
+                           "--", plan->target, bytes, NULL, NULL, NULL, NULL, NULL, NULL };
+    if (program == NULL)
+        return FALSE;
+    if (plan->backing != NULL) { /* -u: it is not opened, so nothing waits for its lock */
+        const char *const below[] = { "-u", "-b", plan->backing, "-F", plan->backing_format, "--",
+                                      plan->target, bytes, NULL };
+        for (guint i = 0; i < G_N_ELEMENTS (below); i++)
+            argv[7 + i] = below[i];
+    }
+    return run_qemu_img (spec, argv, error);
+}
+
+gboolean
+gw_image_is_partial (const char *path)
+{
+    return getxattr (path, TAG, NULL, 0) > 0;
+}
+
+/* What an earlier job left of the same disk, and nothing else. */
+static gboolean
+take_partial (GwImage *image, const GwImageSpec *spec, GError **error)
+{
+    struct stat st;
+    gboolean is_raw = strcmp (spec->plan->format, "raw") == 0;
+    if (!gw_image_is_partial (image->path) || lstat (image->path, &st) != 0 || !S_ISREG (st.st_mode))
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "'%s' is no copy that could be resumed", image->path);
+    if (is_raw && st.st_size != spec->plan->bytes)
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE,
+                        "'%s' has %" G_GINT64_FORMAT " bytes, the disk has %" G_GINT64_FORMAT,
+                        image->path, (gint64) st.st_size, spec->plan->bytes);
+    image->dev = st.st_dev;
+    image->ino = st.st_ino;
+    return TRUE;
+}
+
+static gboolean
+is_device_at (const char *path)
+{
+    struct stat st;
+    return stat (path, &st) == 0 && S_ISBLK (st.st_mode);
+}
+
+static gboolean
+make (GwImage *image, const GwImageSpec *spec, GError **error)
+{
+    const char *path = spec->plan->target;
+    if (!g_path_is_absolute (path) || !gw_images_are_allowed_at (spec->config, path))
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE,
+                        "the configuration ([disks] directories) takes no image at '%s'", path);
+    if (spec->plan->resumes)
+        return take_partial (image, spec, error);
+    image->is_device = spec->plan->overwrites && is_device_at (path);
+    if (!image->is_device) {
+        if (spec->plan->overwrites && access (path, F_OK) == 0 &&
+            !put_aside (image, spec->job, error))
+            return FALSE;
+        if (!make_file (image, spec, error))
+            return FALSE;
+    }
+    return strcmp (spec->plan->format, "raw") == 0 || format_qcow2 (spec, error);
+}
+
+GwImage *
+gw_image_new (const GwImageSpec *spec, GError **error)
+{
+    GwImage *image = g_new0 (GwImage, 1);
+    image->path = g_strdup (spec->plan->target);
+    if (make (image, spec, error)) {
+        image->is_kept = spec->plan->is_kept;
+        return image;
+    }
+    gw_image_discard (image);
+    return NULL;
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------- */
 
 static void
-read_room (GwPathFacts *facts)
+image_free (GwImage *image)
 {
-    g_autofree char *directory = g_path_get_dirname (facts->path);
-    struct statvfs fs;
-    if (statvfs (directory, &fs) == 0)
-        facts->free_bytes = (gint64) MIN ((guint64) fs.f_bavail * fs.f_frsize, (guint64) G_MAXINT64);
+    g_free (image->path);
+    g_free (image->old_path);
+    g_free (image);
 }
 
 void
-gw_read_image_facts (GwPathFacts *facts)
+gw_image_keep (GwImage *image)
+{
+    if (image->old_path != NULL)
+        (void) unlink (image->old_path); /* what stays is only space */
+    image_free (image);
+}
+
+/* Only the very file that was made here. */
+void
+gw_image_discard (GwImage *image)
 {
     struct stat st;
-    read_room (facts);
-    if (stat (facts->path, &st) != 0 || (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)))
-        return;
-    char *real = realpath (facts->path, NULL);
-    facts->real_path = g_strdup (real);
-    free (real);
-    if (S_ISBLK (st.st_mode))
-        facts->device_identity = read_device_identity (st.st_rdev);
-    read_holders (facts->holders, &st);
+    gboolean is_kept = image->is_kept && setxattr (image->path, TAG, "-", 1, 0) == 0;
+    if (!is_kept && !image->is_device && image->ino != 0 && lstat (image->path, &st) == 0 &&
+        st.st_dev == image->dev && st.st_ino == image->ino)
+        (void) unlink (image->path);
+    if (image->old_path != NULL && access (image->path, F_OK) != 0)
+        (void) rename (image->old_path, image->path); /* it keeps its other name then */
+    image_free (image);
+}
+
+/* Starts to write out what the page cache holds, without waiting. */
+void
+gw_image_push_out (const GwImage *image)
+{
+    g_auto (GwFd) fd = open (image->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        (void) sync_file_range (fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+gboolean
+gw_image_complete (const GwImage *image, GError **error)
+{
+    g_auto (GwFd) fd = open (image->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fdatasync (fd) != 0)
+        return fail_errno (error, "write out", image->path);
+    (void) fremovexattr (fd, TAG); /* a device has none */
+    return TRUE;
 }

@@ -204,11 +204,18 @@ gw_process_wait (GwProcess *process, guint timeout_ms, GError **error)
 }
 
 void
+gw_process_terminate (GwProcess *process)
+{
+    if (!process->has_ended)
+        g_subprocess_send_signal (process->child, SIGTERM);
+}
+
+void
 gw_process_stop (GwProcess *process, guint grace_ms)
 {
     if (process->has_ended)
         return;
-    g_subprocess_send_signal (process->child, SIGTERM);
+    gw_process_terminate (process);
     if (gw_process_wait (process, grace_ms, NULL))
         return;
     g_subprocess_force_exit (process->child);

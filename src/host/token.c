@@ -69,13 +69,21 @@ is_disk_of (const GwVm *vm, const char *path)
     return FALSE;
 }
 
-/* "" where there can be none, which is no failure: the directory may be read-only. */
+static gboolean
+is_file (const char *path)
+{
+    struct stat st;
+    return stat (path, &st) == 0 && S_ISREG (st.st_mode);
+}
+
+/* "" where there can be none, which is no failure: the directory may be read-only.  Beside a device it
+ * would say nothing: all devices of a host are in one directory. */
 static char *
 put_token (LocalHost *local, const char *image)
 {
     g_autofree char *token = token_new ();
     g_autofree char *path =
-        token != NULL && is_disk_of (local->vm, image) ? token_path (image, token) : NULL;
+        token != NULL && is_disk_of (local->vm, image) && is_file (image) ? token_path (image, token) : NULL;
     if (path == NULL)
         return g_strdup ("");
     gboolean ok = write_token (path, token);

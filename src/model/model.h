@@ -112,6 +112,7 @@ typedef struct {
 typedef struct {
     char *name; /* as the image above has it, may be relative to that */
     char *path; /* where that is here */
+    char *format; /* "raw", "qcow2"; NULL: not known */
 } GwBacking;
 
 typedef struct {
@@ -124,6 +125,9 @@ typedef struct {
     gint64 st_dev, st_ino; /* identity of `path` on its host, 0 when unknown */
     gboolean is_read_only;
     gboolean is_unflushed; /* cache=unsafe: QEMU never flushes it */
+    gint64 allocated_bytes; /* that its images take on the storage, those below included; 0: not known */
+    char *options;  /* qcow2: how to make another one like it, as "qemu-img create -o" takes it */
+    char *obstacle; /* what of its image cannot be made again elsewhere; NULL: nothing */
     GPtrArray *backing;    /* GwBacking: the chain below, nearest first */
 } GwDisk;
 
@@ -264,7 +268,11 @@ typedef struct {
     gboolean exists;
     gboolean is_live; /* a socket on which somebody listens */
     gint64 st_dev, st_ino, bytes;
-    gint64 free_bytes;     /* in the file system where it is or would be */
+    gboolean is_device;     /* a block device */
+    gboolean has_directory; /* the directory that it is or would be in exists */
+    gboolean is_partial;    /* a copy of ours that was not finished */
+    gboolean takes_images;  /* the host's configuration lets godwit make images in it */
+    gint64 fs_dev, free_bytes; /* of the file system of that directory */
     char *real_path;       /* of an image: without symbolic links; NULL: none */
     gboolean has_token;    /* what the source wrote beside its image was read beside this one */
     char *device_identity; /* of a block device: "wwid naa.6001...", NULL: none */
@@ -335,6 +343,9 @@ typedef struct {
     GStrv data_addresses;
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */
+    gboolean resumes_disks; /* keep what was copied if it fails, and go on with what is there */
+    gboolean overwrites_images; /* images that are on the destination already may be replaced */
+    char *verify; /* auto full none: how copied disks are compared */
     char *codec; /* auto off */
     gboolean is_rehearsed;
     gint64 rehearse_budget_ms; /* that the guest may stand still for it */
@@ -347,6 +358,51 @@ extern const GwStructType gw_plan_type;
 GwPlan *gw_plan_new (void); /* with the defaults of godwit(1) */
 void gw_plan_free (GwPlan *plan);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwPlan, gw_plan_free)
+
+/* --- disks: what becomes of them, and how far that is -------------------------------------------------- */
+
+typedef struct {
+    char *name;          /* for people */
+    char *node;          /* of the source's QEMU */
+    char *action;        /* shared copy recreate refuse */
+    char *reason;        /* one clause */
+    char *cause;         /* code of a refusal, else NULL */
+    char *path, *target; /* here and there; NULL: no local file */
+    char *format, *options; /* of the image, as in GwDisk */
+    char *backing, *backing_format; /* copy: the image there that it is built on; NULL: on none */
+    gboolean is_top;     /* copy: only what is not in the images below */
+    gboolean overwrites; /* copy: there is a file at `target` that may be replaced */
+    gboolean resumes;    /* copy: what `target` has already is compared, and used */
+    gboolean is_kept;    /* copy: what is there stays if the move fails, for another try */
+    gboolean is_unsure;  /* nothing proves that the action is right */
+    gint64 bytes, allocated_bytes;
+} GwDiskPlan;
+
+typedef struct {
+    GPtrArray *disks; /* GwDiskPlan */
+} GwDiskPlans;
+
+extern const GwStructType gw_disk_plans_type;
+void gw_disk_plans_free (GwDiskPlans *plans);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwDiskPlans, gw_disk_plans_free)
+gboolean gw_disk_plan_is (const GwDiskPlan *plan, const char *action);
+guint gw_disk_plans_count_copies (const GwDiskPlans *plans);
+
+typedef struct {
+    char *name;
+    char *status; /* of the block job: created running ready ... concluded */
+    char *error;  /* why it ended; NULL: it goes on, or ended as it should */
+    gint64 total_bytes, done_bytes; /* both grow as the guest writes */
+    gint64 rate_bps, eta_ms;        /* -1: not known */
+} GwMirror;
+
+typedef struct {
+    GPtrArray *mirrors; /* GwMirror, one a disk that is copied */
+} GwMirrors;
+
+extern const GwStructType gw_mirrors_type;
+void gw_mirrors_free (GwMirrors *mirrors);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwMirrors, gw_mirrors_free)
 
 /* --- migration.c: query-migrate ------------------------------------------------------------------------- */
 
@@ -378,6 +434,7 @@ typedef struct {
     gint64 eta_ms;        /* -1 unknown */
     gint64 downtime_ms;   /* estimate of the downtime if it switched now, -1 unknown */
     char *note;           /* "link down for 3 s, guest unaffected"; may be NULL */
+    GPtrArray *disks;     /* GwMirror: those that are copied */
     gboolean is_done;
 } GwProgress;
 

@@ -33,14 +33,17 @@ static const GwField device_fields[] = {
 };
 static TYPE (device_type, GwDevice, device_fields);
 
-static const GwField backing_fields[] = { REQ (GwBacking, name), STR (GwBacking, path) };
+static const GwField backing_fields[] = {
+    REQ (GwBacking, name), STR (GwBacking, path), STR (GwBacking, format),
+};
 static TYPE (backing_type, GwBacking, backing_fields);
 
 static const GwField disk_fields[] = {
     REQ (GwDisk, device), STR (GwDisk, node),   REQ (GwDisk, driver), STR (GwDisk, path),
     STR (GwDisk, url),    NUM (GwDisk, bytes),  ANY (GwDisk, st_dev), ANY (GwDisk, st_ino),
     BOOL (GwDisk, is_read_only), BOOL (GwDisk, is_unflushed),
-    ARRAY (GwDisk, backing, backing_type),
+    ARRAY (GwDisk, backing, backing_type), NUM (GwDisk, allocated_bytes),
+    STR (GwDisk, options), STR (GwDisk, obstacle),
 };
 static TYPE (disk_type, GwDisk, disk_fields);
 
@@ -177,7 +180,9 @@ static TYPE (lock_holder_type, GwLockHolder, lock_holder_fields);
 static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
     ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
-    NUM (GwPathFacts, free_bytes),
+    BOOL (GwPathFacts, is_device), BOOL (GwPathFacts, has_directory),
+    BOOL (GwPathFacts, is_partial),
+    BOOL (GwPathFacts, takes_images), ANY (GwPathFacts, fs_dev), NUM (GwPathFacts, free_bytes),
     STR (GwPathFacts, real_path),
     BOOL (GwPathFacts, has_token),
     STR (GwPathFacts, device_identity),
@@ -251,6 +256,9 @@ static const GwField plan_fields[] = {
     STRV (GwPlan, data_addresses),
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
+    BOOL (GwPlan, overwrites_images),
+    BOOL (GwPlan, resumes_disks),
+    REQ (GwPlan, verify),
     REQ (GwPlan, codec),
     BOOL (GwPlan, is_rehearsed),
     INT (GwPlan, rehearse_budget_ms, 0, 60000),
@@ -272,11 +280,64 @@ gw_plan_new (void)
     plan->link_deadline_s = 300;
     plan->settle_s = 1;
     plan->disks = g_strdup ("auto");
+    plan->verify = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
     plan->rehearse_budget_ms = 200;
     return plan;
 }
+
+static const GwField disk_plan_fields[] = {
+    REQ (GwDiskPlan, name),
+    STR (GwDiskPlan, node),
+    REQ (GwDiskPlan, action),
+    REQ (GwDiskPlan, reason),
+    STR (GwDiskPlan, cause),
+    STR (GwDiskPlan, path),
+    STR (GwDiskPlan, target),
+    STR (GwDiskPlan, format),
+    STR (GwDiskPlan, options),
+    STR (GwDiskPlan, backing),
+    STR (GwDiskPlan, backing_format),
+    BOOL (GwDiskPlan, is_top),
+    BOOL (GwDiskPlan, overwrites),
+    BOOL (GwDiskPlan, resumes),
+    BOOL (GwDiskPlan, is_kept),
+    BOOL (GwDiskPlan, is_unsure),
+    NUM (GwDiskPlan, bytes),
+    NUM (GwDiskPlan, allocated_bytes),
+};
+static TYPE (disk_plan_type, GwDiskPlan, disk_plan_fields);
+
+static const GwField disk_plans_fields[] = { ARRAY (GwDiskPlans, disks, disk_plan_type) };
+TYPE (gw_disk_plans_type, GwDiskPlans, disk_plans_fields);
+FREE (gw_disk_plans_free, GwDiskPlans, gw_disk_plans_type)
+
+gboolean
+gw_disk_plan_is (const GwDiskPlan *plan, const char *action)
+{
+    return g_strcmp0 (plan->action, action) == 0;
+}
+
+guint
+gw_disk_plans_count_copies (const GwDiskPlans *plans)
+{
+    guint n = 0;
+    for (guint i = 0; plans != NULL && i < plans->disks->len; i++)
+        n += gw_disk_plan_is (plans->disks->pdata[i], "copy") ? 1 : 0;
+    return n;
+}
+
+static const GwField mirror_fields[] = {
+    REQ (GwMirror, name),        REQ (GwMirror, status),     STR (GwMirror, error),
+    NUM (GwMirror, total_bytes), NUM (GwMirror, done_bytes), ANY (GwMirror, rate_bps),
+    ANY (GwMirror, eta_ms),
+};
+static TYPE (mirror_type, GwMirror, mirror_fields);
+
+static const GwField mirrors_fields[] = { ARRAY (GwMirrors, mirrors, mirror_type) };
+TYPE (gw_mirrors_type, GwMirrors, mirrors_fields);
+FREE (gw_mirrors_free, GwMirrors, gw_mirrors_type)
 
 static const GwField migration_fields[] = {
     REQ (GwMigration, status),
@@ -357,6 +418,7 @@ static const GwField progress_fields[] = {
     ANY (GwProgress, eta_ms),
     ANY (GwProgress, downtime_ms),
     STR (GwProgress, note),
+    ARRAY (GwProgress, disks, mirror_type),
     BOOL (GwProgress, is_done),
 };
 TYPE (gw_progress_type, GwProgress, progress_fields);

@@ -140,7 +140,6 @@ HUGE = ["-object", "memory-backend-ram,id=m0,size=240G,reserve=off", "-machine",
 
 ROWS = {
     # --- what is asked for, and the VM by itself ---
-    "copy-of-disks": Row("unsupported", ["--disks copy"], options=["--disks", "copy"]),
     "no-postcopy-yet": Row("unsupported", ["--postcopy now"], options=["--postcopy", "now"], machine="pc"),
     "vm-that-waits": Row("vm-state", ["'inmigrate'"], ["-incoming", "defer"]),
     "vm-on-its-way": Row("vm-busy", ["a migration under way"], after=execute(
@@ -177,10 +176,13 @@ ROWS = {
     "path-in-use": Row("path-in-use", ["{dir}/s.sock"], [
         "-chardev", "socket,id=x,path={dir}/s.sock,server=on,wait=off"]),
     "other-disk": Row("disk-not-shared", ["{dir}/a/", "{dir}/b/"], more={"disk": "1M"}),
-    "no-disk": Row("disk-not-shared", ["'{dir}/two/d.img' does not exist"], [
+    "no-place-for-a-disk": Row("disk-no-place", ["no directory '{dir}/two'"], [
         "-drive", "if=virtio,file={dir}/one/d.img,format=raw"],
         options=["--map", "{dir}/one={dir}/two"], machine="pc",
         before=lambda directory, net: image(directory / "one" / "d.img")),
+    "disk-onto-itself": Row("disk-copied-onto-itself", ["'{dir}/d.img'", "a token"], [
+        "-drive", "if=virtio,file={dir}/d.img,format=raw"], options=["--disks", "copy"],
+        before=lambda directory, net: image(directory / "d.img")),
     "smaller-disk": Row("disk-too-small", ["1048575 bytes on the destination", "1048576"], [
         "-drive", "if=virtio,file={dir}/one/d.img,format=raw"], options=TWO, before=small_disk),
     "unsafe-cache": Row("disk-cache-unsafe", ["{dir}/d.img"], [

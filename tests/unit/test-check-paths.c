@@ -38,6 +38,8 @@ add_path (GwDerived *derived, GwHostFacts *destination, const Path *path)
     facts->is_live = path->there == LIVE;
     facts->st_dev = 1;
     facts->st_ino = path->there == SAME_FILE ? 11 : 12;
+    facts->has_directory = facts->takes_images = TRUE;
+    facts->free_bytes = 1 << 30;
     g_ptr_array_add (destination->paths, facts);
 }
 
@@ -53,6 +55,7 @@ add_disk (GwVm *vm, const Disk *spec)
     disk->is_read_only = spec->is_read_only;
     disk->st_dev = 1;
     disk->st_ino = 11;
+    disk->bytes = 1 << 20;
     g_ptr_array_add (vm->disks, disk);
 }
 
@@ -118,7 +121,8 @@ test_writable (void)
         {{&disk, &other, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
         {{&disk, &other, NULL, FALSE}, {GW_VERDICT_REFUSED, "not proven", "'/d/a'"}},
         {{&disk, &other, "shared", FALSE}, {GW_VERDICT_OK, "--disks shared", "'d0'"}},
-        {{&disk, &missing, NULL, TRUE}, {GW_VERDICT_REFUSED, "'/d/a' does not exist", "'d0'"}},
+        {{&disk, &missing, NULL, TRUE}, {GW_VERDICT_OK, "copied to '/d/a'", "'d0'"}},
+        {{&disk, &missing, "copy", FALSE}, {GW_VERDICT_OK, "copied to '/d/a'", "MiB, 0 bytes in use"}},
         {{&disk, &unknown, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/d/a'"}},
         {{&disk, &input, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
         {{&disk, &of_another, NULL, TRUE}, {GW_VERDICT_REFUSED, "not proven", "'/s/a'"}},
@@ -262,7 +266,7 @@ test_read_only (void)
         Expected e;
     } rows[] = {
         {{&cdrom, &other, NULL, FALSE},
-         {GW_VERDICT_OK, "read-only disk 'cd0': '/d/a' is there", NULL}},
+         {GW_VERDICT_OK, "'cd0': read-only, and '/d/a' is there", NULL}},
         {{&cdrom, &missing, NULL, FALSE}, {GW_VERDICT_REFUSED, "'/d/a' does not exist", "'cd0'"}},
         {{&cdrom, &missing, "shared", FALSE}, {GW_VERDICT_REFUSED, "does not exist", NULL}},
         {{&cdrom, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "not known whether '/s/a'", "'cd0'"}},
@@ -282,10 +286,10 @@ test_remote (void)
         Case c;
         Expected e;
     } rows[] = {
-        {{&null, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'d0' (null-co://) holds nothing", NULL}},
+        {{&null, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'d0': it (null-co://) holds nothing", NULL}},
         {{&node, NULL, NULL, FALSE}, {GW_VERDICT_OK, "'n1'", "holds nothing"}},
-        {{&nbd, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'n0' (nbd://h/x)", "both hosts"}},
-        {{&nothing, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'unnamed' (no file)", NULL}},
+        {{&nbd, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'n0': it (nbd://h/x)", "both hosts"}},
+        {{&nothing, NULL, NULL, FALSE}, {GW_VERDICT_WARNING, "'unnamed': it (no file)", NULL}},
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
         assert_case (gw_check_disks, &rows[i].c, &rows[i].e);

@@ -156,7 +156,7 @@ test_options (void)
         const char *part; /* NULL: ok */
     } rows[] = {
         { "now", "auto", "stop", 0, NULL },
-        { "never", "copy", "stop", 0, "--disks copy" },
+        { "never", "copy", "stop", 0, NULL },
         { "auto", "auto", "throttle", 5, NULL },
         { "auto", "shared", "throttle", 0, NULL },
         { "auto", "auto", "postcopy", 5, NULL },

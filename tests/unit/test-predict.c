@@ -90,6 +90,18 @@ test_paused (void)
 }
 
 static void
+test_disks (void)
+{
+    GwPredictInput input = make_guest (0, 0);
+    GwPrediction without = gw_predict (&input, &usual);
+    input.disk_bytes = 1000ll * MIB;
+    GwPrediction with = gw_predict (&input, &usual);
+    g_assert_cmpint (with.total_ms.likely - without.total_ms.likely, >=, 10000);
+    g_assert_cmpint (with.total_ms.likely - without.total_ms.likely, <=, 10500);
+    g_assert_cmpint (with.downtime_ms.likely, >, without.downtime_ms.likely);
+}
+
+static void
 test_unknown (void)
 {
     GwPredictInput input = make_guest (10.0 * MIB, 400.0 * MIB);
@@ -144,6 +156,7 @@ main (int argc, char **argv)
     g_test_add_func ("/predict/rows", test_rows);
     g_test_add_func ("/predict/fit", test_fit);
     g_test_add_func ("/predict/paused", test_paused);
+    g_test_add_func ("/predict/disks", test_disks);
     g_test_add_func ("/predict/unknown", test_unknown);
     g_test_add_func ("/predict/edge", test_edge);
     g_test_add_func ("/predict/anything", test_anything);

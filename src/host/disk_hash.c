@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Hashes of a disk's content, read over NBD by a thread of its own: at the source from the running QEMU,
+ * at the destination from the server of the image.
+ *
+ * A disk is a row of chunks.  A chunk of nothing but zeroes has the hash 0, whether it is stored or a
+ * hole, so that sparse images need not be read.  The thread owns its connections and buffer; `lock`
+ * guards hashes, error, is_done and is_stopped.
+ */
+#include "host-internal.h"
+
+#include <libnbd.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define SLICE_MS 100     /* between two looks at whether to stop */
+#define SILENT_MS 30000  /* a server that says nothing for so long hangs */
+#define EXTENT_MAX ((gint64) 1 << 30)
+
+struct _GwHashWork {
+    GArray *sources; /* GwDiskSource, not changed any more */
+    GArray *targets; /* the same, where to write what was read; NULL: nowhere */
+    GArray *runs; /* GwChunkRun */
+    guint64 seed;
+    GThread *thread;
+    GMutex lock;
+    GArray *hashes; /* guint64, in the order of the runs */
+    char *error;
+    gboolean is_done, is_stopped;
+};
+
+typedef struct {
+    struct nbd_handle *nbd, *target;
+    gint64 bytes;
+    gint64 extent_end; /* of the last extent asked for; the cursor is inside it */
+    gboolean is_zero, has_extents;
+} Reader;
+
+/* --- talking to a server ---------------------------------------------------------------------------------- */
+
+typedef gboolean (*StopFn) (gpointer user_data);
+
+/* FALSE with libnbd's words, or when it took too long. */
+static gboolean
+wait_until (struct nbd_handle *nbd, gint64 cookie, gint64 deadline, StopFn stop, gpointer user_data,
+            GError **error)
+{
+    while (cookie >= 0) {
+        int state = nbd_aio_command_completed (nbd, (uint64_t) cookie);
+        if (state > 0)
+            return TRUE;
+        if (state < 0 || nbd_poll (nbd, SLICE_MS) < 0)
+            break;
+        if ((stop != NULL && stop (user_data)) || g_get_monotonic_time () > deadline)
+            return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk does not answer");
+    }
+    return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk: %s", nbd_get_error ());
+}
+
+static gboolean
+wait_command (struct nbd_handle *nbd, gint64 cookie, StopFn stop, gpointer user_data, GError **error)
+{
+    return wait_until (nbd, cookie, gw_deadline_ms (SILENT_MS), stop, user_data, error);
+}
+
+static struct nbd_handle *
+connect_to (const GwDiskSource *source, const char *context, GError **error)
+{
+    struct nbd_handle *nbd = nbd_create ();
+    if (nbd != NULL && nbd_set_export_name (nbd, source->export) == 0 &&
+        nbd_add_meta_context (nbd, context) == 0 && nbd_aio_connect_unix (nbd, source->socket) == 0) {
+        gint64 deadline = gw_deadline_ms (SILENT_MS);
+        while (nbd_aio_is_connecting (nbd) > 0 && g_get_monotonic_time () < deadline &&
+               nbd_poll (nbd, SLICE_MS) >= 0)
+            ;
+        if (nbd_aio_is_ready (nbd) > 0)
+            return nbd;
+    }
+    gw_fail (error, GW_CAUSE_DISK_SYNC, "cannot read export '%s' at '%s': %s", source->export,
+             source->socket, nbd_get_error () != NULL ? nbd_get_error () : "no answer");
+    nbd_close (nbd);
+    return NULL;
+}
+
+gboolean
+gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error)
+{
+    char sector[512];
+    gint64 deadline = gw_deadline_ms (within_ms);
+    struct nbd_handle *nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+    gsize len = (gsize) MIN (source->bytes, (gint64) sizeof sector);
+    gboolean ok =
+        nbd != NULL &&
+        wait_until (nbd, nbd_aio_pread (nbd, sector, len, 0, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL,
+                    error) &&
+        (nbd_can_flush (nbd) <= 0 ||
+         wait_until (nbd, nbd_aio_flush (nbd, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL, error));
+    nbd_close (nbd);
+    return ok;
+}
+
+/* --- dirty chunks ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    GArray *runs;
+    guint disk;
+    gint64 at; /* where the next extent begins */
+} DirtyScan;
+
+static void
+add_dirty (DirtyScan *scan, gint64 first, gint64 end)
+{
+    GwChunkRun *last = scan->runs->len > 0
+                           ? &g_array_index (scan->runs, GwChunkRun, scan->runs->len - 1)
+                           : NULL;
+    if (last != NULL && last->disk == scan->disk && last->first + last->count >= first) {
+        last->count = MAX (last->count, end - last->first);
+        return;
+    }
+    GwChunkRun run = { scan->disk, first, end - first };
+    g_array_append_val (scan->runs, run);
+}
+
+static int
+on_dirty (void *user_data, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error)
+{
+    DirtyScan *scan = user_data;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        gint64 end = scan->at + entries[i];
+        if ((entries[i + 1] & 1) != 0) /* bit 0 of a "qemu:dirty-bitmap" */
+            add_dirty (scan, scan->at / GW_CHUNK_BYTES, (end + GW_CHUNK_BYTES - 1) / GW_CHUNK_BYTES);
+        scan->at = end;
+    }
+    return 0;
+}
+
+gboolean
+gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
+                    GError **error)
+{
+    g_autofree char *context = g_strconcat ("qemu:dirty-bitmap:", bitmap, NULL);
+    struct nbd_handle *nbd = connect_to (source, context, error);
+    DirtyScan scan = { runs, disk, 0 };
+    gboolean ok = nbd != NULL;
+    while (ok && scan.at < source->bytes) {
+        gint64 before = scan.at;
+        nbd_extent_callback callback = { .callback = on_dirty, .user_data = &scan };
+        gint64 cookie = nbd_aio_block_status (nbd, (uint64_t) MIN (source->bytes - before, EXTENT_MAX),
+                                              (uint64_t) before, callback, NBD_NULL_COMPLETION, 0);
+        ok = wait_command (nbd, cookie, NULL, NULL, error) &&
+             (scan.at > before ||
+              gw_fail (error, GW_CAUSE_DISK_SYNC, "QEMU does not tell what was written (bitmap '%s')",
+                       bitmap));
+    }
+    nbd_close (nbd);
+    return ok;
+}
+
+/* --- hashing -------------------------------------------------------------------------------------------------------- */
+
+static gboolean
+must_stop (gpointer user_data)
+{
+    GwHashWork *work = user_data;
+    g_mutex_lock (&work->lock);
+    gboolean is_stopped = work->is_stopped;
+    g_mutex_unlock (&work->lock);
+    return is_stopped;
+}
+
+typedef struct {
+    gint64 len;
+    uint32_t flags;
+} Extent;
+
+static int
+on_extent (void *user_data, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error)
+{
+    Extent *extent = user_data;
+    if (n >= 2 && extent->len == 0)
+        *extent = (Extent) { entries[0], entries[1] };
+    return 0;
+}
+
+/* Whether everything up to `end` reads as zeroes without being read. */
+static gboolean
+is_hole (GwHashWork *work, Reader *reader, gint64 at, gint64 end)
+{
+    if (reader->has_extents && reader->extent_end <= at) {
+        Extent extent = { 0, 0 };
+        nbd_extent_callback callback = { .callback = on_extent, .user_data = &extent };
+        gint64 cookie = nbd_aio_block_status (reader->nbd,
+                                              (uint64_t) MIN (reader->bytes - at, EXTENT_MAX),
+                                              (uint64_t) at, callback, NBD_NULL_COMPLETION, 0);
+        reader->has_extents = wait_command (reader->nbd, cookie, must_stop, work, NULL) && extent.len > 0;
+        reader->extent_end = at + extent.len;
+        reader->is_zero = (extent.flags & LIBNBD_STATE_ZERO) != 0;
+    }
+    return reader->has_extents && reader->is_zero && reader->extent_end >= end;
+}
+
+static gboolean
+is_all_zero (const uint8_t *data, gsize len)
+{
+    return len == 0 || (data[0] == 0 && memcmp (data, data + 1, len - 1) == 0);
+}
+
+/* What is there is replaced; `data` NULL: zeroes. */
+static gboolean
+write_chunk (GwHashWork *work, Reader *reader, gint64 at, const uint8_t *data, gsize len, GError **error)
+{
+    if (reader->target == NULL)
+        return TRUE;
+    gint64 cookie =
+        data != NULL
+            ? nbd_aio_pwrite (reader->target, data, len, (uint64_t) at, NBD_NULL_COMPLETION, 0)
+            : nbd_aio_zero (reader->target, len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
+    return wait_command (reader->target, cookie, must_stop, work, error);
+}
+
+static gboolean
+hash_chunk (GwHashWork *work, Reader *reader, gint64 chunk, uint8_t *buffer, guint64 *ret_hash,
+            GError **error)
+{
+    gint64 at = chunk * GW_CHUNK_BYTES, end = MIN (at + GW_CHUNK_BYTES, reader->bytes);
+    *ret_hash = 0;
+    if (at >= end)
+        return gw_fail (error, GW_CAUSE_DISK_SYNC, "chunk %" G_GINT64_FORMAT " is behind the disk's end",
+                        chunk);
+    gsize len = (gsize) (end - at);
+    if (is_hole (work, reader, at, end))
+        return write_chunk (work, reader, at, NULL, len, error);
+    gint64 cookie = nbd_aio_pread (reader->nbd, buffer, len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
+    if (!wait_command (reader->nbd, cookie, must_stop, work, error))
+        return FALSE;
+    if (!is_all_zero (buffer, len))
+        *ret_hash = XXH3_64bits_withSeed (buffer, len, work->seed) | 1; /* never 0 */
+    return write_chunk (work, reader, at, buffer, len, error);
+}
+
+static void
+close_reader (Reader *reader)
+{
+    nbd_close (reader->nbd);
+    nbd_close (reader->target);
+    *reader = (Reader) { 0 };
+}
+
+static gboolean
+open_reader (GwHashWork *work, Reader *reader, guint disk, GError **error)
+{
+    const GwDiskSource *source = &g_array_index (work->sources, GwDiskSource, disk);
+    close_reader (reader);
+    reader->nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+    if (reader->nbd == NULL)
+        return FALSE;
+    if (work->targets != NULL) {
+        const GwDiskSource *target = &g_array_index (work->targets, GwDiskSource, disk);
+        reader->target = connect_to (target, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+        if (reader->target == NULL)
+            return FALSE;
+    }
+    reader->bytes = MIN (source->bytes, nbd_get_size (reader->nbd));
+    reader->has_extents = nbd_can_meta_context (reader->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
+    return TRUE;
+}
+
+static gboolean
+hash_run (GwHashWork *work, Reader *reader, const GwChunkRun *run, uint8_t *buffer, GError **error)
+{
+    reader->extent_end = 0; /* what was written since may have filled a hole */
+    for (gint64 i = 0; i < run->count; i++) {
+        guint64 hash;
+        if (must_stop (work) || !hash_chunk (work, reader, run->first + i, buffer, &hash, error))
+            return FALSE;
+        g_mutex_lock (&work->lock);
+        g_array_append_val (work->hashes, hash);
+        g_mutex_unlock (&work->lock);
+    }
+    return TRUE;
+}
+
+static gpointer
+run_work (gpointer user_data)
+{
+    GwHashWork *work = user_data;
+    g_autoptr (GError) error = NULL;
+    g_autofree uint8_t *buffer = g_malloc (GW_CHUNK_BYTES);
+    Reader reader = { 0 };
+    gboolean ok = TRUE;
+    for (guint i = 0; ok && i < work->runs->len; i++) {
+        const GwChunkRun *run = &g_array_index (work->runs, GwChunkRun, i);
+        if (i == 0 || run->disk != g_array_index (work->runs, GwChunkRun, i - 1).disk)
+            ok = open_reader (work, &reader, run->disk, &error);
+        ok = ok && hash_run (work, &reader, run, buffer, &error);
+    }
+    close_reader (&reader);
+    g_mutex_lock (&work->lock);
+    work->error = error != NULL ? g_strdup (error->message) : NULL;
+    work->is_done = TRUE;
+    g_mutex_unlock (&work->lock);
+    return NULL;
+}
+
+static void
+clear_source (gpointer data)
+{
+    GwDiskSource *source = data;
+    g_free (source->socket);
+    g_free (source->export);
+}
+
+GArray *
+gw_disk_sources_new (void)
+{
+    GArray *sources = g_array_new (FALSE, FALSE, sizeof (GwDiskSource));
+    g_array_set_clear_func (sources, clear_source);
+    return sources;
+}
+
+/* --- the work as others see it ------------------------------------------------------------------------------------------ */
+
+GwHashWork *
+gw_hash_work_new (GArray *sources, GArray *targets, const GArray *runs, guint64 seed)
+{
+    GwHashWork *work = g_new0 (GwHashWork, 1);
+    work->sources = g_array_ref (sources);
+    work->targets = targets != NULL ? g_array_ref (targets) : NULL;
+    work->runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
+    if (runs->len > 0)
+        g_array_append_vals (work->runs, runs->data, runs->len);
+    work->hashes = g_array_new (FALSE, FALSE, sizeof (guint64));
+    work->seed = seed;
+    g_mutex_init (&work->lock);
+    work->thread = g_thread_new ("disk-hash", run_work, work);
+    return work;
+}
+
+JsonObject *
+gw_hash_work_get (GwHashWork *work, gint64 from, guint max)
+{
+    g_autoptr (GString) text = g_string_new (NULL);
+    g_mutex_lock (&work->lock);
+    gint64 end = MIN (from + max, (gint64) work->hashes->len);
+    for (gint64 i = from; i < end; i++)
+        g_string_append_printf (text, "%016" G_GINT64_MODIFIER "x",
+                                g_array_index (work->hashes, guint64, i));
+    JsonObject *result = gw_json_new ("done:b", work->is_done && end >= (gint64) work->hashes->len,
+                                      "error:s", work->error, "hashes:s", text->str, NULL);
+    g_mutex_unlock (&work->lock);
+    return result;
+}
+
+void
+gw_hash_work_free (GwHashWork *work)
+{
+    if (work == NULL)
+        return;
+    g_mutex_lock (&work->lock);
+    work->is_stopped = TRUE;
+    g_mutex_unlock (&work->lock);
+    g_thread_join (work->thread);
+    g_array_unref (work->sources);
+    g_clear_pointer (&work->targets, g_array_unref);
+    g_array_unref (work->runs);
+    g_array_unref (work->hashes);
+    g_mutex_clear (&work->lock);
+    g_free (work->error);
+    g_free (work);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Operations of the destination: the images of copied disks, each served by a qemu-nbd on a socket in
+ * the job's directory.
+ *
+ * Not by the destination's QEMU: its images are open but inactive until it starts, as with shared
+ * storage, so nothing that it holds can be older than the copy; a program of our own discards zeroes
+ * whatever the guest's command line says of the image, and when it has ended with status 0, everything
+ * is written and nobody holds a lock.
+ */
+#include "host-internal.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define SERVE_MS 10000  /* for qemu-nbd to open the image and listen */
+#define CLOSE_MS 20000  /* for it to write out what it has and to end */
+#define PUSH_MS 1000
+#define DISKS_MAX 32
+
+typedef struct {
+    GwImage *image;
+    GwProcess *server;
+    char *name, *socket;
+    gint64 bytes; /* of the disk */
+    gboolean is_kept; /* it must be whole when the server has ended */
+} Export;
+
+struct _GwExports {
+    GwHost *host; /* borrowed */
+    GMainContext *context;
+    GPtrArray *list; /* Export */
+    GSource *push;
+    gboolean is_closing;
+};
+
+/* --- one image and its server ------------------------------------------------------------------------------ */
+
+static void
+export_free (gpointer data)
+{
+    Export *export = data;
+    if (export->server != NULL) {
+        gw_process_stop (export->server, export->is_kept ? CLOSE_MS : 0);
+        gw_process_free (export->server);
+    }
+    if (export->image != NULL)
+        gw_image_discard (export->image);
+    if (export->socket != NULL)
+        (void) unlink (export->socket);
+    g_free (export->name);
+    g_free (export->socket);
+    g_free (export);
+}
+
+static void
+on_server_exit (GwProcess *process, gpointer user_data)
+{
+    GwExports *exports = user_data;
+    if (exports->is_closing)
+        return;
+    g_autofree char *how = gw_process_describe_end (process);
+    gw_host_emit (exports->host, 0, "disk-server-exit", how);
+}
+
+static gboolean
+start_server (GwExports *exports, Export *export, const GwImageSpec *spec, GError **error)
+{
+    g_autofree char *program = gw_find_qemu_tool (spec->config, "qemu-nbd", error);
+    g_autofree char *log = g_strconcat (export->socket, ".log", NULL);
+    const char *const argv[] = { program, "--socket", export->socket, "--format", spec->plan->format,
+                                 "--persistent", "--shared=8", "--discard=unmap",
+                                 "--detect-zeroes=unmap", "--cache=writeback", "--export-name",
+                                 GW_DISK_EXPORT, "--", spec->plan->target, NULL };
+    GwProcessSpec process = { .argv = argv, .log_path = log, .user = spec->user };
+    if (program == NULL)
+        return FALSE;
+    export->server = gw_process_spawn (&process, spec->context, on_server_exit, exports, error);
+    return export->server != NULL;
+}
+
+static gboolean
+wait_server (GwExports *exports, Export *export, GError **error)
+{
+    gint64 deadline = gw_deadline_ms (SERVE_MS);
+    while (!gw_path_has_listener (export->socket)) {
+        if (gw_process_is_running (export->server) && g_get_monotonic_time () < deadline) {
+            (void) gw_process_wait (export->server, 5, NULL);
+            continue;
+        }
+        g_autofree char *how = gw_process_describe_end (export->server);
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "disk '%s': qemu-nbd %s", export->name, how);
+    }
+    return TRUE;
+}
+
+static gboolean
+add_export (GwExports *exports, const GwImageSpec *spec, GError **error)
+{
+    Export *export = g_new0 (Export, 1);
+    export->name = g_strdup (spec->plan->name);
+    export->bytes = spec->plan->bytes;
+    export->is_kept = spec->plan->is_kept;
+    export->socket = gw_disk_socket (spec->job_dir, exports->list->len);
+    g_ptr_array_add (exports->list, export);
+    export->image = gw_image_new (spec, error);
+    return export->image != NULL && start_server (exports, export, spec, error) &&
+           wait_server (exports, export, error);
+}
+
+/* The copy must not wait for the storage at the very end, when the guest stands still. */
+static gboolean
+push_out (gpointer user_data)
+{
+    GwExports *exports = user_data;
+    for (guint i = 0; i < exports->list->len; i++)
+        gw_image_push_out (((const Export *) exports->list->pdata[i])->image);
+    return G_SOURCE_CONTINUE;
+}
+
+/* --- all of them --------------------------------------------------------------------------------------------- */
+
+static GwExports *
+exports_new (LocalHost *local)
+{
+    GwExports *exports = g_new0 (GwExports, 1);
+    exports->host = &local->host;
+    exports->context = local->context;
+    exports->list = g_ptr_array_new_with_free_func (export_free);
+    exports->push = g_timeout_source_new (PUSH_MS);
+    g_source_set_callback (exports->push, push_out, exports, NULL);
+    return exports;
+}
+
+void
+gw_exports_free (GwExports *exports)
+{
+    if (exports == NULL)
+        return;
+    exports->is_closing = TRUE;
+    g_source_destroy (exports->push);
+    g_source_unref (exports->push);
+    g_ptr_array_unref (exports->list);
+    g_free (exports);
+}
+
+void
+gw_exports_keep (GwExports *exports)
+{
+    for (guint i = 0; i < exports->list->len; i++) {
+        Export *export = exports->list->pdata[i];
+        gw_image_keep (g_steal_pointer (&export->image));
+    }
+    gw_exports_free (exports);
+}
+
+GArray *
+gw_exports_list (const GwExports *exports)
+{
+    GArray *sources = gw_disk_sources_new ();
+    for (guint i = 0; i < exports->list->len; i++) {
+        const Export *export = exports->list->pdata[i];
+        GwDiskSource source = { g_strdup (export->socket), g_strdup (GW_DISK_EXPORT), export->bytes };
+        g_array_append_val (sources, source);
+    }
+    return sources;
+}
+
+static gboolean
+take_plans (JsonObject *params, GwDiskPlans **ret_plans, GError **error)
+{
+    *ret_plans = gw_struct_from_json (&gw_disk_plans_type, params, error);
+    if (*ret_plans == NULL)
+        return FALSE;
+    return (*ret_plans)->disks->len <= DISKS_MAX ||
+           gw_fail (error, GW_CAUSE_RPC_INVALID, "more than %d disks", DISKS_MAX);
+}
+
+JsonObject *
+gw_local_make_images (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GwDiskPlans) plans = NULL;
+    const char *user = gw_json_peek_string (params, "user", NULL);
+    if (local->job_dir == NULL || local->side != GW_SIDE_DESTINATION || local->exports != NULL) {
+        gw_fail (error, GW_CAUSE_RPC_INVALID, "no job is open here that could take images");
+        return NULL;
+    }
+    if (!take_plans (params, &plans, error) || !gw_directory_make (local->job_dir, user, error))
+        return NULL;
+    local->exports = exports_new (local);
+    for (guint i = 0; i < plans->disks->len; i++) {
+        const GwImageSpec spec = { local->config, local->context, local->job, local->job_dir, user,
+                                   plans->disks->pdata[i] };
+        if (gw_disk_plan_is (spec.plan, "copy") && !add_export (local->exports, &spec, error)) {
+            g_clear_pointer (&local->exports, gw_exports_free);
+            return NULL;
+        }
+    }
+    g_source_attach (local->exports->push, local->context);
+    return json_object_new ();
+}
+
+/* Every byte is in the image, and nobody but the destination's QEMU will open it. */
+static gboolean
+close_export (Export *export, GError **error)
+{
+    if (export->server == NULL)
+        return TRUE;
+    if (!gw_process_wait (export->server, CLOSE_MS, NULL))
+        return gw_fail (error, GW_CAUSE_DISK_SYNC, "disk '%s': qemu-nbd does not end", export->name);
+    g_autofree char *how = gw_process_describe_end (export->server);
+    if (!g_str_has_prefix (how, "exited with status 0"))
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "disk '%s': qemu-nbd %s", export->name, how);
+    g_clear_pointer (&export->server, gw_process_free);
+    return gw_image_complete (export->image, error);
+}
+
+JsonObject *
+gw_local_close_images (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    if (local->exports == NULL) {
+        gw_fail (error, GW_CAUSE_RPC_INVALID, "the job has no images");
+        return NULL;
+    }
+    local->exports->is_closing = TRUE;
+    for (guint i = 0; i < local->exports->list->len; i++)
+        gw_process_terminate (((Export *) local->exports->list->pdata[i])->server);
+    for (guint i = 0; i < local->exports->list->len; i++)
+        if (!close_export (local->exports->list->pdata[i], error))
+            return NULL;
+    return json_object_new ();
+}
