@@ -12,8 +12,10 @@
  * So the migration is brought to its end: QEMU recovers it over a socket of ours and is told what a
  * destination would say that lacks nothing.  For each block of RAM it asks which pages have come
  * (RECV_BITMAP): all of them.  POSTCOPY_RESUME is acknowledged, and SHUT says that the destination is
- * content.  QEMU, with nothing left to send, completes; from there `cont` takes the disks back and runs
- * the guest (migration.c: postcopy_do_resume(), ram.c: ram_dirty_bitmap_reload(), 7.2 to 10.2).
+ * content.  QEMU, with nothing left to send, ends its migration; from there `cont` takes the disks back and
+ * runs the guest (migration.c: postcopy_do_resume(), ram.c: ram_dirty_bitmap_reload(), 7.2 to 10.2).  It
+ * may say "failed" as well as "completed": an error of the connection that is gone may still be
+ * on its books.  Either way it is over, and the guest is QEMU's own again.
  */
 #include "host-internal.h"
 
@@ -224,8 +226,9 @@ static gboolean
 await_end (Rescue *rescue, GError **error)
 {
     const LocalHost *local = rescue->local;
-    while (g_strcmp0 (local->migration_status, "completed") != 0) {
-        if (is_late (rescue) || g_strcmp0 (local->migration_status, "failed") == 0)
+    while (g_strcmp0 (local->migration_status, "completed") != 0 &&
+           g_strcmp0 (local->migration_status, "failed") != 0) {
+        if (is_late (rescue))
             return gw_fail (error, GW_CAUSE_MIGRATION_FAILED,
                             "the source's QEMU does not end its postcopy: it is '%s'",
                             local->migration_status);
