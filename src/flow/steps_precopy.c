@@ -66,8 +66,8 @@ get_rehearsed (const GwJob *job, const char *name, gint64 otherwise)
     return value > 0 ? value : otherwise;
 }
 
-static GwAllowance
-get_allowance (const GwJob *job)
+GwAllowance
+gw_job_get_allowance (const GwJob *job)
 {
     const GwPlan *plan = job->plan;
     return (GwAllowance) {
@@ -225,7 +225,7 @@ steer (GwJob *job, gboolean is_new_round, GError **error)
         return TRUE;
     if (job->is_stopping)
         return bound_stop (job, error);
-    GwAllowance allowance = get_allowance (job);
+    GwAllowance allowance = gw_job_get_allowance (job);
     return obey (job, look (job, &allowance, is_new_round), &allowance, error);
 }
 
