@@ -52,6 +52,14 @@ note_event (LocalHost *local, const char *event, const char *detail, gint64 at_u
         local->loaded_us = at_us;
 }
 
+/* A QEMU that listens for its recovery says "setup", and is in postcopy-paused all the same. */
+static gboolean
+is_misleading (const LocalHost *local, const char *event, const char *detail)
+{
+    return strcmp (event, "migration") == 0 && strcmp (detail, "setup") == 0 &&
+           gw_status_is_postcopy (local->migration_status);
+}
+
 /* "write of 'disk0': No space left on device", and whether the guest was stopped by it. */
 static void
 tell_block_error (LocalHost *local, JsonObject *data, gint64 at_us)
@@ -78,6 +86,8 @@ on_qmp_event (const char *event, JsonObject *data, gint64 at_us, gpointer user_d
         if (strcmp (event_names[i].qmp, event) != 0)
             continue;
         g_autofree char *detail = member_to_text (data, event_names[i].member);
+        if (is_misleading (local, event_names[i].event, detail))
+            continue;
         note_event (local, event_names[i].event, detail, at_us);
         gw_host_emit (&local->host, at_us, event_names[i].event, detail);
     }
