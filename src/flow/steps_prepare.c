@@ -133,12 +133,14 @@ connect_couriers (GwJob *job, GwSide *side, GError **error)
 {
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
                         job->plan->n_paths, job->plan->link_deadline_s,
-                        gw_disk_plans_count_copies (job->disks) };
+                        gw_disk_plans_count_copies (job->disks),
+                        strcmp (job->plan->codec, "auto") == 0 };
     *side = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
                                  job->cancellable, error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
+    job->disks_are_packed = link.is_packed && link.n_disks > 0;
     *side = GW_SIDE_SOURCE;
     return gw_host_connect_courier (job->source.host, &link, job->cancellable, error);
 }

@@ -308,6 +308,7 @@ typedef struct {
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
     gint64 n_paths, deadline_s;
     gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
+    gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
 } GwCourierSpec;
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
