@@ -35,6 +35,7 @@ gw_packer_new (void)
 {
     GwPacker *packer = g_new0 (GwPacker, 1);
     packer->zstd = ZSTD_createCCtx ();
+    packer->pending = packer->plain;
     return packer;
 }
 
@@ -111,6 +112,7 @@ gw_unpacker_new (void)
 {
     GwUnpacker *unpacker = g_new0 (GwUnpacker, 1);
     unpacker->zstd = ZSTD_createDCtx ();
+    unpacker->pending = unpacker->plain;
     return unpacker;
 }
 
