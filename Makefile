@@ -69,6 +69,7 @@ bench: deps
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/link.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/pass.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/disks.py
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/postcopy.py
 
 # Every fuzzer for FUZZ_SECONDS, from its seeds; what it finds is left in build-fuzz/.
 fuzz:
@@ -82,14 +83,16 @@ fuzz:
 # The long grids: what `make test` runs a sample of.
 SOAK_SCHEDULES ?= 100000
 SOAK_RENEW_MIB ?= 1024
+SOAK_ROUNDS ?= 4
 soak: build
 	@$(BUILD)/tests/sim/sim-link --seeds 1-$(SOAK_SCHEDULES)
 	@GW_RENEW_MIB=$(SOAK_RENEW_MIB) GW_COURIER=$(abspath $(BUILD))/godwit-courier \
 	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
 	@scripts/guest-kernel cache/guest/kernel
-	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/e2e/soak_disks.py
-	@GODWIT_GRID=all GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
-	    -p no:cacheprovider --timeout=300 tests/e2e/test_verdict.py
+	@GODWIT_SOAK=$(SOAK_ROUNDS) GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q \
+	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py \
+	    tests/e2e/soak_disks.py
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/converge.py
 
 coverage:
 	@scripts/deps coverage
@@ -110,7 +113,8 @@ help:
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
 	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"
-	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way, all injected failures,"
-	@echo "               disks of 2 GiB"
+	@echo "               every MiB over SOAK_RENEW_MIB (1024) each way, all injected failures, SOAK_ROUNDS (4)"
+	@echo "               of every fault in postcopy, disks of 2 GiB, and guests that write at up to 5 times"
+	@echo "               the link's rate"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"

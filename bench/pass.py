@@ -47,7 +47,8 @@ def by_qemu(vm, twin):
 
 
 def by_godwit(vm, twin, agents, options):
-    done = rig.migrate(vm, twin, agents[twin.side], "--max-downtime", str(DOWNTIME_MS), "--progress", "none", *options)
+    done = rig.migrate(vm, twin, agents[twin.side], "--max-downtime", str(DOWNTIME_MS), "--progress", "none",
+                       "--settle", "0", *options)
     if done.exit != 0:
         raise SystemExit(f"the migration failed: {done}")
     return done.seconds * 1000

@@ -77,7 +77,22 @@ static JsonObject *
 abort_job (GwConnection *connection, JsonObject *params, GError **error)
 {
     g_autoptr (GwJob) job = find_job (connection, params, error);
-    return job != NULL ? gw_json_new ("accepted:b", gw_job_abort (job), NULL) : NULL;
+    if (job == NULL)
+        return NULL;
+    gboolean is_accepted = gw_job_abort (job);
+    g_autofree char *why = is_accepted ? NULL : gw_job_explain_no_abort (job);
+    return gw_json_new ("accepted:b", is_accepted, "why:s", why, NULL);
+}
+
+static JsonObject *
+ask_postcopy (GwConnection *connection, JsonObject *params, GError **error)
+{
+    g_autoptr (GwJob) job = find_job (connection, params, error);
+    g_autofree char *why = NULL;
+    if (job == NULL)
+        return NULL;
+    gboolean is_accepted = gw_job_ask_postcopy (job, &why);
+    return gw_json_new ("accepted:b", is_accepted, "why:s", why, NULL);
 }
 
 static JsonObject *
@@ -108,6 +123,7 @@ list_reports (GwConnection *connection, JsonObject *params, GError **error)
 static const Handler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_JOB_RUN] = run_job,        [GW_RPC_JOB_STATUS] = list_status,
     [GW_RPC_JOB_WATCH] = watch_job,    [GW_RPC_JOB_ABORT] = abort_job,
+    [GW_RPC_JOB_POSTCOPY] = ask_postcopy,
     [GW_RPC_VM_LIST] = list_vms,       [GW_RPC_REPORT_GET] = get_report,
     [GW_RPC_REPORT_LIST] = list_reports,
 };

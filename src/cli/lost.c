@@ -25,8 +25,8 @@ is_alive (const char *address, const char *job)
 static gboolean
 may_have_moved (const char *phase)
 {
-    static const char *const late[] = { "switching over", "handing over", "verifying", "cleaning up",
-                                        NULL };
+    static const char *const late[] = { "switching over", "handing over", "fetching memory", "verifying",
+                                        "cleaning up", NULL };
     return g_strv_contains (late, phase);
 }
 

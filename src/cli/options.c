@@ -9,7 +9,7 @@
 
 /* What the option parser fills in before it is checked. */
 typedef struct {
-    gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget;
+    gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget, settle;
     char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
@@ -112,6 +112,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
                         error) &&
            take_number (&plan->rehearse_budget_ms, raw->rehearse_budget, 1, 60000,
                         "--rehearse-budget", error) &&
+           take_number (&plan->settle_s, raw->settle, 0, 10, "--settle", error) &&
            take_word (&plan->on_timeout, &raw->on_timeout, "--on-timeout",
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
@@ -186,7 +187,8 @@ int
 gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, GwRunOptions *options)
 {
     g_auto (Raw) raw = { .max_downtime = NOT_GIVEN, .timeout = NOT_GIVEN, .paths = NOT_GIVEN,
-                        .link_deadline = NOT_GIVEN, .rehearse_budget = NOT_GIVEN };
+                        .settle = NOT_GIVEN, .link_deadline = NOT_GIVEN,
+                        .rehearse_budget = NOT_GIVEN };
     g_autoptr (GError) error = NULL;
     const GOptionEntry entries[] = {
         { "agent", 0, 0, G_OPTION_ARG_STRING, &raw.agent,
@@ -202,6 +204,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "max-bandwidth", 0, 0, G_OPTION_ARG_STRING, &raw.max_bandwidth,
           "Use no more than this, such as 100M (no limit)", "BYTES/S" },
         { "paths", 0, 0, G_OPTION_ARG_INT64, &raw.paths, "Connections between the hosts (1)", "N" },
+        { "settle", 0, 0, G_OPTION_ARG_INT64, &raw.settle,
+          "The moved VM is watched so long before the source's copy goes, 0 to 10 (1)", "SECONDS" },
         { "link-deadline", 0, 0, G_OPTION_ARG_INT64, &raw.link_deadline,
           "The link may be down this long while the guest runs (300)", "SECONDS" },
         { "data-address", 0, 0, G_OPTION_ARG_STRING, &raw.data_address,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* status, list, abort, history and explain. */
+/* status, list, abort, postcopy, history and explain. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -150,35 +150,64 @@ gw_cli_list (int argc, char **argv)
     return 0;
 }
 
-/* --- abort -------------------------------------------------------------------------------------------------- */
+/* --- abort, postcopy ------------------------------------------------------------------------------------------ */
 
-int
-gw_cli_abort (int argc, char **argv)
+/* What can be asked of a job that runs. */
+typedef struct {
+    const char *command;
+    GwRpcMethod method;
+    const char *done, *refused;
+} Order;
+
+static int
+print_answer (const Order *order, const char *job, JsonObject *answer)
+{
+    if (gw_json_peek_bool (answer, "accepted", FALSE)) {
+        printf ("job %s %s\n", job, order->done);
+        return 0;
+    }
+    fprintf (stderr, "godwit: job %s %s: %s; 'godwit explain %s' tells how it ends\n", job,
+             order->refused, gw_json_peek_string (answer, "why", "it is over"), job);
+    return 3;
+}
+
+static int
+give_order (const Order *order, int argc, char **argv)
 {
     g_auto (QueryOptions) options = { 0 };
-    int status = parse ("abort", &argc, &argv, 1, 1, &options);
+    int status = parse (order->command, &argc, &argv, 1, 1, &options);
     if (status >= 0)
         return status;
     g_auto (GStrv) agents = gw_cli_list_agents (options.agent);
     g_autoptr (GError) last = NULL;
     for (gsize i = 0; agents[i] != NULL; i++) {
         g_clear_error (&last);
-        g_autoptr (JsonObject) answer = ask (agents[i], GW_RPC_JOB_ABORT, argv[0], &last);
-        if (answer == NULL)
-            continue;
-        if (gw_json_peek_bool (answer, "accepted", FALSE)) {
-            printf ("job %s is being aborted; the VM stays on the source\n", argv[0]);
-            return 0;
-        }
-        fprintf (stderr, "godwit: job %s cannot be aborted any more: the switchover is under way or "
-                 "over; 'godwit explain %s' tells how it ends\n", argv[0], argv[0]);
-        return 3;
+        g_autoptr (JsonObject) answer = ask (agents[i], order->method, argv[0], &last);
+        if (answer != NULL)
+            return print_answer (order, argv[0], answer);
     }
     if (last != NULL)
         return gw_cli_fail (last);
     fprintf (stderr, "godwit: no job '%s' runs here; see 'godwit status' and 'godwit history'\n",
              argv[0]);
     return 3;
+}
+
+int
+gw_cli_abort (int argc, char **argv)
+{
+    static const Order order = { "abort", GW_RPC_JOB_ABORT,
+                                 "is being aborted; the VM stays on the source",
+                                 "cannot be aborted any more" };
+    return give_order (&order, argc, argv);
+}
+
+int
+gw_cli_postcopy (int argc, char **argv)
+{
+    static const Order order = { "postcopy", GW_RPC_JOB_POSTCOPY, "goes over to postcopy",
+                                 "does not go over to postcopy" };
+    return give_order (&order, argc, argv);
 }
 
 /* --- history -------------------------------------------------------------------------------------------------- */

@@ -54,12 +54,14 @@ wait_for_job (Run *run)
     return FALSE;
 }
 
+/* `why` NULL: it was accepted. */
 static void
-say_abort (Run *run, gboolean is_accepted)
+say_abort (Run *run, const char *why)
 {
-    gw_render_say (run->render, is_accepted
-                                    ? "aborting; the VM stays on the source"
-                                    : "too late to abort: the switchover is under way; finishing");
+    if (why == NULL)
+        gw_render_say (run->render, "aborting; the VM stays on the source");
+    else
+        gw_render_say (run->render, "too late to abort: %s; finishing", why);
 }
 
 /* --- in this process ----------------------------------------------------------------------------------------- */
@@ -100,8 +102,10 @@ run_here (Run *run, GError **error)
     if (job == NULL)
         return NULL;
     open_control (run, agent, job);
-    while (!wait_for_job (run))
-        say_abort (run, gw_job_abort (job));
+    while (!wait_for_job (run)) {
+        g_autofree char *why = gw_job_abort (job) ? NULL : gw_job_explain_no_abort (job);
+        say_abort (run, why);
+    }
     gw_agent_stop (agent);
     return gw_job_get_report (job);
 }
@@ -134,8 +138,9 @@ start_in_agent (Run *run, GwRpc *rpc, GError **error)
                          : "?");
 }
 
+/* `*ret_why` (transfer full) NULL: it was accepted. */
 static gboolean
-abort_in_agent (const char *address, const char *job, gboolean *ret_accepted, GError **error)
+abort_in_agent (const char *address, const char *job, char **ret_why, GError **error)
 {
     g_autoptr (GwRpc) rpc = gw_cli_connect (address, g_main_context_default (), error);
     g_autoptr (JsonObject) params = gw_json_new ("job:s", job, NULL);
@@ -143,8 +148,10 @@ abort_in_agent (const char *address, const char *job, gboolean *ret_accepted, GE
         rpc != NULL ? gw_rpc_call (rpc, GW_RPC_JOB_ABORT, params, NULL, error) : NULL;
     if (reply == NULL)
         return FALSE;
-    *ret_accepted = JSON_NODE_HOLDS_OBJECT (reply) &&
-                    gw_json_peek_bool (json_node_get_object (reply), "accepted", FALSE);
+    JsonObject *answer = JSON_NODE_HOLDS_OBJECT (reply) ? json_node_get_object (reply) : NULL;
+    gboolean is_accepted = answer != NULL && gw_json_peek_bool (answer, "accepted", FALSE);
+    const char *why = answer != NULL ? gw_json_peek_string (answer, "why", "it is over") : "no answer";
+    *ret_why = is_accepted ? NULL : g_strdup (why);
     return TRUE;
 }
 
@@ -155,10 +162,10 @@ watch_in_agent (Run *run, GwRpc *rpc, const char *job, GError **error)
     gw_rpc_set_notify_fn (rpc, on_notify, run);
     run->watch = gw_rpc_call_begin (rpc, GW_RPC_JOB_WATCH, params, WATCH_MS);
     while (!wait_for_job (run)) {
-        gboolean is_accepted = FALSE;
+        g_autofree char *why = NULL;
         g_autoptr (GError) failure = NULL;
-        if (abort_in_agent (run->options->agent, job, &is_accepted, &failure))
-            say_abort (run, is_accepted);
+        if (abort_in_agent (run->options->agent, job, &why, &failure))
+            say_abort (run, why);
         else
             gw_render_say (run->render, "cannot abort: %s", failure->message);
     }

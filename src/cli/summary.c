@@ -64,6 +64,8 @@ append_place (GString *out, JsonObject *report)
                                 "%s is stopped on the source; it is not known whether the destination "
                                 "started it\n",
                                 vm);
+    else if (strcmp (result, "lost") == 0)
+        g_string_append_printf (out, "%s is lost: it does not run anywhere any more\n", vm);
     else if (strcmp (runs_on, "nowhere") == 0)
         g_string_append_printf (out, "%s did not move, and does not run any more\n", vm);
     else if (gw_json_peek_string (report, "uuid", NULL) == NULL) /* not even looked at */

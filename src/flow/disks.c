@@ -158,8 +158,8 @@ gw_job_add_disk_progress (const GwJob *job, GwProgress *progress)
 
 /* --- copying -------------------------------------------------------------------------------------------------- */
 
-static gboolean
-fail_too_slow (GwJob *job, GError **error)
+gboolean
+gw_job_fail_slow_disks (GwJob *job, GError **error)
 {
     gint64 total, left, rate;
     sum (job, &total, &left, &rate);
@@ -244,7 +244,7 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
         if (are_ready (job) && (!is_any_resumed (job) || gw_job_proof_can_switch (job)))
             return TRUE;
         if (gw_job_is_out_of_time (job))
-            return fail_too_slow (job, error);
+            return gw_job_fail_slow_disks (job, error);
         if (!wait_a_while (job, error))
             return FALSE;
     }

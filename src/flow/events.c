@@ -38,10 +38,12 @@ gw_job_warn (GwJob *job, const char *format, ...)
 static void
 on_migration (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (side->side != GW_SIDE_SOURCE)
-        return;
-    g_free (side->job->source_status);
-    side->job->source_status = g_strdup (detail);
+    char **status = side->side == GW_SIDE_SOURCE ? &side->job->source_status
+                                                 : &side->job->destination_status;
+    g_free (*status);
+    *status = g_strdup (detail);
+    if (side->side == GW_SIDE_SOURCE && strcmp (detail, "postcopy-paused") != 0)
+        side->job->is_resuming = FALSE;
 }
 
 static void
@@ -67,16 +69,60 @@ on_resume (GwJobSide *side, gint64 at_us, const char *detail)
         side->job->stop_us = 0;
 }
 
+/* In postcopy each QEMU has memory of the guest that the other has not. */
+static gboolean
+is_guest_lost (const GwJob *job)
+{
+    return job->machine.state == GW_JOB_STARTED &&
+           g_strcmp0 (job->destination_status, "completed") != 0;
+}
+
+/* What else is told of an end is no second loss. */
+static void
+add_loss (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    const GwJob *job = side->job;
+    g_autofree char *left =
+        gw_text_bytes (job->migration != NULL ? (guint64) job->migration->remaining_bytes : 0);
+    g_autofree char *text = g_strdup_printf (
+        "the guest is lost: it ran at the destination, about %s of its memory were still at the source "
+        "only, and the %s's QEMU %s",
+        left, gw_side_name (side->side), detail);
+    if (!gw_job_has_sign (job, GW_SIGN_GUEST_LOST))
+        add_sign (side, GW_SIGN_GUEST_LOST, at_us, GW_CAUSE_GUEST_LOST, text);
+}
+
+void
+gw_job_look_for_loss (GwJob *job)
+{
+    if (is_guest_lost (job) && job->source_is_gone)
+        add_loss (&job->source, 0, "has ended");
+    else if (is_guest_lost (job) && job->destination_is_gone)
+        add_loss (&job->destination, 0, "has ended");
+}
+
+static void
+on_told_to_end (GwJobSide *side, gint64 at_us, const char *detail)
+{
+    gboolean is_source = side->side == GW_SIDE_SOURCE;
+    g_autofree char *how = g_strdup_printf ("was told to end (%s)", detail);
+    g_autofree char *text = g_strdup_printf ("the %s's QEMU %s", gw_side_name (side->side), how);
+    if (is_guest_lost (side->job))
+        add_loss (side, at_us, how);
+    else
+        add_sign (side, GW_SIGN_QEMU_KILLED, at_us,
+                  is_source ? GW_CAUSE_SOURCE_LOST : GW_CAUSE_QEMU_DIED, text);
+}
+
 /* "guest-shutdown" and the like are the guest's; "host-signal", "host-qmp-quit" somebody's on the host. */
 static void
 on_shutdown (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    if (side->side != GW_SIDE_SOURCE)
+    if (side->side != GW_SIDE_SOURCE && !side->job->in_postcopy)
         return;
     side->job->guest_is_off = TRUE;
     if (g_str_has_prefix (detail, "host-")) {
-        g_autofree char *told = g_strdup_printf ("the source's QEMU was told to end (%s)", detail);
-        add_sign (side, GW_SIGN_QEMU_KILLED, at_us, GW_CAUSE_SOURCE_LOST, told);
+        on_told_to_end (side, at_us, detail);
         return;
     }
     g_autofree char *text = g_strdup_printf ("the guest ended (QEMU: %s)", detail);
@@ -88,6 +134,12 @@ on_source_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("the source's QEMU %s", detail);
     side->job->source_is_gone = TRUE;
+    if (side->job->in_postcopy && g_strcmp0 (side->job->destination_status, "completed") == 0)
+        return;
+    if (is_guest_lost (side->job)) {
+        add_loss (side, at_us, detail);
+        return;
+    }
     GwSignKind kind = gw_job_kind_of_exit (detail);
     add_sign (side, kind == GW_SIGN_QEMU_STARVED ? GW_SIGN_QEMU_REJECTED : kind, at_us,
               GW_CAUSE_SOURCE_LOST, text);
@@ -103,7 +155,10 @@ on_destination_exit (GwJobSide *side, gint64 at_us, const char *detail)
                     : kind == GW_SIGN_QEMU_KILLED     ? GW_CAUSE_QEMU_DIED
                                                       : GW_CAUSE_STATE_REJECTED;
     side->job->destination_is_gone = TRUE;
-    add_sign (side, kind, at_us, cause, text);
+    if (is_guest_lost (side->job))
+        add_loss (side, at_us, detail);
+    else
+        add_sign (side, kind, at_us, cause, text);
 }
 
 static void
@@ -120,6 +175,9 @@ static void
 on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 {
     const char *colon = strstr (detail, ": ");
+    side->job->needs_link = TRUE;
+    if (side->job->in_postcopy)
+        return; /* what is lost with it is sent again (recover.c) */
     g_autofree char *code = colon != NULL ? g_strndup (detail, (gsize) (colon - detail)) : NULL;
     GwCause cause = gw_cause_from_code (code);
     const char *text = colon != NULL ? colon + 2 : detail;
@@ -139,7 +197,8 @@ on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text =
         g_strdup_printf ("the %s's courier %s", gw_side_name (side->side), detail);
-    if (side->job->link_is_up)
+    side->job->needs_link = TRUE;
+    if (side->job->link_is_up && !side->job->in_postcopy)
         add_sign (side, GW_SIGN_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, text);
 }
 
@@ -149,12 +208,13 @@ on_agent_lost (GwJobSide *side, gint64 at_us, const char *detail)
     add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
 }
 
-/* The guest stands still because its disk fails: moving it would not help it. */
+/* The guest stands still because its disk fails: moving it would not help it.  In postcopy its memory must
+ * come all the same. */
 static void
 on_block_stop (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("QEMU stopped the guest: %s", detail);
-    add_sign (side, GW_SIGN_DISK, at_us, GW_CAUSE_DISK_ERROR, text);
+    add_sign (side, side->job->in_postcopy ? GW_SIGN_DISK_NOTE : GW_SIGN_DISK, at_us, GW_CAUSE_DISK_ERROR, text);
 }
 
 static void

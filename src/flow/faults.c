@@ -31,6 +31,15 @@ gw_job_has_fault (const GwJob *job)
 }
 
 gboolean
+gw_job_has_sign (const GwJob *job, GwSignKind kind)
+{
+    for (guint i = 0; job->signs != NULL && i < job->signs->len; i++)
+        if (((const GwSign *) job->signs->pdata[i])->kind == kind)
+            return TRUE;
+    return FALSE;
+}
+
+gboolean
 gw_job_fail_with_fault (GwJob *job, GError **error)
 {
     const GwSign *sign = job->signs->pdata[gw_verdict_find_first (job->signs)];
@@ -91,20 +100,12 @@ add_step (GwJob *job, GwSide blame, const GError *error)
 
 /* --- the verdict -------------------------------------------------------------------------------------------- */
 
-static gboolean
-has_sign (const GwJob *job, GwSignKind kind)
-{
-    for (guint i = 0; i < job->signs->len; i++)
-        if (((const GwSign *) job->signs->pdata[i])->kind == kind)
-            return TRUE;
-    return FALSE;
-}
-
 /* What the job lives with, but what failed may have failed of. */
 static void
 add_outage (GwJob *job)
 {
-    if (job->outage_us == 0 || has_sign (job, GW_SIGN_LINK_LOST))
+    if (job->outage_us == 0 || gw_job_has_sign (job, GW_SIGN_LINK_LOST) ||
+        gw_job_has_sign (job, GW_SIGN_OUTAGE))
         return;
     g_autofree char *text =
         g_strdup_printf ("no path of the link has been up for %" G_GINT64_FORMAT " ms",

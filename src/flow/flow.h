@@ -17,8 +17,16 @@
  * the source.  No answer, after asking again for a while: undecided; both sides stay as they are
  * (docs/handover.md).
  *
- * States of a job, by the state kit: planned, running, released, then moved, or undoing and stayed,
- * or undecided.
+ * Postcopy.  When precopy would not end within what the user allowed (converge.h), QEMU goes over to
+ * postcopy.  The guest is stopped, QEMU waits in pre-switchover, RELEASED is written, and only then may
+ * QEMU send the device state; the destination writes STARTED when all devices are loaded, before its
+ * `cont`.  From there both QEMUs hold memory that the other has not.  The step `postcopy` lasts until
+ * the destination has everything.  A broken link is the link's business; when a courier or a socket of
+ * QEMU ends, both QEMUs wait in postcopy-paused, and recover.c makes new couriers and recovers them, again
+ * and again.  Nothing is cancelled there: a QEMU that ends takes the guest with it (state lost).
+ *
+ * States of a job, by the state kit: planned, running, released, then moved (in postcopy: started, then
+ * moved or lost), or undoing and stayed, or undecided.
  *
  * Faults.  The hosts tell events while the job works: QEMU ended, the link broke, the guest powered
  * off.  Those that may end the job are collected as signs with side and time, and a QEMU or agent that
@@ -59,6 +67,11 @@ void gw_job_run (GwJob *job);
 
 /* Asks the job to end and leave the VM on the source.  FALSE when it is past the turn. */
 gboolean gw_job_abort (GwJob *job);
+
+/* Why gw_job_abort() said no.  (transfer full) */
+char *gw_job_explain_no_abort (GwJob *job);
+/* Asks the job to go over to postcopy now.  FALSE with the reason (transfer full) when it cannot. */
+gboolean gw_job_ask_postcopy (GwJob *job, char **ret_why);
 
 /* The last progress.  (transfer full) */
 GwProgress *gw_job_get_progress (GwJob *job);

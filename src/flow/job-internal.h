@@ -4,6 +4,7 @@
 #define GW_JOB_INTERNAL_H
 
 #include "check.h"
+#include "converge.h"
 #include "flow.h"
 #include "verdict.h"
 
@@ -11,10 +12,12 @@ typedef enum {
     GW_JOB_PLANNED,
     GW_JOB_RUNNING,
     GW_JOB_RELEASED,
+    GW_JOB_STARTED, /* in postcopy: runs at the destination, not all of its memory is there */
     GW_JOB_UNDOING,
     GW_JOB_MOVED,
     GW_JOB_STAYED,
     GW_JOB_UNDECIDED,
+    GW_JOB_LOST,
 } GwJobState;
 
 typedef enum {
@@ -40,10 +43,12 @@ struct _GwJob {
     GwHostConfig *config;
     GCancellable *cancellable; /* the user's abort; not looked at after the turn */
 
-    GMutex lock; /* guards progress, report, is_past_turn, has_abort */
+    GMutex lock; /* guards progress, report, is_past_turn, has_postcopy */
     GwProgress *progress;
     JsonObject *report;
     gboolean is_past_turn;
+    gboolean has_postcopy; /* the user may ask for it now */
+    gint wants_postcopy;   /* atomic: the user did */
 
     /* from here on: the job's thread only */
     GMainContext *context;
@@ -53,6 +58,7 @@ struct _GwJob {
     GwStep step;
     GwTimeline *timeline;
     gint64 started_us; /* wall clock */
+    gint64 verified_us; /* all of the VM is there and runs; what follows is watching; 0: not so far */
     gint64 ended_us;
 
     GwJobSide source, destination;
@@ -77,12 +83,23 @@ struct _GwJob {
 
     GPtrArray *signs;     /* GwSign */
     GPtrArray *warnings;  /* char * */
-    char *source_status;  /* QEMU's migration status on the source */
+    char *source_status, *destination_status; /* QEMU's migration statuses */
     gboolean guest_is_off;
     gboolean source_is_gone, destination_is_gone; /* the QEMU of that side has ended */
     gboolean is_stopping; /* the guest was told to stand still for the switchover */
     gboolean is_forced;   /* ... and not to run on because it takes long */
     guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
+    GwConverge converge;
+    GwEstimate estimate;      /* of the last look */
+    GwHostPostcopy postcopy;  /* what both QEMUs are set up for */
+    gboolean is_postcopy_asked; /* QEMU was told to */
+    gboolean in_postcopy;     /* ... and may go on from pre-switchover: no fault of the link ends the job */
+    gboolean needs_link;      /* in postcopy: a courier is gone */
+    gboolean is_resuming;     /* the source's QEMU was told to, and has said nothing of it yet */
+    gint64 postcopy_us;       /* when QEMU went over to it */
+    gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
+    gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
+    char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
@@ -105,6 +122,8 @@ struct _GwJob {
 
 /* Follows the events of one side. */
 void gw_job_watch (GwJobSide *side);
+/* The guest was started in postcopy: a QEMU that had ended before that takes it along too. */
+void gw_job_look_for_loss (GwJob *job);
 void gw_job_note (GwJob *job, GwSide side, const char *event, const char *format, ...)
     G_GNUC_PRINTF (4, 5);
 void gw_job_warn (GwJob *job, const char *format, ...) G_GNUC_PRINTF (2, 3);
@@ -117,6 +136,7 @@ gboolean gw_job_wait (GwJob *job, GwWaitFn done, gint64 deadline_us, GError **er
 void gw_job_add_sign (GwJob *job, GwSignKind kind, GwSide side, gint64 at_us, GwCause cause,
                       const char *text);
 gboolean gw_job_has_fault (const GwJob *job);
+gboolean gw_job_has_sign (const GwJob *job, GwSignKind kind);
 /* FALSE with the error of what is the first fault so far. */
 gboolean gw_job_fail_with_fault (GwJob *job, GError **error);
 /* The end of the job's steps was `error`: waits for what it is a consequence of, and sets
@@ -148,8 +168,9 @@ char *gw_job_describe_outage (const GwJob *job, gint64 now_us);
 /* How long the network may be silent before the connection to the destination's agent is dead. */
 guint gw_job_link_patience_s (const GwJob *job);
 /* The guest is stopped for the switchover: a round trip over the link within the downtime allowed, or
- * it must go on; then nothing that happens to the link stops QEMU in its last step. */
+ * it must go on.  Spooled, nothing that happens to the link then stops QEMU in its last step. */
 gboolean gw_job_prove_link (GwJob *job, GwSide *blame, GError **error);
+gboolean gw_job_spool_link (GwJob *job, GError **error);
 /* Keeps what the report says of the link. */
 void gw_job_take_link (GwJob *job, JsonObject *stats);
 /* For the report; the one that lasts included. */
@@ -164,6 +185,8 @@ gboolean gw_job_disks_can_switch (const GwJob *job);
 /* "disk0 40%, disk1 running behind by 12.0 MiB", NULL when there is nothing to say.  (transfer full) */
 char *gw_job_describe_disks (const GwJob *job);
 void gw_job_add_disk_progress (const GwJob *job, GwProgress *progress);
+/* They are not in step in the time allowed.  FALSE. */
+gboolean gw_job_fail_slow_disks (GwJob *job, GError **error);
 /* The guest stands still: the rest is copied, the copies end and their images are closed. */
 gboolean gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error);
 /* For the report. */
@@ -185,14 +208,47 @@ gboolean gw_job_finish_proof (GwJob *job, GError **error);
 
 /* --- progress.c ---------------------------------------------------------------------------------------- */
 
+/* The phase for people. */
+const char *gw_job_phase_of (GwStep step);
 /* Tells the phase of the current step, and what `job->migration` says. */
 void gw_job_report_progress (GwJob *job, gboolean is_done);
 
-/* --- converge.c: pure ------------------------------------------------------------------------------------- */
+/* --- steps_prepare.c ---------------------------------------------------------------------------------- */
 
-/* At the start of a round: whether what is left of the RAM, the device state and the handover fit into
- * `max_downtime_ms`. */
-gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
+/* A new pair of couriers with a secret of their own.  `*blame`: whose could not be started. */
+gboolean gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
+                                GError **error);
+/* The first pair; blames the link for what is the link's. */
+gboolean gw_job_connect_link (GwJob *job, GwSide *blame, GError **error);
+
+/* --- steps_precopy.c ---------------------------------------------------------------------------------- */
+
+gboolean gw_job_read_migration (GwJob *job, GError **error);
+/* Of --timeout. */
+gboolean gw_job_is_out_of_time (const GwJob *job);
+/* The migration ended where it should not have: QEMU's reason, and further words of it line by line.
+ * FALSE. */
+gboolean gw_job_fail_migration (GwJob *job, GError **error);
+
+/* --- steps_move.c -------------------------------------------------------------------------------------- */
+
+/* RELEASED; from here on an abort comes too late. */
+gboolean gw_job_release (GwJob *job, GError **error);
+/* The answer to job->start. */
+gboolean gw_job_take_start (GwJob *job, gboolean *ret_started, GError **error);
+/* Adds what the source's courier has carried. */
+void gw_job_read_counters (GwJob *job);
+
+/* --- steps_postcopy.c ---------------------------------------------------------------------------------- */
+
+gboolean gw_job_hand_over_in_postcopy (GwJob *job, GwSide *blame, GError **error);
+
+/* --- recover.c ------------------------------------------------------------------------------------------- */
+
+/* In postcopy: whether QEMU or a courier has lost its connection. */
+gboolean gw_job_needs_recovery (const GwJob *job);
+/* One attempt to give both QEMUs a new connection, with a pause before it when the last one failed. */
+gboolean gw_job_try_recovery (GwJob *job, GError **error);
 
 /* --- steps -------------------------------------------------------------------------------------------------- */
 
@@ -204,7 +260,6 @@ gboolean gw_converge_can_switch (const GwMigration *m, gint64 max_downtime_ms);
 void gw_undo_close_jobs (GwJob *job);
 void gw_undo_precopy (GwJob *job);
 void gw_undo_disks (GwJob *job);
-gboolean gw_job_is_out_of_time (const GwJob *job);
 
 /* --- compare.c ---------------------------------------------------------------------------------------------------- */
 
@@ -216,11 +271,6 @@ gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
 
 /* Writes, reads and removes tokens beside the images, for destination_facts. */
 gboolean gw_job_try_tokens (GwJob *job, GError **error);
-
-/* --- steps_prepare.c ------------------------------------------------------------------------------------------------ */
-
-/* Starts both couriers and waits until they have connected. */
-gboolean gw_job_connect_link (GwJob *job, GwSide *blame, GError **error);
 
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 

@@ -9,11 +9,16 @@ static const GwState states[] = {
     [GW_JOB_RUNNING] = { "running",
                          1u << GW_JOB_RELEASED | 1u << GW_JOB_UNDOING | 1u << GW_JOB_STAYED, 0 },
     [GW_JOB_RELEASED] = { "released",
-                          1u << GW_JOB_MOVED | 1u << GW_JOB_UNDOING | 1u << GW_JOB_UNDECIDED, 0 },
+                          1u << GW_JOB_MOVED | 1u << GW_JOB_STARTED | 1u << GW_JOB_UNDOING |
+                              1u << GW_JOB_UNDECIDED,
+                          0 },
+    [GW_JOB_STARTED] = { "started",
+                         1u << GW_JOB_MOVED | 1u << GW_JOB_LOST | 1u << GW_JOB_UNDECIDED, 0 },
     [GW_JOB_UNDOING] = { "undoing", 1u << GW_JOB_STAYED, 0 },
     [GW_JOB_MOVED] = { "moved", 0, GW_STATE_FINAL },
     [GW_JOB_STAYED] = { "stayed", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
     [GW_JOB_UNDECIDED] = { "undecided", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
+    [GW_JOB_LOST] = { "lost", 0, GW_STATE_FINAL | GW_STATE_FAILURE },
 };
 static const GwMachineTable table = { "job", states, G_N_ELEMENTS (states) };
 
@@ -48,6 +53,7 @@ gw_job_new (const GwPlan *plan, const GwHostConfig *config)
     job->config = gw_host_config_copy (config);
     job->cancellable = g_cancellable_new ();
     job->timeline = gw_timeline_new ();
+    job->blocktime_ms = -1;
     job->outages = g_array_new (FALSE, FALSE, sizeof (GwOutage));
     job->warnings = g_ptr_array_new_with_free_func (g_free);
     job->source = (GwJobSide) { .job = job, .side = GW_SIDE_SOURCE };
@@ -84,6 +90,8 @@ free_facts (GwJob *job)
     g_ptr_array_unref (job->warnings);
     g_strfreev (job->link_addresses);
     g_free (job->source_status);
+    g_free (job->destination_status);
+    g_free (job->recovery);
     g_free (job->final_state);
 }
 
@@ -136,6 +144,35 @@ gw_job_abort (GwJob *job)
     return can;
 }
 
+gboolean
+gw_job_ask_postcopy (GwJob *job, char **ret_why)
+{
+    g_mutex_lock (&job->lock);
+    gboolean can = job->has_postcopy && !job->is_past_turn;
+    const char *phase = job->progress != NULL ? job->progress->phase : "queued";
+    *ret_why = can ? NULL
+                   : g_strdup_printf ("it is at '%s', and goes over to postcopy only while memory is "
+                                      "copied, where both QEMUs can and --postcopy is not never",
+                                      phase);
+    if (can)
+        g_atomic_int_set (&job->wants_postcopy, 1);
+    g_mutex_unlock (&job->lock);
+    return can;
+}
+
+char *
+gw_job_explain_no_abort (GwJob *job)
+{
+    g_mutex_lock (&job->lock);
+    const char *phase = job->progress != NULL ? job->progress->phase : "";
+    gboolean is_postcopy = strcmp (phase, gw_job_phase_of (GW_STEP_postcopy)) == 0;
+    g_mutex_unlock (&job->lock);
+    return g_strdup (is_postcopy
+                         ? "the guest runs at the destination already and fetches the rest of its "
+                           "memory from the source: ending that now would lose it"
+                         : "the switchover is under way or over");
+}
+
 GwProgress *
 gw_job_get_progress (GwJob *job)
 {
@@ -186,12 +223,46 @@ undo (GwJob *job)
     gw_machine_move (&job->machine, GW_JOB_STAYED);
 }
 
+/* Not all of the guest's memory may be there yet, and until it is, both QEMUs are needed. */
+static void
+finish_postcopy (GwJob *job)
+{
+    GwSide blame = GW_SIDE_DESTINATION;
+    g_autoptr (GError) error = NULL;
+    gw_machine_move (&job->machine, GW_JOB_STARTED);
+    gw_job_look_for_loss (job);
+    if (run_steps (job, GW_STEP_postcopy, GW_STEP_postcopy, &blame, &error)) {
+        gw_machine_move (&job->machine, GW_JOB_MOVED);
+        return;
+    }
+    gw_job_find_verdict (job, blame, error);
+    gboolean is_lost = job->verdict->cause == GW_CAUSE_GUEST_LOST ||
+                       job->verdict->cause == GW_CAUSE_GUEST_POWEROFF;
+    gw_machine_move (&job->machine, is_lost ? GW_JOB_LOST : GW_JOB_UNDECIDED);
+    gw_job_warn (job, "the QEMU of the %s is left as it is, and waits for the other one; it can only be "
+                 "ended", job->verdict->side == GW_SIDE_SOURCE ? "destination" : "source");
+    if (is_lost)
+        gw_undo_close_jobs (job);
+}
+
+/* The destination has STARTED. */
+static void
+finish (GwJob *job)
+{
+    GwSide blame;
+    if (job->in_postcopy)
+        finish_postcopy (job);
+    else
+        gw_machine_move (&job->machine, GW_JOB_MOVED);
+    if (job->machine.state == GW_JOB_MOVED)
+        (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */
+}
+
 /* RELEASED is written: the destination's record decides. */
 static void
 settle (GwJob *job)
 {
     GwRecordKind kind = GW_RECORD_NONE;
-    GwSide blame;
     g_autoptr (GError) error = NULL;
     if (!gw_job_settle (job, &kind, &error)) {
         gw_job_warn (job, "the destination does not answer: %s", error->message);
@@ -202,10 +273,9 @@ settle (GwJob *job)
         undo (job);
         return;
     }
-    gw_machine_move (&job->machine, GW_JOB_MOVED);
     gw_job_warn (job, "the destination started the VM, but its answer was lost: %s",
                  job->verdict->text);
-    (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */
+    finish (job);
 }
 
 static void
@@ -225,14 +295,12 @@ work (GwJob *job)
     g_autoptr (GError) error = NULL;
     GwSide blame = GW_SIDE_NONE;
     GwStep last = job->plan->is_check_only ? GW_STEP_probe : GW_STEP_handover;
-    if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
+    if (!run_steps (job, GW_STEP_connect, last, &blame, &error))
         conclude_failure (job, blame, error);
-    } else if (job->plan->is_check_only) {
+    else if (job->plan->is_check_only)
         undo (job);
-    } else {
-        gw_machine_move (&job->machine, GW_JOB_MOVED);
-        (void) run_steps (job, GW_STEP_verify, GW_STEP_cleanup, &blame, NULL); /* they only warn */
-    }
+    else
+        finish (job);
 }
 
 static void

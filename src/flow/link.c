@@ -139,7 +139,9 @@ gw_job_describe_outage (const GwJob *job, gint64 now_us)
         return NULL;
     gint64 seconds = MAX (now_us - job->outage_us, 0) / G_USEC_PER_SEC;
     return g_strdup_printf ("link down for %" G_GINT64_FORMAT " s, %s", seconds,
-                            job->step < GW_STEP_switchover ? "guest unaffected" : "guest stopped");
+                            job->step < GW_STEP_switchover  ? "guest unaffected"
+                            : job->step == GW_STEP_postcopy ? "guest waits for pages"
+                                                            : "guest stopped");
 }
 
 static void
@@ -244,6 +246,12 @@ gw_job_prove_link (GwJob *job, GwSide *blame, GError **error)
         return FALSE;
     }
     gw_job_note (job, GW_SIDE_LINK, "proved", "round trip %" G_GINT64_FORMAT " us", rtt_us);
+    return TRUE;
+}
+
+gboolean
+gw_job_spool_link (GwJob *job, GError **error)
+{
     return gw_host_spool_link (job->source.host,
                                MIN (job->plan->link_deadline_s, SWITCHOVER_DEADLINE_S),
                                job->cancellable, error);

@@ -55,8 +55,8 @@ gw_step_probe (GwJob *job, GwSide *blame, GError **error)
         return TRUE; /* the move finds it out at once */
     gboolean ok = measure (job, &measured, blame, &failure);
     job->link_is_up = FALSE; /* an end of the couriers is no fault from here on */
-    gw_host_stop_courier (job->source.host);
-    gw_host_stop_courier (job->destination.host);
+    (void) gw_host_stop_courier (job->source.host, NULL, NULL); /* closing the job ends them too */
+    (void) gw_host_stop_courier (job->destination.host, NULL, NULL);
     if (ok) {
         conclude (job, &measured);
         return TRUE;

@@ -7,6 +7,12 @@ static const char *const phases[] = {
 #undef X
 };
 
+const char *
+gw_job_phase_of (GwStep step)
+{
+    return phases[step];
+}
+
 /* Time to send what is left while the guest goes on dirtying. */
 static gint64
 estimate_eta_ms (const GwMigration *m)
@@ -17,17 +23,10 @@ estimate_eta_ms (const GwMigration *m)
     return (gint64) ((double) m->remaining_bytes / (double) net * 1000.0);
 }
 
-static gint64
-estimate_downtime_ms (const GwMigration *m)
-{
-    if (m->rate_bps <= 0)
-        return -1;
-    return (gint64) ((double) m->remaining_bytes / (double) m->rate_bps * 1000.0);
-}
-
 static void
-add_migration (GwProgress *progress, const GwMigration *m)
+add_migration (GwProgress *progress, const GwJob *job)
 {
+    const GwMigration *m = job->migration;
     progress->total_bytes = m->total_bytes;
     progress->remaining_bytes = m->remaining_bytes;
     progress->transferred_bytes = m->transferred_bytes;
@@ -35,9 +34,18 @@ add_migration (GwProgress *progress, const GwMigration *m)
     progress->dirty_bps = m->dirty_bps;
     progress->rounds = m->rounds;
     progress->eta_ms = estimate_eta_ms (m);
-    progress->downtime_ms = estimate_downtime_ms (m);
+    progress->downtime_ms = job->in_postcopy ? -1 : job->estimate.downtime_ms;
     if (m->total_bytes > 0)
         progress->percent = CLAMP (100 - m->remaining_bytes * 100 / m->total_bytes, 0, 100);
+}
+
+static char *
+describe (const GwJob *job, gint64 now_us)
+{
+    if (job->recovery != NULL)
+        return g_strdup (job->recovery);
+    char *outage = gw_job_describe_outage (job, now_us);
+    return outage != NULL ? outage : gw_job_describe_disks (job);
 }
 
 void
@@ -52,11 +60,10 @@ gw_job_report_progress (GwJob *job, gboolean is_done)
     progress->percent = progress->eta_ms = progress->downtime_ms = -1;
     progress->is_done = is_done;
     if (job->migration != NULL)
-        add_migration (progress, job->migration);
+        add_migration (progress, job);
     gw_job_add_disk_progress (job, progress);
-    progress->note = is_done ? NULL : gw_job_describe_outage (job, progress->at_us);
-    if (progress->note == NULL && !is_done)
-        progress->note = gw_job_describe_disks (job);
+    if (!is_done)
+        progress->note = describe (job, progress->at_us);
     if (job->progress_fn != NULL)
         job->progress_fn (job, progress, job->progress_data);
     g_mutex_lock (&job->lock);

@@ -70,6 +70,7 @@ result_name (const GwJob *job)
 {
     return job->machine.state == GW_JOB_MOVED       ? "moved"
            : job->machine.state == GW_JOB_UNDECIDED ? "undecided"
+           : job->machine.state == GW_JOB_LOST      ? "lost"
                                                     : "stayed";
 }
 
@@ -80,6 +81,8 @@ runs_on (const GwJob *job)
         return job->destination_is_gone ? "nowhere" : "destination";
     if (job->machine.state == GW_JOB_UNDECIDED)
         return "unknown";
+    if (job->machine.state == GW_JOB_LOST)
+        return "nowhere";
     return job->source_is_gone || job->guest_is_off ? "nowhere" : "source";
 }
 
@@ -125,6 +128,16 @@ make_rewrites (const GwJob *job)
     return list;
 }
 
+static JsonObject *
+make_postcopy (const GwJob *job)
+{
+    return gw_json_new ("at_ms:i", since_start_ms (job, job->postcopy_us), "preempt:b",
+                        job->postcopy.has_preempt, "requests:i",
+                        job->migration != NULL ? job->migration->postcopy_requests : 0,
+                        "recoveries:i", job->n_recoveries, "attempts:i", job->n_attempts,
+                        "blocktime_ms:i", job->blocktime_ms, NULL);
+}
+
 static void
 add_figures (const GwJob *job, JsonObject *report)
 {
@@ -133,7 +146,9 @@ add_figures (const GwJob *job, JsonObject *report)
                                  job->running_us > job->stop_us
                              ? job->running_us - job->stop_us
                              : 0;
-    json_object_set_int_member (report, "total_ms", since_start_ms (job, job->ended_us));
+    gint64 over_us = has_moved && job->verified_us != 0 ? job->verified_us : job->ended_us;
+    json_object_set_int_member (report, "total_ms", since_start_ms (job, over_us));
+    json_object_set_int_member (report, "settle_ms", (job->ended_us - over_us) / 1000);
     json_object_set_int_member (report, "downtime_ms", (downtime_us + 500) / 1000);
     json_object_set_int_member (report, "setup_ms",
                                 job->setup_us != 0 ? since_start_ms (job, job->setup_us) : 0);
@@ -148,8 +163,13 @@ add_figures (const GwJob *job, JsonObject *report)
         json_object_set_object_member (report, "link", json_object_ref (job->link));
     else
         json_object_set_null_member (report, "link");
-    json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", "disks:s", job->disks_are_packed ? "zstd" : "off",
-                                                "disk_plain_bytes:i", job->disk_plain_bytes, NULL));
+    if (job->in_postcopy)
+        json_object_set_object_member (report, "postcopy", make_postcopy (job));
+    else
+        json_object_set_null_member (report, "postcopy");
+    json_object_set_object_member (report, "codec", gw_json_new (
+        "mode:s", "off", "disks:s", job->disks_are_packed ? "zstd" : "off", "disk_plain_bytes:i",
+        job->disk_plain_bytes, NULL));
 }
 
 static void
@@ -184,7 +204,8 @@ gw_job_make_report (GwJob *job)
     JsonObject *report = gw_json_new (
         "job:s", job->id, "vm:s", label, "uuid:s", job->vm != NULL ? job->vm->uuid : NULL,
         "result:s", result_name (job), "runs_on:s", runs_on (job),
-        "exit:i", (gint64) exit_status (job), "mode:s", "precopy", "started:s", started_text,
+        "exit:i", (gint64) exit_status (job), "mode:s",
+        job->in_postcopy ? "postcopy" : "precopy", "started:s", started_text,
         "destination:s", job->plan->destination, "state:s", job->final_state, NULL);
     add_figures (job, report);
     add_lists (job, report);

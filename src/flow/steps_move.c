@@ -1,197 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Precopy, the turn, and what follows it. */
+/* The turn in precopy, and what follows it. */
 #include "job-internal.h"
 
 #include <string.h>
 
-#define PROGRESS_MS 250
 #define SWITCHOVER_MS 120000 /* for the last memory and the device state to be sent and loaded */
 #define ASK_MS 1000
 #define START_MS 60000       /* for the destination to start */
 #define SETTLE_DOWN_MS 60
-#define QEMU_DOWNTIME_MS 2         /* QEMU itself switches over only when nearly nothing is left */
-#define STOP_MIN_MS 1000           /* a stop is not given up earlier */
-
-/* --- precopy ---------------------------------------------------------------------------------------------- */
-
-static gboolean
-is_status (const char *status, const char *const *list)
-{
-    return status != NULL && g_strv_contains (list, status);
-}
-
-static gboolean
-has_left_precopy (gpointer user_data)
-{
-    static const char *const left[] = { "pre-switchover", "failed", "cancelled", "cancelling",
-                                        "completed", NULL };
-    return is_status (((GwJob *) user_data)->source_status, left);
-}
-
-static gboolean
-read_migration (GwJob *job, GError **error)
-{
-    GwMigration *m = gw_host_get_migration (job->source.host, job->cancellable, error);
-    if (m == NULL)
-        return FALSE;
-    gw_migration_free (job->migration);
-    job->migration = m;
-    return TRUE;
-}
-
-/* The migration ended where it should not have: QEMU's reason, and further words of it line by line. */
-static gboolean
-fail_migration (GwJob *job, GError **error)
-{
-    (void) read_migration (job, NULL);
-    const char *words = job->migration != NULL ? job->migration->error_desc : NULL;
-    if (words == NULL)
-        words = "it gives no reason";
-    g_autofree char *reason = g_strndup (words, strcspn (words, "\n"));
-    GwSignKind kind =
-        gw_words_tell_stream_end (reason) ? GW_SIGN_MIGRATION : GW_SIGN_MIGRATION_OWN;
-    g_autofree char *text =
-        g_strdup_printf ("QEMU gave the migration up ('%s'): %s", job->source_status, words);
-    gw_job_add_sign (job, kind, GW_SIDE_SOURCE, 0, GW_CAUSE_MIGRATION_FAILED, text);
-    return gw_job_fail_with_fault (job, error);
-}
-
-gboolean
-gw_job_is_out_of_time (const GwJob *job)
-{
-    return job->plan->timeout_s > 0 &&
-           g_get_real_time () - job->started_us > job->plan->timeout_s * G_USEC_PER_SEC;
-}
-
-static gboolean
-fail_not_converged (GwJob *job, GError **error)
-{
-    const GwMigration *m = job->migration;
-    g_autofree char *left = gw_text_bytes ((guint64) m->remaining_bytes);
-    g_autofree char *dirty = gw_text_bytes ((guint64) m->dirty_bps);
-    g_autofree char *rate = gw_text_bytes ((guint64) m->rate_bps);
-    gint64 need_ms = m->rate_bps > 0 ? m->remaining_bytes * 1000 / m->rate_bps : -1;
-    return gw_fail (error, GW_CAUSE_NOT_CONVERGED,
-                    "not done within %" G_GINT64_FORMAT " s: the guest dirties %s/s, the link "
-                    "carries %s/s, %s are left after %" G_GINT64_FORMAT
-                    " rounds; they need %" G_GINT64_FORMAT " ms of downtime, %" G_GINT64_FORMAT
-                    " are allowed",
-                    job->plan->timeout_s, dirty, rate, left, m->rounds, need_ms,
-                    job->plan->max_downtime_ms);
-}
-
-/* QEMU would stop the guest right after it has gone through its dirty pages, which holds the guest up
- * for as long as that takes (25 ms for 512 MiB under TCG), and then send what is left with its big
- * lock held, deaf to every command.  Stopped by us just after, the guest stands still for the sending
- * alone, QEMU keeps answering, and it never lets the guest run again by itself: this side decides. */
-static gboolean
-stop_guest (GwJob *job, const char *why, GError **error)
-{
-    job->is_stopping = TRUE;
-    gw_job_note (job, GW_SIDE_SOURCE, "stopping", "%s", why);
-    return gw_host_stop_guest (job->source.host, TRUE, job->cancellable, error);
-}
-
-/* The link has not kept to the rate it had: rather a later switchover than a longer downtime. */
-static gboolean
-bound_stop (GwJob *job, GError **error)
-{
-    gint64 for_ms = job->stop_us != 0 ? (g_get_real_time () - job->stop_us) / 1000 : 0;
-    if (job->is_forced && for_ms > SWITCHOVER_MS)
-        return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
-                        "the guest stood still for %" G_GINT64_FORMAT
-                        " ms and the rest of its memory is still not over",
-                        for_ms);
-    if (job->is_forced || for_ms < MAX (2 * job->plan->max_downtime_ms, STOP_MIN_MS))
-        return TRUE;
-    gw_job_note (job, GW_SIDE_SOURCE, "runs-on", "the switchover would take too long: %"
-                 G_GINT64_FORMAT " ms are over", for_ms);
-    job->is_stopping = FALSE;
-    return gw_host_stop_guest (job->source.host, FALSE, job->cancellable, error);
-}
-
-/* What --on-timeout says; TRUE: go on. */
-static gboolean
-handle_timeout (GwJob *job, GError **error)
-{
-    if (strcmp (job->plan->on_timeout, "stop") != 0)
-        return fail_not_converged (job, error);
-    job->is_forced = TRUE;
-    return stop_guest (job, "out of time, and --on-timeout says stop", error);
-}
-
-static gboolean
-steer_precopy (GwJob *job, gboolean is_new_round, GError **error)
-{
-    if (!job->vm->is_running)
-        return TRUE;
-    if (job->is_stopping)
-        return bound_stop (job, error);
-    if (is_new_round && gw_converge_can_switch (job->migration, job->plan->max_downtime_ms) &&
-        gw_job_disks_can_switch (job))
-        return stop_guest (job, "what is left fits into the allowed downtime", error);
-    return !gw_job_is_out_of_time (job) || handle_timeout (job, error);
-}
-
-static gboolean
-has_news (gpointer user_data)
-{
-    const GwJob *job = user_data;
-    return job->round != job->seen_round || has_left_precopy (user_data);
-}
-
-static gboolean
-wait_for_news (GwJob *job, GError **error)
-{
-    g_autoptr (GError) failure = NULL;
-    if (gw_job_wait (job, has_news, gw_deadline_ms (PROGRESS_MS), &failure) ||
-        gw_error_get_cause (failure) == GW_CAUSE_TIMED_OUT)
-        return TRUE;
-    g_propagate_error (error, g_steal_pointer (&failure));
-    return FALSE;
-}
-
-static gboolean
-follow_precopy (GwJob *job, GError **error)
-{
-    while (!has_left_precopy (job)) {
-        if (!wait_for_news (job, error))
-            return FALSE;
-        gboolean is_new_round = job->round != job->seen_round;
-        job->seen_round = job->round;
-        if (has_left_precopy (job))
-            break;
-        if (!read_migration (job, error) || !gw_job_look_at_disks (job, error) ||
-            !steer_precopy (job, is_new_round, error))
-            return FALSE;
-        gw_job_report_progress (job, FALSE);
-        gw_job_follow_clock (job);
-    }
-    if (strcmp (job->source_status, "pre-switchover") == 0)
-        return TRUE;
-    return fail_migration (job, error);
-}
-
-gboolean
-gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
-{
-    GwHostMigrate params = { QEMU_DOWNTIME_MS, job->plan->max_bandwidth_bps };
-    *blame = GW_SIDE_SOURCE;
-    g_clear_pointer (&job->source_status, g_free);
-    job->setup_us = g_get_real_time ();
-    return gw_host_migrate (job->source.host, &params, job->cancellable, error) &&
-           follow_precopy (job, error);
-}
-
-void
-gw_undo_precopy (GwJob *job)
-{
-    g_autoptr (GError) error = NULL;
-    if (job->source_is_gone || job->guest_is_off)
-        return;
-    if (!gw_host_undo_migration (job->source.host, NULL, &error))
-        gw_job_warn (job, "the source could not be brought back by itself: %s", error->message);
-}
 
 /* --- the turn ------------------------------------------------------------------------------------------------- */
 
@@ -210,7 +26,8 @@ static gboolean
 source_is_done (gpointer user_data)
 {
     static const char *const done[] = { "completed", "failed", "cancelled", NULL };
-    return is_status (((GwJob *) user_data)->source_status, done);
+    const char *status = ((GwJob *) user_data)->source_status;
+    return status != NULL && g_strv_contains (done, status);
 }
 
 /* A QEMU that says nothing for a while is asked, so that one that stands still is noticed. */
@@ -230,7 +47,7 @@ wait_for_source (GwJob *job, GError **error)
             return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
                             "the last step has not ended within %d ms (QEMU is in '%s')",
                             SWITCHOVER_MS, job->source_status);
-        if (!read_migration (job, error))
+        if (!gw_job_read_migration (job, error))
             return FALSE;
     }
     return TRUE;
@@ -246,11 +63,14 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
     job->switchover_us = g_get_real_time ();
     if (!gw_job_finish_disks (job, blame, error) || !gw_job_prove_link (job, blame, error))
         return FALSE;
+    if (job->is_postcopy_asked)
+        return TRUE; /* QEMU waits in pre-switchover: what follows needs RELEASED */
     *blame = GW_SIDE_SOURCE;
-    if (!gw_host_continue (job->source.host, job->cancellable, error) ||
+    if (!gw_job_spool_link (job, error) ||
+        !gw_host_continue (job->source.host, job->cancellable, error) ||
         !wait_for_source (job, error))
         return FALSE;
-    return strcmp (job->source_status, "completed") == 0 || fail_migration (job, error);
+    return strcmp (job->source_status, "completed") == 0 || gw_job_fail_migration (job, error);
 }
 
 static gboolean
@@ -259,12 +79,15 @@ is_start_answered (gpointer user_data)
     return gw_host_pending_is_done (((GwJob *) user_data)->start);
 }
 
-static gboolean
-take_start (GwJob *job, GError **error)
+gboolean
+gw_job_take_start (GwJob *job, gboolean *ret_started, GError **error)
 {
     GwHostStart start;
     if (!gw_host_finish_start (g_steal_pointer (&job->start), &start, error))
         return FALSE;
+    *ret_started = start.is_started;
+    if (!start.is_started)
+        return TRUE;
     if (start.running_us != 0)
         job->running_us = start.running_us - job->destination.clock_offset_us;
     gw_job_note (job, GW_SIDE_DESTINATION, "started", "epoch %" G_GINT64_FORMAT,
@@ -273,8 +96,8 @@ take_start (GwJob *job, GError **error)
 }
 
 /* The source's copy cannot run by itself any more.  RELEASED, then the destination's record decides. */
-static gboolean
-release (GwJob *job, GError **error)
+gboolean
+gw_job_release (GwJob *job, GError **error)
 {
     if (!pass_turn (job, error))
         return FALSE;
@@ -289,20 +112,40 @@ release (GwJob *job, GError **error)
 gboolean
 gw_step_handover (GwJob *job, GwSide *blame, GError **error)
 {
+    gboolean is_started;
     *blame = GW_SIDE_SOURCE;
     gw_job_stop_health (job);
-    if (!release (job, error))
+    if (job->is_postcopy_asked)
+        return gw_job_hand_over_in_postcopy (job, blame, error);
+    if (!gw_job_release (job, error))
         return FALSE;
     *blame = GW_SIDE_DESTINATION;
-    job->start = gw_host_begin_start (job->destination.host, job->vm->is_running, START_MS);
+    job->start =
+        gw_host_begin_start (job->destination.host, job->vm->is_running, FALSE, START_MS);
     /* faults of the source or the link do not matter any more: the destination's record decides */
     if (!gw_wait_until (job->context, is_start_answered, job, gw_deadline_ms (START_MS + 10000),
                         NULL, error))
         return FALSE;
-    return take_start (job, error);
+    return gw_job_take_start (job, &is_started, error);
 }
 
 /* --- after the handover: whatever fails is a warning -------------------------------------------------------------- */
+
+static void
+judge (GwJob *job, const GwHostSettled *settled)
+{
+    gboolean is_running = strcmp (job->final_state, "running") == 0;
+    if (job->vm->is_running && !is_running)
+        gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",
+                     job->final_state);
+    if (settled->block_errors > 0)
+        gw_job_warn (job, "the VM's disks gave %" G_GINT64_FORMAT " errors on the destination",
+                     settled->block_errors);
+    /* an idle guest may well sleep for a second, so this is for those who look for a reason */
+    gw_job_note (job, GW_SIDE_DESTINATION, "settled",
+                 "'%s', its processors worked for %" G_GINT64_FORMAT " us", job->final_state,
+                 settled->vcpu_us);
+}
 
 /* The VM has moved, and ended there at once. */
 static void
@@ -316,17 +159,23 @@ gboolean
 gw_step_verify (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
+    GwHostSettled settled = { 0 };
+    job->verified_us = g_get_real_time ();
     /* The guest's first instructions want the processors and the disks for themselves: on a small or
      * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
     (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
-    job->final_state = gw_host_get_run_state (job->destination.host, NULL, &failure);
+    guint ms = job->vm->is_running ? (guint) job->plan->settle_s * 1000 : 0;
+    gboolean ok = gw_host_settle (job->destination.host, ms, &settled, NULL, &failure);
+    if (ok) {
+        job->final_state = settled.run_state;
+        job->blocktime_ms = settled.blocktime_ms;
+    }
     if (job->destination_is_gone)
         find_end (job);
-    else if (job->final_state == NULL)
+    else if (ok)
+        judge (job, &settled);
+    else
         gw_job_warn (job, "the destination does not tell the VM's state: %s", failure->message);
-    else if (job->vm->is_running && strcmp (job->final_state, "running") != 0)
-        gw_job_warn (job, "the VM is '%s' on the destination, it was 'running' on the source",
-                     job->final_state);
     return TRUE;
 }
 
@@ -342,8 +191,8 @@ sum_of_disks (JsonObject *lanes, const char *key)
     return bytes;
 }
 
-static void
-read_counters (GwJob *job)
+void
+gw_job_read_counters (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
     g_autoptr (JsonObject) stats = gw_host_get_courier_stats (job->source.host, NULL, &error);
@@ -353,11 +202,11 @@ read_counters (GwJob *job)
     }
     JsonObject *lanes = gw_json_peek_object (stats, "lanes");
     JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
-    job->wire_bytes = gw_json_peek_int (stats, "wire_out_bytes", 0) +
-                      gw_json_peek_int (stats, "wire_in_bytes", 0);
-    job->disk_bytes = sum_of_disks (lanes, "out_bytes");
-    job->disk_plain_bytes = job->disks_are_packed ? sum_of_disks (lanes, "plain_bytes") : job->disk_bytes;
-    job->guest_bytes = ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
+    job->wire_bytes += gw_json_peek_int (stats, "wire_out_bytes", 0) +
+                       gw_json_peek_int (stats, "wire_in_bytes", 0);
+    job->disk_bytes += sum_of_disks (lanes, "out_bytes");
+    job->disk_plain_bytes += sum_of_disks (lanes, job->disks_are_packed ? "plain_bytes" : "out_bytes");
+    job->guest_bytes += ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
     gw_job_take_link (job, stats);
 }
 
@@ -365,7 +214,7 @@ static void
 finish_source (GwJob *job)
 {
     g_autoptr (GError) error = NULL;
-    (void) read_migration (job, NULL);
+    (void) gw_job_read_migration (job, NULL);
     if (job->plan->keeps_source) {
         gw_job_note (job, GW_SIDE_SOURCE, "source-kept", "stopped, as --keep-source says");
         return;
@@ -379,7 +228,7 @@ gboolean
 gw_step_cleanup (GwJob *job, GwSide *blame, GError **error)
 {
     GwJobSide *const sides[] = { &job->destination, &job->source };
-    read_counters (job);
+    gw_job_read_counters (job);
     finish_source (job);
     job->link_is_up = FALSE;
     for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {

@@ -3,6 +3,7 @@
 #include "job-internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -128,38 +129,42 @@ gw_step_launch (GwJob *job, GwSide *blame, GError **error)
     return gw_host_launch (job->destination.host, job->vm, job->derived, job->cancellable, error);
 }
 
-static gboolean
-connect_couriers (GwJob *job, GwSide *side, GError **error)
+gboolean
+gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, GwSide *blame,
+                       GError **error)
 {
+    /* those of a recovery carry memory alone: the disks were done before postcopy began */
+    gint64 n_disks = attempt == 0 ? gw_disk_plans_count_copies (job->disks) : 0;
+    *blame = GW_SIDE_SOURCE;
+    if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
+        return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
-                        job->plan->n_paths, job->plan->link_deadline_s,
-                        gw_disk_plans_count_copies (job->disks),
+                        job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks,
                         strcmp (job->plan->codec, "auto") == 0 };
-    *side = GW_SIDE_DESTINATION;
-    if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses,
-                                 job->cancellable, error))
+    g_clear_pointer (&job->link_addresses, g_strfreev);
+    *blame = GW_SIDE_DESTINATION;
+    if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,
+                                 error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
-    job->disks_are_packed = link.is_packed && link.n_disks > 0;
-    *side = GW_SIDE_SOURCE;
-    return gw_host_connect_courier (job->source.host, &link, job->cancellable, error);
+    job->disks_are_packed = job->disks_are_packed || (link.is_packed && n_disks > 0);
+    *blame = GW_SIDE_SOURCE;
+    if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))
+        return FALSE;
+    explicit_bzero (job->secret, sizeof job->secret);
+    job->link_is_up = TRUE;
+    return TRUE;
 }
 
 gboolean
 gw_job_connect_link (GwJob *job, GwSide *blame, GError **error)
 {
     g_autoptr (GError) failure = NULL;
-    *blame = GW_SIDE_SOURCE;
-    if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
-        return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
-    if (!connect_couriers (job, blame, &failure)) {
-        *blame = gw_job_blame_cause (*blame, gw_error_get_cause (failure));
-        g_propagate_error (error, g_steal_pointer (&failure));
-        return FALSE;
-    }
-    explicit_bzero (job->secret, sizeof job->secret);
-    job->link_is_up = TRUE;
-    return TRUE;
+    if (gw_job_start_couriers (job, 0, job->cancellable, blame, &failure))
+        return TRUE;
+    *blame = gw_job_blame_cause (*blame, gw_error_get_cause (failure));
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
 }
 
 gboolean
@@ -168,10 +173,33 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     return gw_job_connect_link (job, blame, error);
 }
 
+/* The preempt connection came with 7.1; both ends must have it. */
+static gboolean
+has_preempt (const GwJob *job)
+{
+    int major = 0, minor = 0;
+    const char *there = job->destination_facts->qemu_version;
+    if (there == NULL || sscanf (there, "%d.%d", &major, &minor) != 2)
+        return FALSE;
+    return (major > 7 || (major == 7 && minor >= 1)) &&
+           (job->vm->version_major > 7 ||
+            (job->vm->version_major == 7 && job->vm->version_minor >= 1));
+}
+
 gboolean
 gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
 {
+    g_autofree char *why = NULL;
     *blame = GW_SIDE_DESTINATION;
     gw_job_start_health (job);
-    return gw_host_set_incoming (job->destination.host, job->cancellable, error);
+    job->postcopy.is_on = job->vm->is_running && strcmp (job->plan->postcopy, "never") != 0;
+    job->postcopy.has_preempt = job->postcopy.is_on && has_preempt (job);
+    if (!gw_host_set_incoming (job->destination.host, &job->postcopy, &why, job->cancellable, error))
+        return FALSE;
+    if (why == NULL)
+        return TRUE;
+    if (strcmp (job->plan->postcopy, "now") == 0)
+        return gw_fail (error, GW_CAUSE_POSTCOPY_UNAVAILABLE, "the destination: %s", why);
+    gw_job_note (job, GW_SIDE_DESTINATION, "no-postcopy", "%s", why);
+    return TRUE;
 }

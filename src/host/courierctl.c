@@ -233,6 +233,15 @@ add_listeners (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, 
     return fds != NULL;
 }
 
+char *
+gw_courier_ram_path (const char *job_dir, gint64 attempt)
+{
+    if (attempt == 0)
+        return g_build_filename (job_dir, "ram.sock", NULL);
+    g_autofree char *name = g_strdup_printf ("ram-%" G_GINT64_FORMAT ".sock", attempt);
+    return g_build_filename (job_dir, name, NULL);
+}
+
 /* The side's own part of the command line. */
 static gboolean
 add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GError **error)
@@ -247,8 +256,9 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
     } else if (!add_listeners (launch, spec, ret_addresses, error)) {
         return FALSE;
     }
+    g_autofree char *path = gw_courier_ram_path (spec->job_dir, spec->attempt);
     add_arg (launch, "--lane");
-    add_arg (launch, "ram=%s:%s/ram.sock", is_source ? "accept" : "connect", spec->job_dir);
+    add_arg (launch, "ram=%s:%s", is_source ? "accept" : "connect", path);
     for (guint i = 0; i < spec->n_disks; i++) {
         g_autofree char *socket = gw_disk_socket (spec->job_dir, i);
         add_arg (launch, "--lane");
@@ -337,7 +347,7 @@ gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses, GCancellable 
     courier->control = pair[0];
     courier->input = g_string_new (NULL);
     if (spec->side == GW_SIDE_SOURCE)
-        courier->socket_path = g_build_filename (spec->job_dir, "ram.sock", NULL);
+        courier->socket_path = gw_courier_ram_path (spec->job_dir, spec->attempt);
     courier->source = g_unix_fd_source_new (pair[0], G_IO_IN | G_IO_HUP | G_IO_ERR);
     g_source_set_callback (courier->source, G_SOURCE_FUNC (on_control), courier, NULL);
     g_source_attach (courier->source, spec->context);

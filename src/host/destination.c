@@ -6,7 +6,6 @@
 
 #define LAUNCH_MS 45000
 #define CONNECT_MS 5000 /* one try; a QEMU that is still starting may greet and then say nothing */
-#define RECORD_MS 30000
 
 static gboolean
 need_job (LocalHost *local, GError **error)
@@ -150,152 +149,40 @@ gw_local_launch (LocalHost *local, JsonObject *params, GCancellable *cancellable
     return gw_json_new ("pid:i", (gint64) gw_process_get_pid (local->qemu), NULL);
 }
 
+/* What is asked for, as far as this QEMU has it: it looks itself whether its kernel lets it handle page
+ * faults (7.2: postcopy_ram_supported_by_host()).  `*ret_why` says why it is less. */
+static gboolean
+choose_capabilities (LocalHost *local, JsonObject *params, guint *ret_which, char **ret_why,
+                     GCancellable *cancellable, GError **error)
+{
+    guint which = 0;
+    if (gw_json_peek_bool (params, "postcopy", FALSE)) {
+        g_autoptr (GError) failure = NULL;
+        which = GW_CAPABILITY_POSTCOPY | GW_CAPABILITY_BLOCKTIME;
+        if (gw_json_peek_bool (params, "preempt", FALSE))
+            which |= GW_CAPABILITY_PREEMPT;
+        *ret_which = which;
+        if (gw_local_set_capabilities (local, which, cancellable, &failure))
+            return TRUE;
+        *ret_why = g_strdup (failure->message);
+    }
+    *ret_which = 0;
+    return gw_local_set_capabilities (local, 0, cancellable, error);
+}
+
 JsonObject *
 gw_local_set_incoming (LocalHost *local, JsonObject *params, GCancellable *cancellable,
                        GError **error)
 {
-    if (!need_job (local, error) || !gw_local_set_capabilities (local, cancellable, error))
+    g_autofree char *why = NULL;
+    guint which = 0;
+    if (!need_job (local, error) ||
+        !choose_capabilities (local, params, &which, &why, cancellable, error))
         return NULL;
     g_autofree char *uri = g_strdup_printf ("unix:%s/ram.sock", local->job_dir);
     if (!gw_local_qmp (local, GW_QMP_MIGRATE_INCOMING, gw_json_new ("uri:s", uri, NULL),
                        cancellable, error))
         return NULL;
-    return json_object_new ();
-}
-
-/* --- starting ----------------------------------------------------------------------------------------------------- */
-
-static gboolean
-is_loaded_or_lost (gpointer user_data)
-{
-    LocalHost *local = user_data;
-    return !gw_process_is_running (local->qemu) || local->loaded_us != 0 ||
-           g_strcmp0 (local->migration_status, "failed") == 0;
-}
-
-/* QEMU's own words for why it could not load: its log, and from 9.1 on also error-desc. */
-static gboolean
-load_failed (LocalHost *local, GError **error)
-{
-    (void) gw_process_wait (local->qemu, 2000, NULL); /* it ends after a failed load */
-    g_autofree char *how = gw_process_describe_end (local->qemu);
-    GwCause cause = strstr (how, "killed by signal") != NULL || strstr (how, "status 0") != NULL
-                        ? GW_CAUSE_QEMU_DIED
-                        : GW_CAUSE_STATE_REJECTED;
-    return gw_fail (error, cause, "the destination's QEMU %s", how);
-}
-
-static gboolean
-wait_loaded (LocalHost *local, guint timeout_ms, GCancellable *cancellable, GError **error)
-{
-    if (!gw_wait_until (local->context, is_loaded_or_lost, local, gw_deadline_ms (timeout_ms),
-                        cancellable, NULL))
-        return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
-                        "the destination's QEMU has not loaded the state within %u ms (it is '%s')",
-                        timeout_ms,
-                        local->migration_status != NULL ? local->migration_status : "setup");
-    if (local->loaded_us != 0 && gw_process_is_running (local->qemu))
-        return TRUE;
-    return load_failed (local, error);
-}
-
-/* The guest never ran here and never will: REFUSED, after its QEMU is gone. */
-static void
-refuse (LocalHost *local, GwRecord *record)
-{
-    g_autoptr (GError) error = NULL;
-    gw_local_destroy_launched (local);
-    if (gw_record_get_kind (record) != GW_RECORD_REFUSED &&
-        !gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, &error))
-        g_warning ("job %s: cannot record REFUSED: %s", local->job, error->message);
-}
-
-static gboolean
-run_guest (LocalHost *local, GError **error)
-{
-    g_autoptr (GError) failure = NULL;
-    if (gw_local_qmp (local, GW_QMP_CONT, NULL, NULL, &failure)) {
-        /* the RESUME event comes before the devices are told and the processors run (vm_start() of
-         * QEMU 7.2); the answer comes after */
-        local->running_us = g_get_real_time ();
-        return TRUE;
-    }
-    return gw_fail (error, GW_CAUSE_START_REFUSED,
-                    "the destination's QEMU loaded the state but does not run it: %s",
-                    failure->message);
-}
-
-/* STARTED, then `cont`.  The record stays locked until the outcome is known, so a STARTED that is
- * taken back was never seen by anyone. */
-static gboolean
-start_locked (LocalHost *local, GwRecord *record, gboolean is_running, gint64 *ret_started_us,
-              GError **error)
-{
-    if (gw_record_get_kind (record) != GW_RECORD_NONE) {
-        gw_local_destroy_launched (local);
-        return gw_fail (error, GW_CAUSE_START_REFUSED, "job %s was %s before", local->job,
-                        gw_record_kind_name (gw_record_get_kind (record)));
-    }
-    if (!gw_record_append (record, GW_RECORD_STARTED, local->epoch, local->vm_uuid, error)) {
-        refuse (local, record);
-        return FALSE;
-    }
-    *ret_started_us = g_get_real_time ();
-    if (is_running && !run_guest (local, error)) {
-        refuse (local, record);
-        return FALSE;
-    }
-    local->is_started = TRUE;
-    return TRUE;
-}
-
-JsonObject *
-gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
-{
-    gint64 timeout_ms, started_us = 0;
-    if (!need_job (local, error) || local->qemu == NULL ||
-        !gw_json_get_int (params, "timeout_ms", 1, 3600000, &timeout_ms, error))
-        return NULL;
-    g_autoptr (GError) failure = NULL;
-    gboolean is_loaded = wait_loaded (local, (guint) timeout_ms, cancellable, &failure);
-    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_DESTINATION,
-                                                  local->context, RECORD_MS, error);
-    if (record == NULL) {
-        gw_local_destroy_launched (local);
-        return NULL;
-    }
-    if (!is_loaded) {
-        refuse (local, record);
-        g_propagate_error (error, g_steal_pointer (&failure));
-        return NULL;
-    }
-    if (!start_locked (local, record, gw_json_peek_bool (params, "run", TRUE), &started_us, error))
-        return NULL;
-    return gw_json_new ("loaded_us:i", local->loaded_us, "started_us:i", started_us, "running_us:i",
-                        local->running_us, NULL);
-}
-
-/* --- the record, for whoever asks ------------------------------------------------------------------------------------ */
-
-JsonObject *
-gw_local_settle_record (LocalHost *local, JsonObject *params, GCancellable *cancellable,
-                        GError **error)
-{
-    const char *job = gw_json_get_string (params, "job", error);
-    if (job == NULL)
-        return NULL;
-    if (!gw_job_id_is_valid (job)) {
-        gw_fail (error, GW_CAUSE_RPC_INVALID, "'%s' is not the name of a job", job);
-        return NULL;
-    }
-    g_autoptr (GwRecord) record = gw_record_open (local->config, job, GW_SIDE_DESTINATION,
-                                                  local->context, RECORD_MS, error);
-    if (record == NULL)
-        return NULL;
-    /* A QEMU of this job that another connection holds cannot start any more: its STARTED needs the
-     * record to be undecided. */
-    if (gw_record_get_kind (record) == GW_RECORD_NONE && gw_json_peek_bool (params, "refuse", FALSE) &&
-        !gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, error))
-        return NULL;
-    return gw_json_new ("record:s", gw_record_kind_name (gw_record_get_kind (record)), NULL);
+    return gw_json_new ("postcopy:b", (which & GW_CAPABILITY_POSTCOPY) != 0, "preempt:b",
+                        (which & GW_CAPABILITY_PREEMPT) != 0, "why:s", why, NULL);
 }

@@ -306,10 +306,12 @@ typedef struct {
     GwSide side;
     const char *secret_hex;
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
-    gint64 n_paths, deadline_s;
+    gint64 n_paths, deadline_s, attempt;
     gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
     gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
 } GwCourierSpec;
+/* The socket of the RAM lane between courier and QEMU; each recovery has its own.  (transfer full) */
+char *gw_courier_ram_path (const char *job_dir, gint64 attempt);
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
 /* Asks for the counters and waits for them.  (transfer full) */
@@ -487,11 +489,15 @@ typedef struct {
 
     char *migration_status; /* of the last MIGRATION event */
     gint64 loaded_us;       /* when the status became completed here, this host's clock */
+    gint64 n_block_errors;  /* events of this side's QEMU */
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
     gint64 stopped_us, resumed_us; /* source: of the last STOP and RESUME, this host's clock */
     struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
+    gboolean is_asked;    /* destination: a question for the run state is on its way */
+    gboolean is_answered; /* destination: so is the answer to `cont` */
+    GError *refusal;      /* destination: that answer, when it was no */
     gboolean is_started;  /* destination: the VM is ours */
     gboolean is_quitting; /* this side's QEMU was told to end */
 } LocalHost;
@@ -522,11 +528,25 @@ JsonObject *gw_local_continue (LocalHost *, JsonObject *, GCancellable *, GError
 JsonObject *gw_local_undo_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_quit_source (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_put_released (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* postcopy.c */
+JsonObject *gw_local_throttle (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_start_postcopy (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_recover (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Pauses the migration that is in postcopy if it does not know yet that its connection is gone. */
+gboolean gw_local_pause_postcopy (LocalHost *local, GCancellable *cancellable, GError **error);
+/* Whether `status` is one of postcopy, of any version of QEMU. */
+gboolean gw_status_is_postcopy (const char *status);
+/* settle.c */
+JsonObject *gw_local_get_run_state (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_settle (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* rescue.c: the destination holds REFUSED, and this QEMU is in postcopy: it is told that all arrived. */
+gboolean gw_local_rescue (LocalHost *local, GCancellable *cancellable, GError **error);
+/* start.c */
+JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* destination.c */
 JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 
 /* token.c */
@@ -577,8 +597,20 @@ JsonObject *gw_local_end_proof (LocalHost *, JsonObject *, GCancellable *, GErro
 /* What a comparison has in QEMU goes, and its thread ends. */
 void gw_local_drop_proof (LocalHost *local);
 
-/* Switches on what is on in every migration, remembering what was off; and back. */
-gboolean gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error);
+/* --- capabilities.c: of QEMU's migration -------------------------------------------------------------------------------------------------- */
+
+enum {
+    GW_CAPABILITY_ALWAYS = 1 << 0,
+    GW_CAPABILITY_POSTCOPY = 1 << 1,
+    GW_CAPABILITY_PREEMPT = 1 << 2,
+    GW_CAPABILITY_BLOCKTIME = 1 << 3,
+    GW_CAPABILITY_THROTTLE = 1 << 4,
+};
+
+/* Switches on what is on in every migration and what `which` asks for, remembering what was off; and
+ * back. */
+gboolean gw_local_set_capabilities (LocalHost *local, guint which, GCancellable *cancellable,
+                                    GError **error);
 void gw_local_restore_capabilities (LocalHost *local);
 
 #endif

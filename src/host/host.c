@@ -2,6 +2,8 @@
 /* The types of the operations: from C to parameters, from results to C. */
 #include "host-internal.h"
 
+#define START_SLACK_MS 20000 /* beyond the load: the records, and the guest's first instruction */
+
 JsonObject *
 gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable *cancellable,
               GError **error)
@@ -173,8 +175,8 @@ link_params (const GwHostLink *link)
 {
     g_autofree char *hex = secret_to_hex (link->secret);
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
-                        "deadline_s:i", link->deadline_s, "disks:i", link->n_disks,
-                        "pack:b", link->is_packed, NULL);
+                        "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, "disks:i",
+                        link->n_disks, "pack:b", link->is_packed, NULL);
 }
 
 gboolean
@@ -228,12 +230,6 @@ gw_host_finish_sink (GwHost *host, GCancellable *cancellable, GError **error)
     return gw_host_call (host, GW_RPC_LINK_SUNK, NULL, cancellable, error);
 }
 
-void
-gw_host_stop_courier (GwHost *host)
-{
-    (void) gw_host_call_plain (host, GW_RPC_COURIER_STOP, NULL, NULL, NULL); /* closing the job ends it too */
-}
-
 gboolean
 gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable, GError **error)
 {
@@ -248,9 +244,25 @@ gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **err
 }
 
 gboolean
-gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error)
+gw_host_stop_courier (GwHost *host, GCancellable *cancellable, GError **error)
 {
-    return gw_host_call_plain (host, GW_RPC_QEMU_INCOMING, NULL, cancellable, error);
+    return gw_host_call_plain (host, GW_RPC_COURIER_STOP, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_set_incoming (GwHost *host, GwHostPostcopy *postcopy, char **ret_why,
+                      GCancellable *cancellable, GError **error)
+{
+    JsonObject *params = gw_json_new ("postcopy:b", postcopy->is_on, "preempt:b",
+                                      postcopy->has_preempt, NULL);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_QEMU_INCOMING, params, cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    postcopy->is_on = gw_json_peek_bool (result, "postcopy", FALSE);
+    postcopy->has_preempt = gw_json_peek_bool (result, "preempt", FALSE);
+    *ret_why = g_strdup (gw_json_peek_string (result, "why", NULL));
+    return TRUE;
 }
 
 gboolean
@@ -259,7 +271,28 @@ gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancel
 {
     return gw_host_call_plain (host, GW_RPC_QEMU_MIGRATE,
                        gw_json_new ("downtime_ms:i", params->downtime_ms, "bandwidth_bps:i",
-                                    params->bandwidth_bps, NULL),
+                                    params->bandwidth_bps, "postcopy:b", params->postcopy.is_on,
+                                    "preempt:b", params->postcopy.has_preempt, "throttle:b",
+                                    params->can_throttle, NULL),
+                       cancellable, error);
+}
+
+gboolean
+gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_QEMU_THROTTLE, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_start_postcopy (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_QEMU_POSTCOPY, NULL, cancellable, error);
+}
+
+gboolean
+gw_host_recover (GwHost *host, gint64 attempt, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_QEMU_RECOVER, gw_json_new ("attempt:i", attempt, NULL),
                        cancellable, error);
 }
 
@@ -301,12 +334,12 @@ gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error)
 }
 
 GwHostPending *
-gw_host_begin_start (GwHost *host, gboolean is_running, guint timeout_ms)
+gw_host_begin_start (GwHost *host, gboolean is_running, gboolean in_postcopy, guint timeout_ms)
 {
-    g_autoptr (JsonObject) params =
-        gw_json_new ("run:b", is_running, "timeout_ms:i", (gint64) timeout_ms, NULL);
+    g_autoptr (JsonObject) params = gw_json_new ("run:b", is_running, "in_postcopy:b", in_postcopy,
+                                                 "timeout_ms:i", (gint64) timeout_ms, NULL);
     GwHostPending *pending = g_new0 (GwHostPending, 1);
-    host->ops->begin (host, GW_RPC_HANDOVER_START, params, timeout_ms + 5000, pending);
+    host->ops->begin (host, GW_RPC_HANDOVER_START, params, timeout_ms + START_SLACK_MS, pending);
     return pending;
 }
 
@@ -351,7 +384,8 @@ gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **e
     g_autoptr (JsonObject) result = pending_finish (pending, error);
     if (result == NULL)
         return FALSE;
-    *ret_start = (GwHostStart) { gw_json_peek_int (result, "loaded_us", 0),
+    *ret_start = (GwHostStart) { gw_json_peek_bool (result, "started", FALSE),
+                                 gw_json_peek_int (result, "loaded_us", 0),
                                  gw_json_peek_int (result, "started_us", 0),
                                  gw_json_peek_int (result, "running_us", 0) };
     return TRUE;
@@ -398,12 +432,20 @@ gw_host_settle_record (GwHost *host, const char *job, gboolean refuse, GwRecordK
     return gw_record_kind_from_name (name, ret_kind, error);
 }
 
-char *
-gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error)
+gboolean
+gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
+                GError **error)
 {
+    JsonObject *params = gw_json_new ("ms:i", (gint64) ms, NULL);
     g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_QEMU_VERIFY, NULL, cancellable, error);
-    return result != NULL ? g_strdup (gw_json_get_string (result, "run_state", error)) : NULL;
+        gw_host_call (host, GW_RPC_QEMU_SETTLE, params, cancellable, error);
+    const char *state = result != NULL ? gw_json_get_string (result, "run_state", error) : NULL;
+    if (state == NULL)
+        return FALSE;
+    *ret_settled = (GwHostSettled) { g_strdup (state), gw_json_peek_int (result, "block_errors", 0),
+                                     gw_json_peek_int (result, "vcpu_us", -1),
+                                     gw_json_peek_int (result, "blocktime_ms", -1) };
+    return TRUE;
 }
 
 gboolean

@@ -127,6 +127,7 @@ typedef struct {
     const char *const *addresses; /* destination: to listen on, may be empty; source: "ADDRESS:PORT" */
     gint64 n_paths;
     gint64 deadline_s; /* without any path, before the link is given up */
+    gint64 attempt;    /* 0; then the number of the recovery that makes it */
     gint64 n_disks;    /* that are copied */
     gboolean is_packed; /* their lanes are compressed; destination: only if it can */
 } GwHostLink;
@@ -146,8 +147,8 @@ gboolean gw_host_probe_link (GwHost *host, guint within_ms, gint64 *ret_rtt_us,
 gboolean gw_host_start_sink (GwHost *host, GCancellable *cancellable, GError **error);
 gboolean gw_host_push (GwHost *host, GCancellable *cancellable, GError **error);
 JsonObject *gw_host_finish_sink (GwHost *host, GCancellable *cancellable, GError **error);
-/* Ends the courier of that side; it may be gone already. */
-void gw_host_stop_courier (GwHost *host);
+/* Ends the courier of that side, whatever it carries; QEMU's sockets close.  It may be gone already. */
+gboolean gw_host_stop_courier (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: from now on whatever QEMU writes is taken into memory at once, so that a stalled link cannot
  * stop it in its last step; and the link may be down for `deadline_s` only. */
 gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable,
@@ -196,11 +197,21 @@ gboolean gw_host_end_proof (GwHost *host, GCancellable *cancellable, GError **er
 /* source: the copying ends as it is, and nothing of it is left in QEMU. */
 gboolean gw_host_undo_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
 
-/* destination: capabilities, and QEMU listens for its state. */
-gboolean gw_host_set_incoming (GwHost *host, GCancellable *cancellable, GError **error);
+/* What of postcopy is on. */
+typedef struct {
+    gboolean is_on;
+    gboolean has_preempt; /* requested pages have a connection of their own */
+} GwHostPostcopy;
+
+/* destination: capabilities, and QEMU listens for its state.  `postcopy` says what is wanted and gets
+ * what this QEMU and its kernel can; `*ret_why` (transfer full) says why that is less, or NULL. */
+gboolean gw_host_set_incoming (GwHost *host, GwHostPostcopy *postcopy, char **ret_why,
+                               GCancellable *cancellable, GError **error);
 
 typedef struct {
     gint64 downtime_ms, bandwidth_bps; /* bandwidth 0: unlimited */
+    GwHostPostcopy postcopy; /* as the destination has it */
+    gboolean can_throttle;   /* gw_host_throttle() may follow */
 } GwHostMigrate;
 
 /* source: capabilities and parameters (their old values are kept for undo), and QEMU begins. */
@@ -210,12 +221,21 @@ gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellabl
  * whatever happens to the migration.  FALSE for `is_stopped`: it runs on, and the migration too. */
 gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable,
                              GError **error);
+/* source: QEMU slows the guest down until it converges. */
+gboolean gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: QEMU goes over to postcopy; it stands still in pre-switchover first, like in precopy.  When
+ * little is left it ends in precopy after all. */
+gboolean gw_host_start_postcopy (GwHost *host, GCancellable *cancellable, GError **error);
+/* In postcopy, over the couriers of `attempt`: QEMU drops what it may still hold of the old connection;
+ * the destination's listens again, then the source's goes on.  Destination first. */
+gboolean gw_host_recover (GwHost *host, gint64 attempt, GCancellable *cancellable, GError **error);
 GwMigration *gw_host_get_migration (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: out of pre-switchover. */
 gboolean gw_host_continue (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: ends the migration and everything it changed, and lets the guest run again if it ran
  * before.  Succeeds when the guest is in the state it had.  Safe in any state before RELEASED, and
- * after it only with the destination's REFUSED in hand. */
+ * after it only with the destination's REFUSED in hand: then also from postcopy, in which QEMU knows no
+ * way back (rescue.c). */
 gboolean gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: QEMU ends; its copy of the VM is no more. */
 gboolean gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error);
@@ -225,12 +245,15 @@ gboolean gw_host_put_released (GwHost *host, GCancellable *cancellable, GError *
 
 /* destination: waits for the state to be loaded, then starts the VM (`is_running`: lets the guest
  * run).  Writes STARTED, or REFUSED and then the error says why.  Runs while the coordinator does
- * other things. */
+ * other things.  With `in_postcopy` the time limit refuses nothing: the answer is then that it is not
+ * loaded yet, and so it is when QEMU's connection broke. */
 typedef struct _GwHostPending GwHostPending;
-GwHostPending *gw_host_begin_start (GwHost *host, gboolean is_running, guint timeout_ms);
+GwHostPending *gw_host_begin_start (GwHost *host, gboolean is_running, gboolean in_postcopy,
+                                    guint timeout_ms);
 gboolean gw_host_pending_is_done (const GwHostPending *pending);
 typedef struct {
-    gint64 loaded_us, started_us, running_us; /* that host's clock */
+    gboolean is_started; /* FALSE only in postcopy: ask again */
+    gint64 loaded_us, started_us, running_us; /* that host's clock; running 0: see event "resume" */
 } GwHostStart;
 /* Frees `pending`. */
 gboolean gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error);
@@ -283,10 +306,20 @@ JsonObject *gw_host_rehearse_load (GwHost *host, const GwVm *vm, GCancellable *c
 /* destination: the throw-away QEMU ends. */
 gboolean gw_host_rehearse_end (GwHost *host, GCancellable *cancellable, GError **error);
 
-/* Whether the VM is as it should be: state of its QEMU.  (transfer full, "running", "paused" ...) */
-char *gw_host_get_run_state (GwHost *host, GCancellable *cancellable, GError **error);
+/* destination: the VM's interfaces are announced again, and it is watched for `ms` (at most
+ * GW_HOST_SETTLE_MAX_MS). */
+#define GW_HOST_SETTLE_MAX_MS 10000
+typedef struct {
+    char *run_state; /* "running", "paused" ...; (transfer full) */
+    gint64 block_errors;
+    gint64 vcpu_us; /* of processor time that its virtual ones used meanwhile; -1: not known */
+    gint64 blocktime_ms; /* in which all of them waited for pages, in postcopy; -1: not known */
+} GwHostSettled;
+gboolean gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
+                         GError **error);
 
-/* The same without waiting; `finish` frees `pending`. */
+/* destination: the state of QEMU, "running", "paused" ..., without waiting; `finish` frees `pending`.
+ * (transfer full) */
 GwHostPending *gw_host_begin_get_run_state (GwHost *host);
 char *gw_host_finish_get_run_state (GwHostPending *pending, GError **error);
 

@@ -39,6 +39,7 @@ member_to_text (JsonObject *data, const char *member)
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
+    local->n_block_errors += strcmp (event, "block-error") == 0;
     if (strcmp (event, "stop") == 0)
         local->stopped_us = at_us;
     else if (strcmp (event, "resume") == 0)
@@ -63,6 +64,7 @@ tell_block_error (LocalHost *local, JsonObject *data, gint64 at_us)
         "%s of '%s': %s", gw_json_peek_string (data, "operation", "access"),
         *device != '\0' ? device : node,
         is_full ? "No space left on device" : gw_json_peek_string (data, "reason", "no reason given"));
+    local->n_block_errors++;
     gw_host_emit (&local->host, at_us, is_stop ? "block-stop" : "block-error", detail);
 }
 
@@ -128,71 +130,6 @@ gw_local_query_migrate (LocalHost *local, GCancellable *cancellable, GError **er
         return NULL;
     }
     return gw_migration_from_qmp (json_node_get_object (reply));
-}
-
-/* On in every migration; late-block-activate is without effect from 10.0 on. */
-static const char *const our_capabilities[] = { "events", "return-path", "pause-before-switchover",
-                                                "late-block-activate" };
-
-static gboolean
-set_capabilities (LocalHost *local, JsonArray *list, GCancellable *cancellable, GError **error)
-{
-    JsonNode *node = json_node_init_array (json_node_alloc (), list);
-    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
-                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
-}
-
-static gboolean
-is_ours (const char *capability)
-{
-    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
-        if (strcmp (our_capabilities[i], capability) == 0)
-            return TRUE;
-    return FALSE;
-}
-
-/* Those that we switch on and that were off. */
-static gboolean
-remember_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
-{
-    g_autoptr (JsonNode) reply =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
-    if (reply == NULL)
-        return FALSE;
-    if (!JSON_NODE_HOLDS_ARRAY (reply))
-        return gw_fail (error, GW_CAUSE_QMP_INVALID,
-                        "query-migrate-capabilities: the reply is no array");
-    JsonArray *now = json_node_get_array (reply);
-    g_clear_pointer (&local->old_capabilities, json_array_unref);
-    local->old_capabilities = json_array_new ();
-    for (guint i = 0; i < json_array_get_length (now); i++) {
-        JsonObject *item = json_array_get_object_element (now, i);
-        if (!gw_json_peek_bool (item, "state", FALSE) &&
-            is_ours (gw_json_peek_string (item, "capability", "")))
-            json_array_add_object_element (local->old_capabilities, json_object_ref (item));
-    }
-    return TRUE;
-}
-
-gboolean
-gw_local_set_capabilities (LocalHost *local, GCancellable *cancellable, GError **error)
-{
-    g_autoptr (JsonArray) list = json_array_new ();
-    if (!remember_capabilities (local, cancellable, error))
-        return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS (our_capabilities); i++)
-        json_array_add_object_element (
-            list, gw_json_new ("capability:s", our_capabilities[i], "state:b", TRUE, NULL));
-    return set_capabilities (local, list, cancellable, error);
-}
-
-void
-gw_local_restore_capabilities (LocalHost *local)
-{
-    g_autoptr (JsonArray) old = g_steal_pointer (&local->old_capabilities);
-    /* a QEMU that is gone or does not answer has nothing to restore */
-    if (old != NULL && json_array_get_length (old) > 0 && local->qmp != NULL)
-        (void) set_capabilities (local, old, NULL, NULL);
 }
 
 char *
@@ -323,6 +260,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
+        !gw_json_get_int (params, "attempt", 0, G_MAXINT32, &spec.attempt, error) ||
         !gw_json_get_int (params, "disks", 0, 32, &spec.n_disks, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
@@ -400,24 +338,6 @@ get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
 }
 
-static JsonObject *
-get_run_state (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
-{
-    if (local->qmp == NULL) {
-        gw_fail (error, GW_CAUSE_QMP_GONE, "there is no QEMU to ask");
-        return NULL;
-    }
-    g_autoptr (JsonNode) reply =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_STATUS, NULL, cancellable, error);
-    if (reply == NULL)
-        return NULL;
-    return gw_json_new ("run_state:s",
-                        JSON_NODE_HOLDS_OBJECT (reply)
-                            ? gw_json_peek_string (json_node_get_object (reply), "status", "unknown")
-                            : "unknown",
-                        NULL);
-}
-
 void
 gw_local_destroy_launched (LocalHost *local)
 {
@@ -472,7 +392,11 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_CONTINUE] = gw_local_continue,
     [GW_RPC_QEMU_RESUME] = gw_local_undo_migration,
     [GW_RPC_QEMU_QUIT] = gw_local_quit_source,
-    [GW_RPC_QEMU_VERIFY] = get_run_state,
+    [GW_RPC_QEMU_POSTCOPY] = gw_local_start_postcopy,
+    [GW_RPC_QEMU_THROTTLE] = gw_local_throttle,
+    [GW_RPC_QEMU_RECOVER] = gw_local_recover,
+    [GW_RPC_QEMU_VERIFY] = gw_local_get_run_state,
+    [GW_RPC_QEMU_SETTLE] = gw_local_settle,
     [GW_RPC_DISK_IMAGES] = gw_local_make_images,
     [GW_RPC_DISK_CLOSE] = gw_local_close_images,
     [GW_RPC_DISK_MIRROR] = gw_local_start_mirrors,
@@ -556,6 +480,7 @@ local_free (GwHost *host)
     g_main_context_unref (local->context);
     g_clear_pointer (&local->old_capabilities, json_array_unref);
     g_clear_pointer (&local->old_parameters, json_object_unref);
+    g_clear_error (&local->refusal);
     g_free (local->migration_status);
     g_free (local->vm_dir);
     g_free (local->vm_name);

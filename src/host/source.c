@@ -92,7 +92,11 @@ remember_parameters (LocalHost *local, GCancellable *cancellable, GError **error
     JsonObject *now = json_node_get_object (parameters);
     local->old_parameters =
         gw_json_new ("downtime-limit:i", gw_json_peek_int (now, "downtime-limit", 300),
-                     "max-bandwidth:i", gw_json_peek_int (now, "max-bandwidth", 0), NULL);
+                     "max-bandwidth:i", gw_json_peek_int (now, "max-bandwidth", 0),
+                     "max-postcopy-bandwidth:i", gw_json_peek_int (now, "max-postcopy-bandwidth", 0),
+                     "cpu-throttle-initial:i", gw_json_peek_int (now, "cpu-throttle-initial", 20),
+                     "cpu-throttle-increment:i", gw_json_peek_int (now, "cpu-throttle-increment", 10),
+                     "max-cpu-throttle:i", gw_json_peek_int (now, "max-cpu-throttle", 99), NULL);
     return TRUE;
 }
 
@@ -103,10 +107,23 @@ set_parameters (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     if (!gw_json_get_int (params, "downtime_ms", 0, 2000000, &downtime_ms, error) ||
         !gw_json_get_int (params, "bandwidth_bps", 0, G_MAXINT64, &bandwidth, error))
         return FALSE;
-    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS,
-                         gw_json_new ("downtime-limit:i", downtime_ms, "max-bandwidth:i",
-                                      bandwidth, NULL),
-                         cancellable, error);
+    JsonObject *arguments = gw_json_new ("downtime-limit:i", downtime_ms, "max-bandwidth:i", bandwidth,
+                                         "max-postcopy-bandwidth:i", bandwidth, NULL);
+    /* QEMU throttles as it sees fit once it may: until we see fit, by one percent */
+    if (gw_json_peek_bool (params, "throttle", FALSE)) {
+        json_object_set_int_member (arguments, "cpu-throttle-initial", 1);
+        json_object_set_int_member (arguments, "cpu-throttle-increment", 1);
+        json_object_set_int_member (arguments, "max-cpu-throttle", 1);
+    }
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS, arguments, cancellable, error);
+}
+
+static guint
+choose_capabilities (JsonObject *params)
+{
+    return (gw_json_peek_bool (params, "postcopy", FALSE) ? GW_CAPABILITY_POSTCOPY : 0u) |
+           (gw_json_peek_bool (params, "preempt", FALSE) ? GW_CAPABILITY_PREEMPT : 0u) |
+           (gw_json_peek_bool (params, "throttle", FALSE) ? GW_CAPABILITY_THROTTLE : 0u);
 }
 
 /* A device that cannot be migrated at all (vmstate "unmigratable") shows only here: QEMU 7.2 does not
@@ -131,7 +148,7 @@ gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellabl
     if (!need_vm (local, error) || local->job_dir == NULL)
         return NULL;
     if (!remember_parameters (local, cancellable, error) ||
-        !gw_local_set_capabilities (local, cancellable, error) ||
+        !gw_local_set_capabilities (local, choose_capabilities (params), cancellable, error) ||
         !set_parameters (local, params, cancellable, error))
         return NULL;
     return begin_migration (local, cancellable, error) ? json_object_new () : NULL;
@@ -258,7 +275,10 @@ gw_local_undo_migration (LocalHost *local, JsonObject *params, GCancellable *can
      * nothing: it goes on when its socket closes. */
     if (g_strcmp0 (local->migration_status, "device") == 0)
         g_clear_pointer (&local->courier, gw_courier_free);
-    if (!cancel_migration (local, cancellable, error))
+    gboolean ok = gw_status_is_postcopy (local->migration_status)
+                      ? gw_local_rescue (local, cancellable, error)
+                      : cancel_migration (local, cancellable, error);
+    if (!ok)
         return NULL;
     restore_settings (local, cancellable);
     return let_run (local, cancellable, error) ? json_object_new () : NULL;

@@ -339,6 +339,7 @@ typedef struct {
     gint64 max_bandwidth_bps;
     gint64 n_paths;
     gint64 link_deadline_s; /* the link may be down this long in precopy */
+    gint64 settle_s; /* the moved VM is watched before the source's copy goes */
     GStrv data_addresses;
     GStrv maps; /* "SOURCE=DESTINATION" */
     char *disks; /* auto copy shared */
@@ -414,6 +415,7 @@ typedef struct {
     gint64 rounds, page_bytes;
     gint64 expected_downtime_ms, downtime_ms, total_ms, setup_ms;
     gint64 throttle_percent;
+    gint64 postcopy_requests; /* pages that the destination asked for */
 } GwMigration;
 
 extern const GwStructType gw_migration_type;

@@ -252,6 +252,7 @@ static const GwField plan_fields[] = {
     NUM (GwPlan, max_bandwidth_bps),
     INT (GwPlan, n_paths, 1, 8),
     INT (GwPlan, link_deadline_s, 1, 31536000),
+    INT (GwPlan, settle_s, 0, 10),
     STRV (GwPlan, data_addresses),
     STRV (GwPlan, maps),
     REQ (GwPlan, disks),
@@ -277,6 +278,7 @@ gw_plan_new (void)
     plan->postcopy = g_strdup ("auto");
     plan->n_paths = 1;
     plan->link_deadline_s = 300;
+    plan->settle_s = 1;
     plan->disks = g_strdup ("auto");
     plan->verify = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
@@ -353,6 +355,7 @@ static const GwField migration_fields[] = {
     NUM (GwMigration, total_ms),
     NUM (GwMigration, setup_ms),
     NUM (GwMigration, throttle_percent),
+    NUM (GwMigration, postcopy_requests),
 };
 TYPE (gw_migration_type, GwMigration, migration_fields);
 FREE (gw_migration_free, GwMigration, gw_migration_type)
@@ -393,6 +396,7 @@ gw_migration_from_qmp (JsonObject *reply)
     m->page_bytes = not_negative (ram, "page-size");
     m->rounds = not_negative (ram, "dirty-sync-count");
     m->rate_bps = bits_to_bps (ram);
+    m->postcopy_requests = not_negative (ram, "postcopy-requests");
     gint64 pages = not_negative (ram, "dirty-pages-rate");
     m->dirty_bps = pages < G_MAXINT32 && m->page_bytes < G_MAXINT32 ? pages * m->page_bytes : 0;
     return m;

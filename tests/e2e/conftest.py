@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter):
     """The table of a grid, when all of it was run: what its tests recorded as "row"."""
     rows = [value for status in ("passed", "failed") for report in terminalreporter.stats.get(status, ())
             for name, value in report.user_properties if name == "row"]
-    if rows and os.environ.get("GODWIT_GRID") == "all":
+    if rows and rig.soak.ROUNDS:
         terminalreporter.write_sep("=", "phase, failure, cause, side, exit status, where the VM runs, time")
         for row in rows:
             terminalreporter.write_line(row)

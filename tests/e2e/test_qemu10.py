@@ -5,6 +5,7 @@ import json
 
 import pytest
 import rig
+from rig import faults
 
 LOAD = rig.Load(mem="32M", dirty="8M/s", content="text", fill="32M")
 MEM = "196600K"
@@ -56,6 +57,30 @@ def test_busy_guest_moves_clean(net, tmp_path, new, way):
     vm.report.check()
     assert version(twin) == majors[1]
     assert done.exit == 0, done
+
+
+@pytest.mark.parametrize("way", ["7.2-to-10.0", "10.0-to-7.2", "10.0-to-10.0"])
+def test_postcopy_and_its_recovery(tmp_path, new, way):
+    """Neither version's states, connections and tricks disturb a recovery after a killed courier."""
+    source, directory = {"7.2-to-10.0": (OLD, new), "10.0-to-7.2": (new / OLD, "/usr/bin"),
+                         "10.0-to-10.0": (new / OLD, new)}[way]
+    with rig.Net(rate="100mbit") as net:
+        machine = "q35" if way == "10.0-to-10.0" else "pc-q35-7.2"
+        vm, twin, agent = boot(net, tmp_path, source, directory, machine)
+        started = rig.start_migrate(vm, twin, agent, "--postcopy", "now")
+        faults.wait_until(lambda: 'phase="fetching memory"' in started.stderr() or
+                          not started.is_running(), 60, "postcopy")
+        (courier, *_) = sorted(pid for pid in net.b.pids()
+                               if b"godwit-courier\0" in open(f"/proc/{pid}/cmdline", "rb").read())
+        faults.kill(courier)
+        done = started.wait(120)
+        assert done.report and (done.report["result"], done.report["mode"]) == ("moved", "postcopy"), done
+        told = done.report["postcopy"]
+        assert (told["recoveries"], told["attempts"]) == (1, 1), done
+        vm.ticks.wait_side("b", 300)
+        move = vm.ticks.move("a", "b")
+        assert (move.overlap_ms, move.lost, move.repeated) == (0, 0, 0), move
+        vm.report.check()
 
 
 def test_there_and_back(net, tmp_path, new):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who failed first: injected failures of every phase, and what the report must say of each. A third of the
-grid in the normal run; all of it with GODWIT_GRID=all (`make soak`), which also prints it as a table."""
+grid in the normal run; all of it with GODWIT_SOAK (`make soak`), which also prints it as a table."""
 
 import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 import signal
 import struct
 import time
@@ -14,11 +13,10 @@ from collections.abc import Callable
 
 import pytest
 import rig
-from rig import faults
+from rig import faults, soak
 from rig.scene import LOAD, WAIT, tmpfs
 
 STOPPED_S = 30
-WANTS_ALL = os.environ.get("GODWIT_GRID") == "all"
 
 
 # --- faults: functions of the scene ---
@@ -414,7 +412,7 @@ def expect_story(scene, row, done):
     assert code.exit == 0 and code.stdout.startswith(f"{row.code}: "), code.stdout
 
 
-@pytest.mark.parametrize("row", [row for row in GRID if row.sample or WANTS_ALL],
+@pytest.mark.parametrize("row", [row for row in GRID if row.sample or soak.ROUNDS],
                          ids=lambda row: f"{row.phase}-{row.name.replace(' ', '-')}")
 def test_first_failure(net, tmp_path, row, record_property):
     scene = rig.Scene(net, tmp_path, **row.scene)
@@ -431,5 +429,5 @@ def test_first_failure(net, tmp_path, row, record_property):
     if row.result == "stayed" and "agent" not in row.name:
         gone = [str(scene.vm.directory), str(scene.vm.pid)] if row.runs_on == "nowhere" else []
         scene.expect_clean(gone=[*row.gone, *gone])
-        if WANTS_ALL and row.works_next and row.runs_on == "source" and row.phase in NEXT_WORKS:
+        if soak.ROUNDS and row.works_next and row.runs_on == "source" and row.phase in NEXT_WORKS:
             scene.expect_next_works()

@@ -43,7 +43,8 @@ class Scene:
             agent_args = [*agent_args, "--config", self._wrap_qemu(before_qemu)]
         more["args"] = [text.format(at=tmp_path) for text in more.get("args", ())]
         more["disk"] = more["disk"].format(at=tmp_path) if more.get("disk") else None
-        self.vm = Guest(net.a, tmp_path / "a", load=load, mem=MEM, **more)
+        more.setdefault("mem", MEM)
+        self.vm = Guest(net.a, tmp_path / "a", load=load, **more)
         self.vm.start().wait_boot()
         self.twin = self.vm.twin(net.b, tmp_path / "b")
         self.agent = Agent(net.b, tmp_path / "agent", agent_args)

@@ -8,6 +8,7 @@ the product knows of it.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -36,7 +37,8 @@ def build(directory, paths):
 
 
 def seen(directory):
-    """{side: {lane: {"out": [length, digest], "in": [...]}}}; out is from QEMU to the courier."""
+    """{side: {lane: {"out": [length, digest], "in": [...]}}}; out is from QEMU to the courier. The first
+    connection of a lane has its name, the next ones are "NAME 1" and so on."""
     return {path.stem: json.loads(path.read_text())
             for path in (pathlib.Path(directory) / "seen").glob("*.json")}
 
@@ -71,11 +73,11 @@ def _stand(lanes, courier, report):
     found = []
 
     def accept(name, listener, path, accepts):
-        while True:
+        for number in itertools.count():
             near = listener.accept()[0]
             far = socket.socket(socket.AF_UNIX)
             far.connect(path)
-            found.append(_Lane(name, near, far, accepts))
+            found.append(_Lane(f"{name} {number}" if number else name, near, far, accepts))
     for lane in lanes:
         threading.Thread(target=accept, args=lane, daemon=True).start()
     while os.getppid() == courier:

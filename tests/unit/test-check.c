@@ -155,9 +155,11 @@ test_options (void)
         gint64 timeout_s;
         const char *part; /* NULL: ok */
     } rows[] = {
-        { "now", "auto", "stop", 0, "--postcopy now" },
-        { "auto", "auto", "throttle", 5, "--on-timeout throttle" },
+        { "now", "auto", "stop", 0, NULL },
+        { "never", "copy", "stop", 0, NULL },
+        { "auto", "auto", "throttle", 5, NULL },
         { "auto", "shared", "throttle", 0, NULL },
+        { "auto", "auto", "postcopy", 5, NULL },
         { "auto", "auto", "abort", 5, NULL },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {

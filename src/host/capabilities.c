@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host-internal.h"
+
+#include <string.h>
+
+/* late-block-activate is without effect from 10.0 on. */
+static const struct {
+    const char *name;
+    guint when;
+} capabilities[] = {
+    { "events", GW_CAPABILITY_ALWAYS },
+    { "return-path", GW_CAPABILITY_ALWAYS },
+    { "pause-before-switchover", GW_CAPABILITY_ALWAYS },
+    { "late-block-activate", GW_CAPABILITY_ALWAYS },
+    { "postcopy-ram", GW_CAPABILITY_POSTCOPY },
+    { "postcopy-preempt", GW_CAPABILITY_PREEMPT },
+    { "postcopy-blocktime", GW_CAPABILITY_BLOCKTIME },
+    { "auto-converge", GW_CAPABILITY_THROTTLE },
+};
+
+static gboolean
+send_list (LocalHost *local, JsonArray *list, GCancellable *cancellable, GError **error)
+{
+    JsonNode *node = json_node_init_array (json_node_alloc (), list);
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_CAPABILITIES,
+                         gw_json_new ("capabilities:n", node, NULL), cancellable, error);
+}
+
+static gboolean
+is_ours (const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS (capabilities); i++)
+        if (strcmp (capabilities[i].name, name) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* Those that we may switch on and that were off. */
+static gboolean
+remember (LocalHost *local, GCancellable *cancellable, GError **error)
+{
+    if (local->old_capabilities != NULL)
+        return TRUE;
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call (local->qmp, GW_QMP_QUERY_MIGRATE_CAPABILITIES, NULL, cancellable, error);
+    if (reply == NULL)
+        return FALSE;
+    if (!JSON_NODE_HOLDS_ARRAY (reply))
+        return gw_fail (error, GW_CAUSE_QMP_INVALID,
+                        "query-migrate-capabilities: the reply is no array");
+    JsonArray *now = json_node_get_array (reply);
+    local->old_capabilities = json_array_new ();
+    for (guint i = 0; i < json_array_get_length (now); i++) {
+        JsonObject *item = json_array_get_object_element (now, i);
+        if (!gw_json_peek_bool (item, "state", FALSE) &&
+            is_ours (gw_json_peek_string (item, "capability", "")))
+            json_array_add_object_element (local->old_capabilities, json_object_ref (item));
+    }
+    return TRUE;
+}
+
+gboolean
+gw_local_set_capabilities (LocalHost *local, guint which, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonArray) list = json_array_new ();
+    if (!remember (local, cancellable, error))
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS (capabilities); i++)
+        if ((capabilities[i].when & (which | GW_CAPABILITY_ALWAYS)) != 0)
+            json_array_add_object_element (
+                list, gw_json_new ("capability:s", capabilities[i].name, "state:b", TRUE, NULL));
+    return send_list (local, list, cancellable, error);
+}
+
+void
+gw_local_restore_capabilities (LocalHost *local)
+{
+    g_autoptr (JsonArray) old = g_steal_pointer (&local->old_capabilities);
+    /* a QEMU that is gone or does not answer has nothing to restore */
+    if (old != NULL && json_array_get_length (old) > 0 && local->qmp != NULL)
+        (void) send_list (local, old, NULL, NULL);
+}
