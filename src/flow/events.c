@@ -175,6 +175,10 @@ static void
 on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 {
     const char *colon = strstr (detail, ": ");
+    if (side->job->is_trial) {
+        side->job->has_trial_broken = TRUE;
+        return;
+    }
     side->job->needs_link = TRUE;
     if (side->job->in_postcopy)
         return; /* what is lost with it is sent again (recover.c) */
@@ -197,6 +201,10 @@ on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text =
         g_strdup_printf ("the %s's courier %s", gw_side_name (side->side), detail);
+    if (side->job->is_trial) {
+        side->job->has_trial_broken = TRUE;
+        return;
+    }
     side->job->needs_link = TRUE;
     if (side->job->link_is_up && !side->job->in_postcopy)
         add_sign (side, GW_SIGN_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, text);

@@ -67,6 +67,8 @@ struct _GwJob {
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */
     JsonObject *probe;     /* what the report says of the link that a check tried; NULL: nothing */
+    JsonObject *prediction; /* the same; NULL: there was none */
+    gint64 launch_us; /* that the throw-away QEMU of the rehearsal took to start; 0: not known */
     JsonObject *rehearsal; /* what the report says of it; NULL: there was none */
     GwDiskPlans *disks; /* what becomes of each; NULL before the check */
     GwMirrors *mirrors; /* the last that was read; NULL: none */
@@ -100,6 +102,8 @@ struct _GwJob {
     gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
+    gboolean is_trial;        /* of the link: an end of its couriers concerns that alone */
+    gboolean has_trial_broken;
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
@@ -176,6 +180,19 @@ void gw_job_take_link (GwJob *job, JsonObject *stats);
 /* For the report; the one that lasts included. */
 JsonArray *gw_job_list_outages (const GwJob *job);
 
+/* --- probe.c ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    gint64 rtt_us, bytes, us;
+} GwLinkTrial;
+
+/* Connects couriers, sends as much as passes in a moment, and ends them again. */
+gboolean gw_job_try_link (GwJob *job, GwLinkTrial *ret, GwSide *blame, GError **error);
+
+/* --- steps_predict.c -------------------------------------------------------------------------------------- */
+
+/* Puts the prediction among the checks and into the report, from what was measured so far. */
+void gw_job_predict (GwJob *job, const GwLinkTrial *trial);
 /* --- disks.c: disks that are copied ---------------------------------------------------------------------- */
 
 /* Reads how far the copies are; FALSE when one has failed. */
@@ -271,6 +288,9 @@ gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
 
 /* Writes, reads and removes tokens beside the images, for destination_facts. */
 gboolean gw_job_try_tokens (GwJob *job, GError **error);
+
+/* What the policy is given. */
+GwAllowance gw_job_get_allowance (const GwJob *job);
 
 /* --- settle.c ---------------------------------------------------------------------------------------------------- */
 

@@ -85,6 +85,7 @@ free_facts (GwJob *job)
     g_clear_pointer (&job->signs, g_ptr_array_unref);
     g_clear_pointer (&job->rehearsal, json_object_unref);
     g_clear_pointer (&job->probe, json_object_unref);
+    g_clear_pointer (&job->prediction, json_object_unref);
     g_array_unref (job->outages);
     g_clear_pointer (&job->link, json_object_unref);
     g_ptr_array_unref (job->warnings);

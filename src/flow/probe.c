@@ -5,12 +5,8 @@
 
 #define PROBE_MS 1000
 
-typedef struct {
-    gint64 rtt_us, bytes, us;
-} Measured;
-
 static gboolean
-carry (GwJob *job, Measured *measured, GError **error)
+carry (GwJob *job, GwLinkTrial *trial, GError **error)
 {
     if (!gw_host_start_sink (job->destination.host, job->cancellable, error))
         return FALSE;
@@ -19,46 +15,68 @@ carry (GwJob *job, Measured *measured, GError **error)
         gw_host_finish_sink (job->destination.host, NULL, is_pushed ? error : NULL);
     if (!is_pushed || read == NULL)
         return FALSE;
-    measured->bytes = gw_json_peek_int (read, "bytes", 0);
-    measured->us = gw_json_peek_int (read, "us", 0);
+    trial->bytes = gw_json_peek_int (read, "bytes", 0);
+    trial->us = gw_json_peek_int (read, "us", 0);
     return TRUE;
 }
 
 static gboolean
-measure (GwJob *job, Measured *measured, GwSide *blame, GError **error)
+measure (GwJob *job, GwLinkTrial *trial, GwSide *blame, GError **error)
 {
     if (!gw_job_connect_link (job, blame, error))
         return FALSE;
     *blame = GW_SIDE_LINK;
-    return gw_host_probe_link (job->source.host, PROBE_MS, &measured->rtt_us, job->cancellable, error) &&
-           carry (job, measured, error);
+    if (!gw_host_probe_link (job->source.host, PROBE_MS, &trial->rtt_us, job->cancellable, error) ||
+        !carry (job, trial, error))
+        return FALSE;
+    return !job->has_trial_broken ||
+           gw_fail (error, GW_CAUSE_LINK_LOST, "the link broke while it was tried");
+}
+
+/* The couriers that are not needed any more end with the job directory at the latest. */
+static void
+end_trial (GwJob *job)
+{
+    (void) gw_host_stop_courier (job->source.host, NULL, NULL);
+    (void) gw_host_stop_courier (job->destination.host, NULL, NULL);
+    job->is_trial = job->link_is_up = FALSE;
+    job->n_paths = 0;
+}
+
+gboolean
+gw_job_try_link (GwJob *job, GwLinkTrial *ret, GwSide *blame, GError **error)
+{
+    *ret = (GwLinkTrial) { 0, 0, 0 };
+    job->is_trial = TRUE;
+    job->has_trial_broken = FALSE;
+    gboolean ok = measure (job, ret, blame, error);
+    end_trial (job);
+    return ok;
 }
 
 static void
-conclude (GwJob *job, const Measured *m)
+conclude (GwJob *job, const GwLinkTrial *trial)
 {
-    gint64 rate_bps = m->us > 0 ? m->bytes * G_USEC_PER_SEC / m->us : 0;
+    gint64 rate_bps = trial->us > 0 ? trial->bytes * G_USEC_PER_SEC / trial->us : 0;
     g_autofree char *rate = gw_text_bytes ((guint64) rate_bps);
     g_autofree char *text = g_strdup_printf (
         "the hosts connect (%s), a round trip takes %.1f ms, and about %s a second pass",
-        job->link_addresses[0], (double) m->rtt_us / 1000, rate);
-    job->probe = gw_json_new ("rtt_us:i", m->rtt_us, "rate_bps:i", rate_bps, "bytes:i", m->bytes, NULL);
+        job->link_addresses[0], (double) trial->rtt_us / 1000, rate);
+    job->probe = gw_json_new ("rtt_us:i", trial->rtt_us, "rate_bps:i", rate_bps, "bytes:i",
+                              trial->bytes, NULL);
     gw_check_append (job->checks, "link", GW_VERDICT_OK, GW_CAUSE_NONE, text);
+    gw_job_predict (job, trial);
 }
 
 gboolean
 gw_step_probe (GwJob *job, GwSide *blame, GError **error)
 {
-    Measured measured = { 0, 0, 0 };
+    GwLinkTrial trial;
     g_autoptr (GError) failure = NULL;
     if (!job->plan->is_check_only)
-        return TRUE; /* the move finds it out at once */
-    gboolean ok = measure (job, &measured, blame, &failure);
-    job->link_is_up = FALSE; /* an end of the couriers is no fault from here on */
-    (void) gw_host_stop_courier (job->source.host, NULL, NULL); /* closing the job ends them too */
-    (void) gw_host_stop_courier (job->destination.host, NULL, NULL);
-    if (ok) {
-        conclude (job, &measured);
+        return TRUE; /* the step `couriers` does it */
+    if (gw_job_try_link (job, &trial, blame, &failure)) {
+        conclude (job, &trial);
         return TRUE;
     }
     if (gw_error_get_cause (failure) != GW_CAUSE_ABORTED)

@@ -177,7 +177,10 @@ add_lists (const GwJob *job, JsonObject *report)
 {
     json_object_set_array_member (report, "disks", gw_job_list_disks (job));
     json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
-    json_object_set_null_member (report, "prediction");
+    if (job->prediction != NULL)
+        json_object_set_object_member (report, "prediction", json_object_ref (job->prediction));
+    else
+        json_object_set_null_member (report, "prediction");
     if (job->probe != NULL)
         json_object_set_object_member (report, "probe", json_object_ref (job->probe));
     if (job->rehearsal != NULL)

@@ -57,8 +57,8 @@ gw_job_is_out_of_time (const GwJob *job)
 
 /* --- what is seen ------------------------------------------------------------------------------------------- */
 
-static GwAllowance
-get_allowance (const GwJob *job)
+GwAllowance
+gw_job_get_allowance (const GwJob *job)
 {
     const GwPlan *plan = job->plan;
     return (GwAllowance) {
@@ -216,7 +216,7 @@ steer (GwJob *job, gboolean is_new_round, GError **error)
         return TRUE;
     if (job->is_stopping)
         return bound_stop (job, error);
-    GwAllowance allowance = get_allowance (job);
+    GwAllowance allowance = gw_job_get_allowance (job);
     return obey (job, look (job, &allowance, is_new_round), &allowance, error);
 }
 

@@ -170,6 +170,12 @@ gw_job_connect_link (GwJob *job, GwSide *blame, GError **error)
 gboolean
 gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
 {
+    GwLinkTrial trial;
+    if (job->plan->is_rehearsed) {
+        if (!gw_job_try_link (job, &trial, blame, error))
+            return FALSE;
+        gw_job_predict (job, &trial);
+    }
     return gw_job_connect_link (job, blame, error);
 }
 

@@ -35,8 +35,10 @@ static gboolean
 launch (Rehearsal *r, GError **error)
 {
     GwJob *job = r->job;
+    gint64 begin_us = g_get_monotonic_time ();
     g_autoptr (JsonObject) there = gw_host_rehearse_launch (job->destination.host, job->vm,
                                                             job->derived, job->cancellable, error);
+    job->launch_us = g_get_monotonic_time () - begin_us;
     if (there == NULL)
         return FALSE;
     r->has_postcopy = gw_json_peek_bool (there, "postcopy", FALSE);

@@ -461,6 +461,7 @@ void gw_hash_work_free (GwHashWork *work);
 typedef struct _GwProof GwProof;
 
 typedef struct _GwLinkSink GwLinkSink;
+typedef struct _GwGuestRam GwGuestRam;
 
 /* --- host_local.c: this host ---------------------------------------------------------------------------------------------------------------- */
 
@@ -481,6 +482,8 @@ typedef struct {
     GwProcess *qemu;       /* destination: our child */
     GwPidWatch *qemu_watch; /* source */
     GwCourierControl *courier;
+    GwGuestRam *ram;       /* source: the guest's RAM is being looked at; NULL: it is not */
+    gboolean is_measuring; /* source: so does its QEMU */
     GwExports *exports;   /* destination: images of copied disks that are not in use yet */
     GwMirrorSet *mirrors; /* source: jobs that copy disks */
     GwProof *proof;       /* source: what the comparison of the copies has in QEMU */
@@ -558,6 +561,8 @@ void gw_local_drop_token_files (LocalHost *local);
 /* linkprobe.c */
 JsonObject *gw_local_start_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_finish_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_begin_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_finish_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_push (LocalHost *, JsonObject *, GCancellable *, GError **);
 void gw_link_sink_free (GwLinkSink *sink);
 

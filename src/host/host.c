@@ -218,6 +218,18 @@ gw_host_start_sink (GwHost *host, GCancellable *cancellable, GError **error)
     return gw_host_call_plain (host, GW_RPC_LINK_SINK, NULL, cancellable, error);
 }
 
+JsonObject *
+gw_host_begin_weighing (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_MEMORY_WEIGH, NULL, cancellable, error);
+}
+
+JsonObject *
+gw_host_finish_weighing (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_MEMORY_WEIGHT, NULL, cancellable, error);
+}
+
 gboolean
 gw_host_push (GwHost *host, GCancellable *cancellable, GError **error)
 {

@@ -203,6 +203,14 @@ typedef struct {
     gboolean has_preempt; /* requested pages have a connection of their own */
 } GwHostPostcopy;
 
+/* source: what there is to send, and how fast it changes, is looked at from now on, within about a second.
+ * An object that may say "why" a part of it is not.  (transfer full) */
+JsonObject *gw_host_begin_weighing (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: waits for it: {"ram_bytes", "filled_bytes" (that hold something), "samples", "changed_bytes"
+ * (that changed within "changed_us"), "later_bytes" (the same, a longer time)}; -1 is not known.
+ * (transfer full) */
+JsonObject *gw_host_finish_weighing (GwHost *host, GCancellable *cancellable, GError **error);
+
 /* destination: capabilities, and QEMU listens for its state.  `postcopy` says what is wanted and gets
  * what this QEMU and its kernel can; `*ret_why` (transfer full) says why that is less, or NULL. */
 gboolean gw_host_set_incoming (GwHost *host, GwHostPostcopy *postcopy, char **ret_why,

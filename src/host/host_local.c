@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* This host, in this process: the table of operations and what both sides share. */
-#include "host-internal.h"
+#include "guestram.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -356,6 +356,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
 {
     g_clear_pointer (&local->courier, gw_courier_free);
     g_clear_pointer (&local->sink, gw_link_sink_free);
+    g_clear_pointer (&local->ram, gw_guestram_free);
     gw_local_drop_rehearsal (local);
     gw_local_drop_proof (local);
     /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
@@ -397,6 +398,8 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_RECOVER] = gw_local_recover,
     [GW_RPC_QEMU_VERIFY] = gw_local_get_run_state,
     [GW_RPC_QEMU_SETTLE] = gw_local_settle,
+    [GW_RPC_MEMORY_WEIGH] = gw_local_begin_weighing,
+    [GW_RPC_MEMORY_WEIGHT] = gw_local_finish_weighing,
     [GW_RPC_DISK_IMAGES] = gw_local_make_images,
     [GW_RPC_DISK_CLOSE] = gw_local_close_images,
     [GW_RPC_DISK_MIRROR] = gw_local_start_mirrors,

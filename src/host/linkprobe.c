@@ -126,7 +126,8 @@ gw_local_finish_sink (LocalHost *local, JsonObject *params, GCancellable *cancel
 
 typedef struct {
     int fd;
-    gboolean is_done; /* atomic */
+    GMainContext *context; /* of who waits */
+    gboolean is_done;      /* atomic */
 } Push;
 
 static gpointer
@@ -142,7 +143,11 @@ write_all (gpointer user_data)
             break;
         written += n > 0 ? (gsize) n : 0;
     }
+    (void) shutdown (push->fd, SHUT_WR);
+    deadline = g_get_monotonic_time () + (FIRST_MS + READ_MS) * 1000;
+    (void) wait_for (push->fd, POLLIN, deadline); /* the other end has read all of it, or enough */
     g_atomic_int_set (&push->is_done, TRUE);
+    g_main_context_wakeup (push->context);
     return NULL;
 }
 
@@ -167,10 +172,11 @@ gw_local_push (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", path, g_strerror (errno));
         return NULL;
     }
-    Push push = { fd, FALSE };
+    Push push = { fd, local->context, FALSE };
     GThread *thread = g_thread_new ("link-push", write_all, &push);
-    gboolean ok = gw_wait_until (local->context, is_pushed, &push, gw_deadline_ms (10 * WRITE_MS), NULL,
+    gboolean ok = gw_wait_until (local->context, is_pushed, &push, gw_deadline_ms (FIRST_MS + READ_MS + 2 * WRITE_MS), cancellable,
                                  error);
+    (void) shutdown (fd, SHUT_RDWR); /* it waits no more */
     g_thread_join (thread);
     return ok ? json_object_new () : NULL;
 }

@@ -7,6 +7,7 @@
 #define RECORD_MS 30000
 #define ASK_MS 2     /* between two looks at a QEMU that loads in postcopy */
 #define RUN_MS 10000 /* for `cont` in postcopy, which may wait for pages */
+#define END_MS 2000  /* for a QEMU that closed its monitor to have ended */
 
 static gboolean
 need_job (LocalHost *local, GError **error)
@@ -129,6 +130,12 @@ is_cont_settled (gpointer user_data)
     return local->is_answered || has_broken (local) || !gw_process_is_running (local->qemu);
 }
 
+static gboolean
+has_ended (gpointer user_data)
+{
+    return !gw_process_is_running (((const LocalHost *) user_data)->qemu);
+}
+
 /* In postcopy its answer may have to wait for pages that come when the link is back; the guest then runs,
  * or will.  Only QEMU's own no means that it never does. */
 static gboolean
@@ -144,6 +151,8 @@ run_guest (LocalHost *local, gboolean in_postcopy, GError **error)
         return TRUE;
     if (in_postcopy && gw_error_get_cause (local->refusal) != GW_CAUSE_QMP_COMMAND)
         return TRUE;
+    if (gw_error_get_cause (local->refusal) == GW_CAUSE_QMP_GONE) /* then so is QEMU: how is told by its end */
+        (void) gw_wait_until (local->context, has_ended, local, gw_deadline_ms (END_MS), NULL, NULL);
     return gw_fail (error, GW_CAUSE_START_REFUSED,
                     "the destination's QEMU loaded the state but does not run it: %s",
                     local->refusal != NULL ? local->refusal->message : "it has ended");

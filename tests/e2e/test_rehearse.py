@@ -178,3 +178,25 @@ def test_other_version_passes(net, tmp_path, way, machine):
                            args=[*BUSY, "-device", "qemu-xhci", "-device", "usb-tablet"])
     rehearse(vm, twin, agent, 3, ["qemu-version"] if way == "10.0-to-7.2" else [])
     vm.report.check()
+
+
+# A program that says of itself all that QEMU 10.0 says, and is 7.2 when it has to take the VM.
+OLDER = """change('pc-{board}-10.0', '10.0', '7.2')
+os.execv('/usr/bin/qemu-system-x86_64', ['/usr/bin/qemu-system-x86_64', *argv])"""
+
+
+@pytest.mark.parametrize("board", ["q35", "i440fx"])
+def test_devices_that_are_older_there_are_refused(net, tmp_path, board):
+    """QEMU 10.0 with its own machine type, to the devices of 7.2: nothing but the rehearsal can tell."""
+    try:
+        new = rig.qemu10.directory()
+    except rig.Missing as error:
+        pytest.skip(str(error))
+    programs = spoil.wrapper(tmp_path / "programs", OLDER.format(board=board), real=new / OLD)
+    vm, twin, agent = boot(net, tmp_path, programs, machine=f"pc-{board}-10.0", qemu=str(new / OLD))
+    done = check(vm, twin, agent)
+    assert (done.exit, done.cause, outcome(done)["result"]) == (2, "rehearsal-rejected", "refused"), done
+    for name in (f"pc-{board}-10.0", f"pc-{board}-7.2"):
+        assert name in done.report["cause"]["message"]
+    assert {check for check, verdict in spoil.verdicts(done).items() if verdict == "refused"} == {"rehearsal"}
+    vm.report.check()

@@ -142,15 +142,30 @@ def with_nbd(host, directory):
         faults.wait_until((directory.parent / "nbd.sock").exists, 10, "nbdkit")
 
 
-def with_locked_disk(host, directory):
-    """A disk whose file at the destination somebody else writes."""
+def with_disk(host, directory):
+    """A disk with a file on each host."""
     with open(directory / "disk.img", "wb") as file:
         file.truncate(8 << 20)
+
+
+def lock_disk(host, directory):
+    """Somebody else writes the disk's file."""
+    lock = open(directory / "disk.img", "rb")
+    # what QEMU does (block/file-posix.c): byte 201 says "nobody else may write"
+    fcntl.fcntl(lock, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 201, 1, 0))
+    host.at_close(lock.close)
+
+
+def with_locked_disk(host, directory):
+    """A disk whose file at the destination somebody else writes."""
+    with_disk(host, directory)
     if host.name == "b":
-        lock = open(directory / "disk.img", "rb")
-        # what QEMU does (block/file-posix.c): byte 201 says "nobody else may write"
-        fcntl.fcntl(lock, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 201, 1, 0))
-        host.at_close(lock.close)
+        lock_disk(host, directory)
+
+
+def lock_disk_there(scene):
+    """Somebody begins to write to the destination's file."""
+    lock_disk(scene.net.b, scene.twin.directory)
 
 
 def kill_nbd(scene):
@@ -364,9 +379,11 @@ GRID = [
         "signal 9", sample=True),
     Row("link cut", "switchover", cut, "link-lost", "link"),
     Row("Ctrl-C", "switchover", interrupt, "aborted", "none", exit=5),
-    # --- the destination has the right to start
-    Row("image in use there", "start", None, "image-locked", "destination", "lock",
+    Row("disk in use there", "start", None, "disk-locked", "destination", "lock", exit=2,
         scene=dict(prepare=with_locked_disk, disk="{at}/a/disk.img"), options=("--disks", "shared")),
+    Row("disk in use there", "copy", lock_disk_there, "image-locked", "destination", "lock", works_next=False,
+        scene=dict(prepare=with_disk, disk="{at}/a/disk.img"), options=("--disks", "shared", "--max-bandwidth", "20M")),
+    # --- the destination has the right to start
     Row("destination killed", "handover", "kill", "qemu-died", "destination", "signal 9"),
     Row("agent killed", "handover", "lose agent", "agent-lost", "destination", exit=6,
         result="undecided", runs_on="unknown"),

@@ -33,6 +33,16 @@ die_with_parent (gpointer user_data)
     (void) prctl (PR_SET_PDEATHSIG, SIGKILL); /* cannot fail with this argument */
 }
 
+static gboolean
+listens (const char *path)
+{
+    g_autoptr (GSocketClient) client = g_socket_client_new ();
+    g_autoptr (GSocketAddress) address = g_unix_socket_address_new (path);
+    g_autoptr (GSocketConnection) connection =
+        g_socket_client_connect (client, G_SOCKET_CONNECTABLE (address), NULL, NULL);
+    return connection != NULL;
+}
+
 static void
 spawn (Qemu *qemu)
 {
@@ -49,9 +59,9 @@ spawn (Qemu *qemu)
     g_spawn_async (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
                    die_with_parent, NULL, &qemu->pid, &error);
     g_assert_no_error (error);
-    /* The monitors are made in the order of the command line, and listen soon after they exist. */
+    /* The monitors are made in the order of the command line; a socket that is there need not listen yet. */
     gint64 deadline_us = gw_deadline_ms (LIMIT_MS);
-    while (!g_file_test (qemu->hmp, G_FILE_TEST_EXISTS)) {
+    while (!listens (qemu->hmp)) {
         g_assert_cmpint (g_get_monotonic_time (), <, deadline_us);
         gw_wait_ms (NULL, 5, NULL, NULL);
     }
