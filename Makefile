@@ -68,6 +68,7 @@ bench: deps
 	@$(MAKE) --no-print-directory build
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/link.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/pass.py
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/disks.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/postcopy.py
 
 # Every fuzzer for FUZZ_SECONDS, from its seeds; what it finds is left in build-fuzz/.

@@ -31,6 +31,7 @@
 #ifndef GW_COURIER_H
 #define GW_COURIER_H
 
+#include "pack.h"
 #include "path.h"
 #include "redial.h"
 
@@ -50,6 +51,7 @@ typedef struct {
     char *name;
     char *path;       /* of the unix socket */
     gboolean accepts; /* listens at `path`; otherwise connects to it */
+    gboolean is_packed; /* from who accepts to who connects in blocks (pack.h) */
     GwLinkClass classes[GW_LANE_CLASSES]; /* of the first, second ... connection; the last repeats */
     guint n_classes;
 } GwLaneOption;
@@ -84,7 +86,7 @@ gboolean gw_courier_read_secret (GwCourierOptions *options,
  * address and, in `ret_text`, its one spelling (both transfer full).  NULL with GW_CAUSE_USAGE. */
 GSocketAddress *gw_courier_address_parse (const char *text, char **ret_text, GError **error);
 
-/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]].  FALSE with GW_CAUSE_USAGE. */
+/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack].  FALSE with GW_CAUSE_USAGE. */
 gboolean gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side,
                                GError **error);
 void gw_lane_option_clear (GwLaneOption *option);
@@ -303,7 +305,7 @@ typedef struct {
     GwLaneOption option;
     GwFd listen_fd; /* -1 when not listening */
     guint n_opened;
-    uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes; /* of lanes that are closed */
+    uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes, plain_bytes; /* of lanes that are closed */
     GwPageWaits *waits; /* the destination's RAM; else NULL */
     guint place;
 } GwLaneGroup;
@@ -317,6 +319,10 @@ typedef struct {
     GwMachine out, in;       /* outwards: program to link; inwards: link to program */
     guint index;             /* how many of its group came before */
     uint64_t in_bytes;       /* handed to the program */
+    GwPacker *packer;        /* outwards; NULL: bytes as they are */
+    GwUnpacker *unpacker;    /* inwards, likewise */
+    gsize in_debt;           /* inwards: of a block that the program has not taken whole yet */
+    uint64_t plain_bytes;    /* that went into `packer` */
     gboolean is_held;        /* inwards: the program's socket is full */
     gboolean is_full;        /* outwards: the session had no room */
     gboolean has_hung_up;    /* poll() said so; it would say it for ever */
@@ -344,6 +350,17 @@ void gw_courier_lane_stop (GwLane *lane);
 void gw_courier_lane_break (GwLane *lane);
 gboolean gw_courier_lane_has_ended (const GwLane *lane); /* both directions, in whatever way */
 gboolean gw_courier_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
+
+/* --- lane_pack.c: the same in blocks --------------------------------------------------------------------- */
+
+/* Bytes outwards that the session has no room for. */
+gsize gw_courier_lane_get_held (const GwLane *lane);
+/* Gives them to the session as far as it has. */
+void gw_courier_lane_flush (GwLane *lane);
+/* Returns what read() did, 1 when there was no room for anything. */
+gssize gw_courier_lane_read_packed (GwLane *lane);
+/* DONE when nothing waits, AGAIN, or FAILED: the program reads no more. */
+GwLinkStep gw_courier_lane_write_unpacked (GwLane *lane);
 
 /* --- lanes.c: all of them -------------------------------------------------------------------------------- */
 

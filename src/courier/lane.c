@@ -42,6 +42,8 @@ gw_courier_lane_free (GwLane *lane)
     if (lane == NULL)
         return;
     gw_fd_clear (&lane->fd);
+    gw_packer_free (lane->packer);
+    gw_unpacker_free (lane->unpacker);
     g_free (lane->reset_why);
     g_free (lane);
 }
@@ -58,6 +60,10 @@ gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
 {
     lane->fd = fd;
     lane->carried = carried;
+    if (lane->group->option.is_packed && lane->group->option.accepts)
+        lane->packer = gw_packer_new ();
+    else if (lane->group->option.is_packed)
+        lane->unpacker = gw_unpacker_new ();
     gw_machine_move (&lane->out, GW_LANE_OPEN);
     gw_machine_move (&lane->in, GW_LANE_OPEN);
     gw_control_say (lane->control, "lane-open", "lane", lane->group->option.name, "direction",
@@ -101,7 +107,7 @@ go_on_with_reset (GwLane *lane)
 {
     GwLaneCounters counters;
     gw_session_lane_get_counters (lane->carried, &counters);
-    if (counters.unsent_bytes + counters.unacked_bytes > 0 &&
+    if (counters.unsent_bytes + counters.unacked_bytes + gw_courier_lane_get_held (lane) > 0 &&
         g_get_monotonic_time () < lane->reset_us)
         return;
     gw_session_reset (lane->session, lane->carried, lane->reset_why);
@@ -123,7 +129,8 @@ deafen (GwLane *lane)
     struct iovec piece;
     if (lane->in.state != GW_LANE_OPEN)
         return;
-    gboolean is_lossy = gw_session_peek (lane->session, lane->carried, &piece, 1) > 0;
+    gboolean is_lossy = gw_session_peek (lane->session, lane->carried, &piece, 1) > 0 ||
+                        lane->in_debt > 0;
     gw_session_stop (lane->session, lane->carried);
     if (is_lossy)
         end_direction (lane, &lane->in, GW_LANE_BROKEN);
@@ -188,7 +195,7 @@ read_some (GwLane *lane)
 static void
 read_out (GwLane *lane)
 {
-    gssize n = read_some (lane);
+    gssize n = lane->packer != NULL ? gw_courier_lane_read_packed (lane) : read_some (lane);
     if (n == 0)
         end_out (lane, GW_LANE_ENDED);
     else if (n < 0 && errno != EAGAIN)
@@ -229,7 +236,8 @@ gw_courier_lane_stop (GwLane *lane)
     if (lane->out.state != GW_LANE_OPEN)
         return;
     (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
-    end_out (lane, discard_unread (lane) ? GW_LANE_BROKEN : GW_LANE_ENDED);
+    gboolean is_lossy = gw_courier_lane_get_held (lane) > 0;
+    end_out (lane, discard_unread (lane) || is_lossy ? GW_LANE_BROKEN : GW_LANE_ENDED);
 }
 
 /* --- inwards ------------------------------------------------------------------------------------------- */
@@ -271,12 +279,14 @@ finish_in (GwLane *lane)
 void
 gw_courier_lane_write (GwLane *lane)
 {
+    if (lane->packer != NULL && lane->carried != NULL && lane->out.state == GW_LANE_OPEN && !lane->is_full)
+        gw_courier_lane_flush (lane);
     if (lane->carried != NULL && lane->reset_why != NULL)
         go_on_with_reset (lane);
     if (lane->carried == NULL || gw_machine_is_final (&lane->in) || lane->reset_why != NULL)
         return;
     if (lane->in.state == GW_LANE_OPEN) {
-        GwLinkStep step = write_some (lane);
+        GwLinkStep step = lane->unpacker != NULL ? gw_courier_lane_write_unpacked (lane) : write_some (lane);
         lane->is_held = step == GW_LINK_AGAIN;
         if (step == GW_LINK_FAILED)
             deafen (lane);
@@ -300,6 +310,8 @@ gw_courier_lane_fill (GwLane *lane, GwPolls *polls)
         events |= POLLIN;
     if (lane->is_held)
         events |= POLLOUT;
+    if (!lane->is_full && gw_courier_lane_get_held (lane) > 0)
+        gw_polls_add_due (polls, 0); /* the session has room again for what no poll() tells of */
     /* a socket that has hung up is ready for ever: look only for what can be done */
     gboolean is_of_interest = events != 0 || !lane->has_hung_up;
     lane->place = gw_polls_add (polls, is_of_interest ? lane->fd : -1, events);

@@ -171,6 +171,7 @@ add_counters (GwLane *lane)
     gw_session_lane_get_counters (lane->carried, &counters);
     group->out_bytes += counters.out_bytes;
     group->in_bytes += lane->in_bytes;
+    group->plain_bytes += lane->plain_bytes;
     group->resent_bytes += counters.resent_bytes;
     group->duplicate_bytes += counters.duplicate_bytes;
 }

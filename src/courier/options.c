@@ -65,7 +65,7 @@ raw_parse (Raw *raw, int argc, char **argv, GError **error)
         { "listen-fd", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->listen_fds,
           "Destination: listening TCP socket (repeatable)", "N" },
         { "lane", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->lanes, "A local socket to carry",
-          "NAME=accept|connect:PATH[:class=CLASS[,...]]" },
+          "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack]" },
         { "paths", 0, 0, G_OPTION_ARG_INT64, &raw->paths, "Source: paths to keep up", "N" },
         { "memory", 0, 0, G_OPTION_ARG_INT64, &raw->memory, "Bound of the memory for data",
           "BYTES" },
@@ -223,18 +223,21 @@ check_lane (const GwLaneOption *option, const char *verb, GError **error)
 gboolean
 gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side, GError **error)
 {
-    static const char class_word[] = ":class=";
+    static const char class_word[] = ":class=", pack_word[] = ":pack";
     const char *equals = strchr (text, '=');
     const char *colon = equals != NULL ? strchr (equals, ':') : NULL;
     if (colon == NULL)
         return gw_fail (error, GW_CAUSE_USAGE,
-                        "'%s' is not NAME=accept|connect:PATH[:class=CLASS[,...]]", text);
-    const char *class = g_strrstr (colon + 1, class_word);
-    gsize path_len = class != NULL ? (gsize) (class - colon - 1) : strlen (colon + 1);
+                        "'%s' is not NAME=accept|connect:PATH[:class=CLASS[,...]][:pack]", text);
+    gboolean is_packed = g_str_has_suffix (colon + 1, pack_word);
+    g_autofree char *rest = g_strndup (colon + 1, strlen (colon + 1) - (is_packed ? strlen (pack_word) : 0));
+    const char *class = g_strrstr (rest, class_word);
+    gsize path_len = class != NULL ? (gsize) (class - rest) : strlen (rest);
     g_autofree char *verb = g_strndup (equals + 1, (gsize) (colon - equals - 1));
     GwLaneOption option = { .name = g_strndup (text, (gsize) (equals - text)),
-                            .path = g_strndup (colon + 1, path_len),
-                            .accepts = strcmp (verb, "accept") == 0 };
+                            .path = g_strndup (rest, path_len),
+                            .accepts = strcmp (verb, "accept") == 0,
+                            .is_packed = is_packed };
     set_default_classes (&option, side);
     if (!check_lane (&option, verb, error) ||
         (class != NULL && !parse_classes (&option, class + strlen (class_word), error))) {

@@ -19,7 +19,7 @@ set_text (JsonBuilder *builder, const char *key, const char *value)
 /* --- lanes -------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes;
+    uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes, plain_bytes;
     uint64_t unsent_bytes, unacked_bytes, waiting_bytes;
     guint n_open;
 } Sum;
@@ -35,7 +35,8 @@ static Sum
 add_up (const GwCourier *courier, const GwLaneGroup *group)
 {
     Sum sum = { .out_bytes = group->out_bytes, .in_bytes = group->in_bytes,
-                .resent_bytes = group->resent_bytes, .duplicate_bytes = group->duplicate_bytes };
+                .resent_bytes = group->resent_bytes, .duplicate_bytes = group->duplicate_bytes,
+                .plain_bytes = group->plain_bytes };
     for (guint i = 0; i < courier->lanes->len; i++) {
         const GwLane *lane = g_ptr_array_index (courier->lanes, i);
         GwLaneCounters counters;
@@ -44,6 +45,7 @@ add_up (const GwCourier *courier, const GwLaneGroup *group)
         gw_session_lane_get_counters (lane->carried, &counters);
         sum.out_bytes += counters.out_bytes;
         sum.in_bytes += lane->in_bytes;
+        sum.plain_bytes += lane->plain_bytes;
         sum.resent_bytes += counters.resent_bytes;
         sum.duplicate_bytes += counters.duplicate_bytes;
         sum.unsent_bytes += counters.unsent_bytes;
@@ -84,6 +86,8 @@ add_lanes (JsonBuilder *builder, const GwCourier *courier)
         json_builder_begin_object (builder);
         set_number (builder, "out_bytes", sum.out_bytes);
         set_number (builder, "in_bytes", sum.in_bytes);
+        if (group->option.is_packed)
+            set_number (builder, "plain_bytes", sum.plain_bytes);
         set_number (builder, "resent_bytes", sum.resent_bytes);
         set_number (builder, "duplicate_bytes", sum.duplicate_bytes);
         set_number (builder, "unsent_bytes", sum.unsent_bytes);

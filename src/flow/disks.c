@@ -55,7 +55,7 @@ fail_copy (GwJob *job, const GwMirror *mirror, GError **error)
     GwSide side = failing_side (job);
     gw_fail (&failure, GW_CAUSE_DISK_COPY, "disk '%s': its copy failed at the %s: %s", mirror->name,
              gw_side_name (side), mirror->error != NULL ? mirror->error : "QEMU gives no reason");
-    gw_job_add_sign (job, GW_SIGN_STEP, side, 0, GW_CAUSE_DISK_COPY, failure->message);
+    gw_job_add_sign (job, GW_SIGN_DISK_COPY, side, 0, GW_CAUSE_DISK_COPY, failure->message);
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
 }

@@ -243,7 +243,7 @@ static void
 on_disk_server_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
     g_autofree char *text = g_strdup_printf ("the server of a disk's image (qemu-nbd) %s", detail);
-    add_sign (side, GW_SIGN_QEMU_KILLED, at_us, GW_CAUSE_DISK_IMAGE, text);
+    add_sign (side, GW_SIGN_DISK_SERVER, at_us, GW_CAUSE_DISK_IMAGE, text);
 }
 
 static const struct {

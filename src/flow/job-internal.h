@@ -74,6 +74,8 @@ struct _GwJob {
     GwMirrors *mirrors; /* the last that was read; NULL: none */
     struct _GwJobProof *proof; /* NULL: the copies are not compared */
     gboolean disks_are_equal;  /* that was proven */
+    gboolean disks_are_packed; /* on their way, where it pays */
+    gint64 disk_plain_bytes;   /* what went into their lanes; disk_bytes came out */
     gboolean disks_are_done;   /* every copy is complete, and its image closed */
     gboolean disk_read_failed; /* QEMU said that it cannot read a disk that it copies */
     gint64 disk_bytes;         /* that the link carried for them */

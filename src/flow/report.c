@@ -173,7 +173,9 @@ add_figures (const GwJob *job, JsonObject *report)
         json_object_set_object_member (report, "postcopy", make_postcopy (job));
     else
         json_object_set_null_member (report, "postcopy");
-    json_object_set_object_member (report, "codec", gw_json_new ("mode:s", "off", NULL));
+    json_object_set_object_member (report, "codec", gw_json_new (
+        "mode:s", "off", "disks:s", job->disks_are_packed ? "zstd" : "off", "disk_plain_bytes:i",
+        job->disk_plain_bytes, NULL));
 }
 
 static void

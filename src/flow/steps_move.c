@@ -179,15 +179,15 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
     return TRUE;
 }
 
-/* What went out in the lanes nbd-0, nbd-1 ... */
+/* What the lanes nbd-0, nbd-1 ... say of `key`. */
 static gint64
-count_disk_bytes (JsonObject *lanes)
+sum_of_disks (JsonObject *lanes, const char *key)
 {
     gint64 bytes = 0;
     g_autoptr (GList) names = lanes != NULL ? json_object_get_members (lanes) : NULL;
     for (GList *name = names; name != NULL; name = name->next)
         if (g_str_has_prefix (name->data, "nbd-"))
-            bytes += gw_json_peek_int (gw_json_peek_object (lanes, name->data), "out_bytes", 0);
+            bytes += gw_json_peek_int (gw_json_peek_object (lanes, name->data), key, 0);
     return bytes;
 }
 
@@ -227,7 +227,9 @@ gw_job_read_counters (GwJob *job)
     JsonObject *ram = peek_ram (stats);
     job->wire_bytes += gw_json_peek_int (stats, "wire_out_bytes", 0) +
                        gw_json_peek_int (stats, "wire_in_bytes", 0);
-    job->disk_bytes += count_disk_bytes (gw_json_peek_object (stats, "lanes"));
+    JsonObject *lanes = gw_json_peek_object (stats, "lanes");
+    job->disk_bytes += sum_of_disks (lanes, "out_bytes");
+    job->disk_plain_bytes += sum_of_disks (lanes, job->disks_are_packed ? "plain_bytes" : "out_bytes");
     job->guest_bytes += ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
     gw_job_take_link (job, stats);
 }

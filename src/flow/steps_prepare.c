@@ -139,13 +139,15 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
     if (getrandom (job->secret, sizeof job->secret, 0) != (ssize_t) sizeof job->secret)
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
-                        job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks };
+                        job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks,
+                        strcmp (job->plan->codec, "auto") == 0 };
     g_clear_pointer (&job->link_addresses, g_strfreev);
     *blame = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,
                                  error))
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
+    job->disks_are_packed = job->disks_are_packed || (link.is_packed && n_disks > 0);
     *blame = GW_SIDE_SOURCE;
     if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))
         return FALSE;

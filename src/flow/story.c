@@ -14,6 +14,7 @@ static const struct {
     { "agent-lost", GW_SIGN_AGENT_LOST },      { "lane-eof", GW_SIGN_LANE_ENDED },
     { "lane-closed", GW_SIGN_LANE_ENDED },     { "path-down", GW_SIGN_PATH_DOWN },
     { "block-stop", GW_SIGN_DISK },            { "block-error", GW_SIGN_DISK_NOTE },
+    { "disk-server-exit", GW_SIGN_DISK_SERVER }, { "disk-error", GW_SIGN_DISK_COPY },
     { "failed", GW_SIGN_STEP },
 };
 

@@ -262,7 +262,8 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
     for (guint i = 0; i < spec->n_disks; i++) {
         g_autofree char *socket = gw_disk_socket (spec->job_dir, i);
         add_arg (launch, "--lane");
-        add_arg (launch, "nbd-%u=%s:%s", i, is_source ? "accept" : "connect", socket);
+        add_arg (launch, "nbd-%u=%s:%s%s", i, is_source ? "accept" : "connect", socket,
+                 spec->is_packed ? ":pack" : "");
     }
     return TRUE;
 }

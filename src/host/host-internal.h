@@ -308,6 +308,7 @@ typedef struct {
     const char *const *addresses; /* source: to connect to; destination: to listen on, may be empty */
     gint64 n_paths, deadline_s, attempt;
     gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
+    gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
 } GwCourierSpec;
 /* The socket of the RAM lane between courier and QEMU; each recovery has its own.  (transfer full) */
 char *gw_courier_ram_path (const char *job_dir, gint64 attempt);

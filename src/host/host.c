@@ -176,11 +176,11 @@ link_params (const GwHostLink *link)
     g_autofree char *hex = secret_to_hex (link->secret);
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
                         "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, "disks:i",
-                        link->n_disks, NULL);
+                        link->n_disks, "pack:b", link->is_packed, NULL);
 }
 
 gboolean
-gw_host_accept_courier (GwHost *host, const GwHostLink *link, GStrv *ret_addresses,
+gw_host_accept_courier (GwHost *host, GwHostLink *link, GStrv *ret_addresses,
                         GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result =
@@ -188,6 +188,7 @@ gw_host_accept_courier (GwHost *host, const GwHostLink *link, GStrv *ret_address
     if (result == NULL)
         return FALSE;
     *ret_addresses = gw_json_peek_strv (result, "addresses");
+    link->is_packed = gw_json_peek_bool (result, "pack", FALSE);
     return TRUE;
 }
 

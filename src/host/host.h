@@ -129,10 +129,12 @@ typedef struct {
     gint64 deadline_s; /* without any path, before the link is given up */
     gint64 attempt;    /* 0; then the number of the recovery that makes it */
     gint64 n_disks;    /* that are copied */
+    gboolean is_packed; /* their lanes are compressed; destination: only if it can */
 } GwHostLink;
 
-/* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order. */
-gboolean gw_host_accept_courier (GwHost *host, const GwHostLink *link, GStrv *ret_addresses,
+/* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order.  What it
+ * cannot do is taken out of `link`, which is for the source then. */
+gboolean gw_host_accept_courier (GwHost *host, GwHostLink *link, GStrv *ret_addresses,
                                  GCancellable *cancellable, GError **error);
 /* source: the courier that connects; returns when the link is up. */
 gboolean gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,

@@ -266,6 +266,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .side = local->side,
         .secret_hex = gw_json_peek_string (params, "secret", NULL),
         .addresses = (const char *const *) addresses,
+        .is_packed = gw_json_peek_bool (params, "pack", FALSE),
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
@@ -275,7 +276,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
         return NULL;
-    return gw_json_new ("addresses:v", candidates, NULL);
+    return gw_json_new ("addresses:v", candidates, "pack:b", spec.is_packed, NULL);
 }
 
 static gboolean

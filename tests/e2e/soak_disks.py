@@ -2,7 +2,6 @@
 """Disks of 2 GiB, and twenty moves in a row: `make soak`, not `make test`."""
 
 import subprocess
-import time
 
 import pytest
 import rig
@@ -11,7 +10,7 @@ from rig import disk, faults
 from test_disks import MEM, Scene, drive, fill, loop, move_between_versions, raw, sh, spoil_a_copy
 
 LINK = "80mbit"                       # ten megabytes a second
-RECORDS = {"idle": 0, "half": 10000, "twice": 40000}  # records of 512 bytes a second, as asked for
+RECORDS = {"idle": 1, "half": 80, "twice": 320}  # a second, as asked for, each with 64 KiB more behind it
 RUNS = 20
 
 
@@ -39,8 +38,8 @@ def test_two_gibibytes(net, tmp_path, kind, load):
         here, image = loop(net.b, tmp_path / "one"), loop(net.b, tmp_path / "two")
         images = lambda directory: drive(0, here, protocol="host_device")  # noqa: E731
         options = ["--map", f"{here}={image}", "--overwrite-images"]
-    scene = Scene(net, tmp_path, images, kernel_args="gw.diskspan=64M",
-                  load=rig.Load(mem="16M", dirty="2M/s", content="text", diskrate=max(RECORDS[load], 1)))
+    scene = Scene(net, tmp_path, images, kernel_args="gw.diskbulk=64K" if load != "idle" else "",
+                  load=rig.Load(mem="16M", dirty="2M/s", content="text", diskrate=RECORDS[load]))
     net.set_rate(LINK)
     done = rig.migrate(scene.vm, scene.twin, scene.agent, *options, timeout=500)
     net.set_rate(None)
@@ -57,7 +56,7 @@ def test_two_gibibytes(net, tmp_path, kind, load):
     if kind == "qcow2":
         flat = tmp_path / "flat"
         subprocess.run(["qemu-img", "convert", "-O", "raw", image, flat], check=True)
-    records = disk.read(flat, 64 << 20)
+    records = disk.read(flat)
     assert records.damage == [] and records.missing() == []
     assert records.last >= acked
 
@@ -92,56 +91,6 @@ def test_twenty_moves_with_two_throttled_disks(net, tmp_path):
     records = disk.read(vm.directory / "d0.img")
     assert records.damage == [] and records.missing() == [] and records.last >= acked
     print(f"downtime of {RUNS} moves, ms: {sorted(stops)}")
-
-
-def native_copy_seconds(vm, net, tmp_path):
-    """QEMU's own mirror over tcp NBD, to READY: what the copy through the link is held against."""
-    target = tmp_path / "native.img"
-    with open(target, "wb") as file:
-        file.truncate((vm.directory / "d0.img").stat().st_size)
-    server = net.b.popen(["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-machine", "none",
-                          "-qmp", f"unix:{tmp_path}/server.sock,server=on,wait=off",
-                          "-blockdev", f"driver=file,node-name=f0,filename={target},discard=unmap"],
-                         log=tmp_path / "server.log")
-    with rig.Qmp(tmp_path / "server.sock", 20) as there:
-        there.execute("nbd-server-start", addr={"type": "inet", "data": {"host": net.b.address, "port": "10809"}})
-        there.execute("block-export-add", type="nbd", id="e0", **{"node-name": "f0", "name": "e0", "writable": True})
-        with vm.monitor() as here:
-            here.execute("blockdev-add", driver="nbd", export="e0", discard="unmap", **{"node-name": "t0"},
-                         server={"type": "inet", "host": net.b.address, "port": "10809"})
-            began = time.monotonic()
-            here.execute("blockdev-mirror", device="d0", target="t0", sync="full", **{"job-id": "m0"})
-            faults.wait_until(lambda: here.execute("query-jobs")[0]["status"] == "ready", 300, "READY")
-            seconds = time.monotonic() - began
-            here.execute("block-job-cancel", device="m0")
-            faults.wait_until(lambda: here.execute("query-jobs") == [], 30, "the end of the mirror")
-            here.execute("blockdev-del", **{"node-name": "t0"})
-    faults.kill(server.pid)
-    target.unlink()
-    return seconds
-
-
-def test_copy_is_not_much_slower_than_qemus_own(net, tmp_path):
-    """Without shaping, at least 0.8 of the rate; medians of three, of a disk full of data."""
-    def images(directory):
-        fill(directory / "d0.img", 1024, 1000)
-        return drive(0, directory / "d0.img")
-    scene = Scene(net, tmp_path, images, boots=False)
-    with scene.vm.monitor() as monitor:
-        monitor.execute("stop")
-    own, ours = [], []
-    for _ in range(3):
-        own.append(native_copy_seconds(scene.vm, net, tmp_path))
-        started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-bandwidth", "2000M")
-        faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 300, "the copy")
-        started.signal()
-        done = started.wait()
-        at = {event["event"]: event["at_ms"] for event in done.report["timeline"]}
-        [began] = [event["at_ms"] for event in done.report["timeline"]
-                   if event["event"] == "step" and event["detail"] == "disks"]
-        ours.append((at["disk-ready"] - began) / 1000)
-    print(f"seconds to READY: QEMU's own {own}, through the link {ours}")
-    assert sorted(own)[1] / sorted(ours)[1] >= 0.8
 
 
 def test_without_asking_nothing_is_resumed(net, tmp_path):

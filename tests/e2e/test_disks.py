@@ -2,6 +2,7 @@
 """Disks that the hosts do not share move with the VM: every record that the guest was told is written is
 in the destination's image, both images are equal, and whatever fails, the guest keeps its own disk."""
 
+import random
 import re
 import socket
 import subprocess
@@ -30,11 +31,11 @@ def drive(number, path, driver="raw", protocol="file", backing=()):
 
 
 def fill(path, megabytes, used):
-    """A raw image of which the first `used` MiB after the guest's records are not zero."""
+    """A raw image of which the first `used` MiB after the guest's records are random bytes."""
     with open(path, "wb") as file:
         file.truncate(megabytes << 20)
         file.seek(2 << 20)
-        block = bytes(range(256)) * 4096
+        block = random.Random(7).randbytes(1 << 20)
         for i in range(used):
             file.write(i.to_bytes(8, "little") + block[8:])
 

@@ -21,6 +21,7 @@ static const struct {
     { "check",        T_SIZE,  AT (check_bps),      "20M/s"  },
     { "diskrate",     T_SIZE,  AT (diskrate),       "0"      },
     { "diskspan",     T_SIZE,  AT (diskspan_bytes), "1M"     },
+    { "diskbulk",     T_SIZE,  AT (diskbulk_bytes), "0"      },
     { "seed",         T_SIZE,  AT (seed),           "1"      },
     { "content",      T_KIND,  AT (content),        "random" },
     { "fill_content", T_KIND,  AT (fill_content),   "text"   },

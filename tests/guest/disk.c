@@ -19,11 +19,15 @@
  *
  * After each write one other slot is read back and compared with what was written there last, so
  * that a disk that is older than the guest's memory is noticed.
+ *
+ * Records are small; for a guest that writes many bytes each may come with a piece of bulk, somewhere
+ * behind the records.  Nobody reads it back here.
  */
 #define RECORD_BYTES 512
 #define RECORD_WORDS (RECORD_BYTES / 8)
 #define MAGIC 0x64726f6365727767u /* "gwrecord" */
 #define BUFFER_BYTES 4096         /* of O_DIRECT, whatever the sector size */
+#define BULK_BYTES_MAX (1u << 20)
 #define SLICE_MS 4
 
 static struct {
@@ -32,6 +36,8 @@ static struct {
     uint64_t first;        /* first number of this boot */
     _Atomic uint64_t last; /* last number that is on the disk; 0 is none */
     uint64_t *buffer;      /* aligned, one record */
+    uint64_t bulk_bytes, bulk_first, n_bulk; /* of a piece; where the pieces begin; how many fit */
+    uint64_t *bulk;        /* aligned, one piece; NULL: none */
 } disk;
 
 static void
@@ -88,6 +94,22 @@ write_record (uint64_t number)
     return false;
 }
 
+/* Each piece differs from the one before it in every block. */
+static bool
+write_bulk (uint64_t number)
+{
+    if (disk.bulk == NULL)
+        return true;
+    for (uint64_t i = 0; i < disk.bulk_bytes / sizeof *disk.bulk; i += RECORD_WORDS)
+        disk.bulk[i] = number;
+    if (pwrite (disk.fd, disk.bulk, disk.bulk_bytes,
+                (off_t) (disk.bulk_first + number % disk.n_bulk * disk.bulk_bytes)) ==
+        (ssize_t) disk.bulk_bytes)
+        return true;
+    guest_report ("E disk bulk number=%llu: %s", (unsigned long long) number, strerror (errno));
+    return false;
+}
+
 /* Reads back the record that lies `behind` numbers back, if this boot has written it. */
 static void
 verify_earlier (uint64_t last, uint64_t behind)
@@ -116,7 +138,7 @@ run_disk (void *data)
     for (;;) {
         uint64_t allowed = guest_pace_wait (&pace, disk.rate, SLICE_MS);
         for (uint64_t i = 0; i < allowed; i++) {
-            if (!write_record (disk.last + 1))
+            if (!write_bulk (disk.last + 1) || !write_record (disk.last + 1))
                 return NULL;
             disk.last++;
             guest_report ("D %llu", (unsigned long long) disk.last);
@@ -126,21 +148,42 @@ run_disk (void *data)
     return NULL;
 }
 
+/* Random bytes, so that nothing on the way makes them fewer. */
+static void
+prepare_bulk (uint64_t piece_bytes, uint64_t disk_bytes)
+{
+    uint64_t state = 0x9e3779b97f4a7c15u;
+    void *bulk;
+
+    disk.bulk_first = disk.n_slots * RECORD_BYTES;
+    disk.bulk_bytes = piece_bytes - piece_bytes % BUFFER_BYTES;
+    if (disk.bulk_bytes == 0 || disk.bulk_bytes > BULK_BYTES_MAX ||
+        disk_bytes < disk.bulk_first + disk.bulk_bytes ||
+        posix_memalign (&bulk, BUFFER_BYTES, disk.bulk_bytes) != 0)
+        return;
+    disk.n_bulk = (disk_bytes - disk.bulk_first) / disk.bulk_bytes;
+    disk.bulk = bulk;
+    for (uint64_t i = 0; i < disk.bulk_bytes / sizeof *disk.bulk; i++)
+        disk.bulk[i] = guest_random (&state);
+}
+
 static bool
 prepare (const GuestParams *params, const char *path)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, all_bytes;
     void *buffer;
 
     disk.fd = open (path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC);
     if (disk.fd < 0 || ioctl (disk.fd, BLKGETSIZE64, &bytes) < 0 ||
         posix_memalign (&buffer, BUFFER_BYTES, BUFFER_BYTES) != 0)
         return false;
+    all_bytes = bytes;
     if (params->diskspan_bytes < bytes)
         bytes = params->diskspan_bytes;
     disk.buffer = buffer;
     disk.rate = params->diskrate;
     disk.n_slots = bytes / RECORD_BYTES;
+    prepare_bulk (params->diskbulk_bytes, all_bytes);
     return disk.n_slots > 0;
 }
 

@@ -84,6 +84,7 @@ typedef struct {
     uint64_t check_bps;         /* bytes checked a second; 0 is none, UINT64_MAX without a limit */
     uint64_t diskrate;          /* records a second; 0 is none */
     uint64_t diskspan_bytes;    /* the records wrap after so many bytes */
+    uint64_t diskbulk_bytes;    /* written behind the records with each of them, at most 1M */
     uint64_t seed;
     uint64_t content;           /* GuestKind of the rewritten region */
     uint64_t fill_content;      /* GuestKind of the other */
