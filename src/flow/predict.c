@@ -15,6 +15,15 @@
 #define SATURATED 5      /* times what was seen: it writes the same again before anyone looks */
 #define SLOWDOWN 0.9     /* of a guest that is throttled, each round */
 
+#define BYTES_MAX (G_GINT64_CONSTANT (1) << 50)
+#define US_MAX (G_GINT64_CONSTANT (1) << 50)
+
+static gint64
+to_int (double value)
+{
+    return isfinite (value) ? (gint64) CLAMP (value, -1e17, 1e17) : 0;
+}
+
 /* --- the guest ----------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -123,13 +132,13 @@ ask (GwConverge *converge, const GwAllowance *allowance, const World *world, gin
      double seconds, double left_bytes, double acked_bytes, double last_s)
 {
     GwSample sample = {
-        .at_us = world->setup_ms * 1000 + (gint64) (seconds * G_USEC_PER_SEC),
+        .at_us = to_int ((double) world->setup_ms * 1000 + seconds * G_USEC_PER_SEC),
         .round = round,
         .is_start = TRUE,
-        .left_bytes = (gint64) left_bytes,
-        .dirty_bps = last_s > 0 ? (gint64) (left_bytes / last_s) : 0,
-        .qemu_bps = (gint64) world->rate_bps,
-        .acked_bytes = (gint64) acked_bytes,
+        .left_bytes = to_int (left_bytes),
+        .dirty_bps = last_s > 0 ? to_int (left_bytes / last_s) : 0,
+        .qemu_bps = to_int (world->rate_bps),
+        .acked_bytes = to_int (acked_bytes),
         .rtt_us = world->rtt_us,
     };
     GwEstimate estimate;
@@ -176,18 +185,20 @@ make_world (const GwPredictInput *input, double luck)
     world.rate_bps = (double) input->rate_bps * (1 + 0.6 * luck);
     world.guest.write_bps *= 1 - luck;
     world.filled_bytes = CLAMP (filled - luck * ram / 50, 0, ram);
-    world.setup_ms += (gint64) ((double) MAX (input->disk_bytes, 0) / world.rate_bps * 1000);
+    world.setup_ms += to_int ((double) input->disk_bytes / world.rate_bps * 1000);
     world.zero_bytes = ram - world.filled_bytes;
     world.state_bytes = (double) (input->state_bytes > 0 ? input->state_bytes : STATE_BYTES);
-    world.fixed_s = ((SWITCH_MS + (input->disk_bytes > 0 ? DISK_MS : 0)) * (1 - luck) + LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000 +
-                     SWITCH_TRIPS * (double) MAX (input->rtt_us, 0) / 1000) / 1000;
+    double both_ms = SWITCH_MS + (input->disk_bytes > 0 ? DISK_MS : 0);
+    double load_ms = LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000;
+    world.fixed_s =
+        (both_ms * (1 - luck) + load_ms + SWITCH_TRIPS * (double) input->rtt_us / 1000) / 1000;
     return world;
 }
 
 static gint64
 to_ms (double ms)
 {
-    return (gint64) CLAMP (ms + 0.5, 0, 1e15);
+    return CLAMP (to_int (ms + 0.5), 0, US_MAX);
 }
 
 static void
@@ -198,6 +209,26 @@ widen (GwRange *range, double value)
     range->high = MAX (range->high, ms);
 }
 
+/* Whatever the measurements say, in bounds in which the arithmetic means something. */
+static GwPredictInput
+bound (const GwPredictInput *given)
+{
+    GwPredictInput input = *given;
+    input.ram_bytes = CLAMP (input.ram_bytes, 0, BYTES_MAX);
+    input.filled_bytes = CLAMP (input.filled_bytes, -1, input.ram_bytes);
+    input.changed_bytes = CLAMP (input.changed_bytes, -1, BYTES_MAX);
+    input.later_bytes = CLAMP (input.later_bytes, -1, BYTES_MAX);
+    input.changed_us = CLAMP (input.changed_us, 0, US_MAX);
+    input.later_us = CLAMP (input.later_us, 0, US_MAX);
+    input.rate_bps = CLAMP (input.rate_bps, 1, BYTES_MAX);
+    input.rtt_us = CLAMP (input.rtt_us, 0, US_MAX);
+    input.state_bytes = CLAMP (input.state_bytes, -1, BYTES_MAX);
+    input.load_us = CLAMP (input.load_us, -1, US_MAX);
+    input.disk_bytes = CLAMP (input.disk_bytes, 0, BYTES_MAX);
+    input.setup_ms = CLAMP (input.setup_ms, 0, US_MAX);
+    return input;
+}
+
 static gboolean
 is_measured (const GwPredictInput *input)
 {
@@ -206,8 +237,9 @@ is_measured (const GwPredictInput *input)
 }
 
 GwPrediction
-gw_predict (const GwPredictInput *input, const GwAllowance *allowance)
+gw_predict (const GwPredictInput *given, const GwAllowance *allowance)
 {
+    const GwPredictInput bounded = bound (given), *input = &bounded;
     static const double lucks[] = { 0.25, -0.25 };
     Outcome likely = play (make_world (input, 0), allowance);
     Guest guest = fit_guest (input);
@@ -215,8 +247,8 @@ gw_predict (const GwPredictInput *input, const GwAllowance *allowance)
     GwPrediction p = { .total_ms = { total, total, total },
                        .downtime_ms = { downtime, downtime, downtime },
                        .ends_by = likely.ends_by,
-                       .write_bps = (gint64) MIN (guest.write_bps, 1e15),
-                       .spread_bytes = (gint64) MIN (guest.spread_bytes, 1e18),
+                       .write_bps = to_int (guest.write_bps),
+                       .spread_bytes = to_int (guest.spread_bytes),
                        .confidence = is_measured (input) ? GW_CONFIDENCE_HIGH : GW_CONFIDENCE_MEDIUM };
     for (guint i = 0; i < G_N_ELEMENTS (lucks); i++) {
         Outcome other = play (make_world (input, lucks[i]), allowance);

@@ -51,8 +51,7 @@ typedef struct {
     GwConfidence confidence;
 } GwPrediction;
 
-/* `input->rate_bps` must be above 0. */
-GwPrediction gw_predict (const GwPredictInput *input, const GwAllowance *allowance);
+GwPrediction gw_predict (const GwPredictInput *given, const GwAllowance *allowance);
 /* "about 12 s (9 to 17) ...", one line.  (transfer full) */
 char *gw_prediction_tell (const GwPrediction *prediction, const GwAllowance *allowance);
 const char *gw_confidence_name (GwConfidence confidence);

@@ -136,10 +136,10 @@ test_anything (void)
     g_test_message ("seed %u", seed);
     for (guint i = 0; i < 300; i++) {
 #define ANY values[g_rand_int_range (rand, 0, G_N_ELEMENTS (values))]
-        GwPredictInput input = { .ram_bytes = MAX (ANY, 1), .filled_bytes = ANY, .changed_bytes = ANY,
-                                 .changed_us = ANY, .later_bytes = ANY, .later_us = ANY, .rate_bps = MAX (ANY, 1),
-                                 .rtt_us = MAX (ANY, 0), .state_bytes = ANY, .load_us = ANY,
-                                 .setup_ms = 1, .is_running = g_rand_boolean (rand) };
+        GwPredictInput input = { .ram_bytes = ANY, .filled_bytes = ANY, .changed_bytes = ANY,
+                                 .changed_us = ANY, .later_bytes = ANY, .later_us = ANY, .rate_bps = ANY,
+                                 .rtt_us = ANY, .disk_bytes = ANY, .state_bytes = ANY, .load_us = ANY,
+                                 .setup_ms = ANY, .is_running = g_rand_boolean (rand) };
         GwPrediction p = gw_predict (&input, g_rand_boolean (rand) ? &usual : &never);
         g_assert_cmpint (p.total_ms.low, <=, p.total_ms.likely);
         g_assert_cmpint (p.total_ms.likely, <=, p.total_ms.high);
