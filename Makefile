@@ -108,7 +108,7 @@ clean:
 help:
 	@echo "make           build into $(BUILD)/ (what it needs: make deps)"
 	@echo "make deps      install what is missing on Debian 12 or 13"
-	@echo "make demo      two hosts, a busy VM, a move, and one that fails; about a minute"
+	@echo "make demo      two hosts, a busy VM, a move, and one that is refused; about a minute"
 	@echo "make test      everything that is tested; under 20 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
