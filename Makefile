@@ -85,6 +85,7 @@ SOAK_SCHEDULES ?= 100000
 SOAK_RENEW_MIB ?= 1024
 SOAK_ROUNDS ?= 4
 soak: build
+	@tests/model/check
 	@$(BUILD)/tests/sim/sim-link --seeds 1-$(SOAK_SCHEDULES)
 	@GW_RENEW_MIB=$(SOAK_RENEW_MIB) GW_COURIER=$(abspath $(BUILD))/godwit-courier \
 	    $(BUILD)/tests/unit/test-courier-link -p /courier-link/renewals
