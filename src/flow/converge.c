@@ -9,6 +9,7 @@
 #define GAIN_ROUND 0.75   /* a round that leaves more than this of the last gains little */
 #define GAIN_HOPELESS 0.85 /* two that leave more than this are too many */
 #define SHARE_EARLY 3
+#define MARGIN_SHARE 12 /* of the allowed downtime, one part in so many is kept */
 #define PATIENCE_ROUNDS 6 /* hopeless ones, before it is given up without a --timeout */
 #define PATIENCE_US (15 * G_USEC_PER_SEC)
 #define THROTTLE_FULL 95 /* percent: QEMU goes to 99 */
@@ -101,6 +102,20 @@ estimate_ms (const GwAllowance *allowance, const GwSample *sample, gint64 rate_b
     return ms > 1e12 ? (gint64) 1e12 : (gint64) ms + get_fixed_ms (allowance, sample);
 }
 
+/* An estimate is not exact, and the user's number is a promise. */
+static gint64
+get_ceiling_ms (const GwAllowance *allowance)
+{
+    return allowance->max_downtime_ms - allowance->max_downtime_ms / MARGIN_SHARE;
+}
+
+/* The --max-downtime, in tenths of a second, under whose ceiling `need_ms` is. */
+static gint64
+get_advice_ms (gint64 need_ms)
+{
+    return (need_ms + need_ms / (MARGIN_SHARE - 1)) / 100 * 100 + 100;
+}
+
 /* --- rounds ------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -132,8 +147,8 @@ has_no_hope (const GwConverge *converge, const GwAllowance *allowance)
 {
     guint n = converge->n_rounds;
     return n > 2 && get_gain (converge, 2) >= GAIN_HOPELESS &&
-           converge->rounds[n - 1].need_ms > allowance->max_downtime_ms &&
-           converge->rounds[n - 2].need_ms > allowance->max_downtime_ms;
+           converge->rounds[n - 1].need_ms > get_ceiling_ms (allowance) &&
+           converge->rounds[n - 2].need_ms > get_ceiling_ms (allowance);
 }
 
 static void
@@ -205,7 +220,7 @@ can_switch (const GwConverge *converge, const GwAllowance *allowance, const GwSa
             const GwEstimate *estimate)
 {
     if (!now->is_start || now->round < FIRST_ROUND || estimate->downtime_ms < 0 ||
-        estimate->downtime_ms > allowance->max_downtime_ms)
+        estimate->downtime_ms > get_ceiling_ms (allowance))
         return FALSE;
     return estimate->downtime_ms - get_fixed_ms (allowance, now) <=
                allowance->max_downtime_ms / SHARE_EARLY ||
@@ -315,7 +330,7 @@ gw_converge_explain (const GwConverge *converge, const GwAllowance *allowance)
                             "downtime, %" G_GINT64_FORMAT " ms are allowed; allow it with "
                             "--max-downtime %" G_GINT64_FORMAT,
                             dirty, rate, (double) estimate.need_ms / 1000,
-                            allowance->max_downtime_ms, (estimate.need_ms / 100 + 1) * 100);
+                            allowance->max_downtime_ms, get_advice_ms (estimate.need_ms));
     if (!allowance->can_postcopy)
         g_string_append (text, ", or --postcopy auto");
     return g_string_free (text, FALSE);

@@ -354,12 +354,12 @@ static const struct {
     gint64 left, rate, round, max_downtime_ms;
     gboolean can_switch;
 } rows[] = {
-    { "24 MB at 100 MB/s need 240 ms of 300, 60 are kept", 23900000, 100000000, 2, 300, TRUE },
-    { "a little more does not fit", 24100000, 100000000, 2, 300, FALSE },
+    { "21 MB at 100 MB/s need 214 ms of 300, 60 are for the rest and 25 are a margin", 21400000, 100000000, 2, 300, TRUE },
+    { "a little more does not fit", 21700000, 100000000, 2, 300, FALSE },
     { "the first round is never the last", 0, 100000000, 1, 300, FALSE },
     { "nothing is known of the rate", 1, 0, 2, 300, FALSE },
     { "nothing is left", 0, 1000000, 2, 300, TRUE },
-    { "of a small allowance half is kept", 2000000, 100000000, 7, 40, TRUE },
+    { "of a small allowance half is kept", 1600000, 100000000, 7, 40, TRUE },
     { "and not more", 3000000, 100000000, 7, 40, FALSE },
     { "large numbers do not overflow", G_MAXINT64 / 4, G_MAXINT64 / 10, 2, 2000000, TRUE },
     { "nor do they at a crawl", G_MAXINT64 / 4, 1, 2, 2000000, FALSE },
