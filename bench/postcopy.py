@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Postcopy, side by side: how long does a guest wait for a page that has not come yet?
 
-One busy guest goes over a shaped link by postcopy: by godwit, by QEMU's own tcp: migration, and by that
+One busy guest goes over a shaped link by postcopy from the start: by godwit, by QEMU's own tcp: migration, and by that
 with the preempt capability, in turn. The destination's QEMU itself says when it asked for a page
 (postcopy_ram_fault_thread_request) and when the page was there (postcopy_place_page), by its own
 trace; meanwhile the rest of the memory fills the link.
@@ -53,7 +53,7 @@ def read_waits_ms(log):
 
 
 def by_godwit(vm, twin, agent):
-    started = rig.start_migrate(vm, twin, agent, "--settle", "0", "--max-downtime", "100")
+    started = rig.start_migrate(vm, twin, agent, "--settle", "0", "--postcopy", "now")
     faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 60, "precopy")
     trace(twin)
     done = started.wait(300)
@@ -73,11 +73,10 @@ def by_qemu(vm, twin, preempt, port):
             monitor.execute("migrate-set-capabilities", capabilities=capabilities)
         source.execute("migrate-set-parameters", {"max-bandwidth": 0})
         destination.execute("migrate-incoming", uri=uri)
-        source.execute("migrate", uri=uri)
-        passes = lambda: source.execute("query-migrate").get("ram", {}).get("dirty-sync-count", 0)  # noqa: E731
-        faults.wait_until(lambda: passes() > 2, 120, "the third pass", 0.05)
     trace(twin)
     with vm.monitor() as source:
+        source.execute("migrate", uri=uri)
+        faults.wait_until(lambda: source.execute("query-migrate")["status"] == "active", 120, "precopy", 0.01)
         source.execute("migrate-start-postcopy")
         faults.wait_until(lambda: source.execute("query-migrate")["status"] == "completed", 120,
                           "the end", 0.05)
