@@ -18,7 +18,8 @@
  * stopped only there.
  *
  * Ceiling.  While each round leaves much less than the one before, only a third of the allowed downtime
- * is used; when the next round would gain little, all of it.
+ * is used; when the next round would gain little, all of it but for a twelfth, since an estimate is not
+ * exact and the user's number is a promise.
  *
  * Hopeless is a guest of whose memory two whole rounds together took less than a seventh off, with more
  * left than the ceiling takes.  One such round may be noise.  That the rest grew says nothing: guests
