@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define PREEMPT_MAJOR 8
+
 gboolean
 gw_step_connect (GwJob *job, GwSide *blame, GError **error)
 {
@@ -179,17 +181,16 @@ gw_step_couriers (GwJob *job, GwSide *blame, GError **error)
     return gw_job_connect_link (job, blame, error);
 }
 
-/* The preempt connection came with 7.1; both ends must have it. */
+/* The preempt connection came with 7.1, and both ends must have it.  Before 8.0 it is made beside the
+ * beginning of the migration: when that fails meanwhile, the source's QEMU aborts (util/yank.c:
+ * yank_register_function(), "Assertion `entry' failed"), and the guest is lost with it. */
 static gboolean
 has_preempt (const GwJob *job)
 {
-    int major = 0, minor = 0;
+    int major = 0;
     const char *there = job->destination_facts->qemu_version;
-    if (there == NULL || sscanf (there, "%d.%d", &major, &minor) != 2)
-        return FALSE;
-    return (major > 7 || (major == 7 && minor >= 1)) &&
-           (job->vm->version_major > 7 ||
-            (job->vm->version_major == 7 && job->vm->version_minor >= 1));
+    return there != NULL && sscanf (there, "%d.", &major) == 1 && major >= PREEMPT_MAJOR &&
+           job->vm->version_major >= PREEMPT_MAJOR;
 }
 
 gboolean

@@ -205,7 +205,7 @@ def test_each_lane_carries_what_qemu_wrote(tmp_path, monkeypatch):
         scene.expect_moved(started)
         faults.wait_until(lambda: len(rig.tee.seen(programs)) == 2, 10, "what was seen")
         seen = rig.tee.seen(programs)
-        assert seen["source"].keys() == seen["destination"].keys() == {"ram", "ram 1"}
+        assert seen["source"].keys() == seen["destination"].keys() == {"ram"}
         for lane, source in seen["source"].items():
             there = seen["destination"][lane]
             assert source["out"] == there["in"] and source["in"] == there["out"], lane

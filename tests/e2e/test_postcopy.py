@@ -62,7 +62,8 @@ def scene(tmp_path):
 def test_a_guest_that_would_not_converge_goes_over_by_itself(scene):
     scene.start()
     done = scene.expect_moved()
-    assert done.report["postcopy"]["preempt"] and done.report["postcopy"]["requests"] > 0
+    assert not done.report["postcopy"]["preempt"], "QEMU 7.2 aborts when a migration with it fails early"
+    assert done.report["postcopy"]["requests"] > 0
     assert done.report["postcopy"]["recoveries"] == 0
     assert done.report["postcopy"]["blocktime_ms"] > 0
     waits = done.report["postcopy"]["page_waits"]

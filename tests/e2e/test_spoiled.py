@@ -140,7 +140,6 @@ HUGE = ["-object", "memory-backend-ram,id=m0,size=240G,reserve=off", "-machine",
 
 ROWS = {
     # --- what is asked for, and the VM by itself ---
-    "no-postcopy-yet": Row("unsupported", ["--postcopy now"], options=["--postcopy", "now"], machine="pc"),
     "vm-that-waits": Row("vm-state", ["'inmigrate'"], ["-incoming", "defer"]),
     "vm-on-its-way": Row("vm-busy", ["a migration under way"], after=execute(
         "migrate", uri="exec:sleep 60", detach=True)),
