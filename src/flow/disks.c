@@ -312,7 +312,7 @@ gw_job_list_disks (const GwJob *job)
         json_object_set_boolean_member (object, "resumed", plan->resumes);
         json_object_set_boolean_member (object, "equal", job->disks_are_equal);
         json_object_set_int_member (object, "copied_bytes",
-                                    plan->resumes    ? gw_job_proof_get_sent (job)
+                                    plan->resumes    ? gw_job_proof_get_sent (job, k)
                                     : mirror != NULL ? mirror->done_bytes
                                                      : 0);
         k++;

@@ -219,8 +219,8 @@ gboolean gw_job_start_proof (GwJob *job, GError **error);
 gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
 /* Whether only little is left to compare with the guest stopped. */
 gboolean gw_job_proof_can_switch (const GwJob *job);
-/* Bytes of resumed copies that differed and were sent. */
-gint64 gw_job_proof_get_sent (const GwJob *job);
+/* Bytes of a resumed copy, one of those that are copied, that differed and were sent. */
+gint64 gw_job_proof_get_sent (const GwJob *job, guint disk);
 /* The guest stands still and the mirrors have ended: compares the rest.  GW_CAUSE_DISK_DIFFERS. */
 gboolean gw_job_finish_proof (GwJob *job, GError **error);
 

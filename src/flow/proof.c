@@ -25,7 +25,7 @@ struct _GwJobProof {
     guint64 seed;
     GArray *runs;    /* GwChunkRun: of this round */
     GArray *here, *there; /* guint64: hashes that have come */
-    GArray *next;    /* GwChunkRun: those that differed */
+    GArray *next;    /* GwChunkRun: those that differed, sorted */
     gint64 n_chunks; /* of this round */
     gint64 ended_us; /* of the round before, 0: one is under way */
     guint n_rounds;  /* ended */
@@ -33,7 +33,8 @@ struct _GwJobProof {
     gboolean here_is_done, there_is_done;
     gboolean is_unsure;  /* whether the sides began this round: the network was silent */
     gboolean is_sending; /* what differed is on its way; the round is over when it has arrived */
-    gint64 n_sent;       /* chunks */
+    GArray *disks;       /* gint64: chunks of each that is copied */
+    GArray *sent;        /* gint64: of each, how many */
 };
 
 void
@@ -45,48 +46,12 @@ gw_job_proof_free (GwJobProof *proof)
     g_array_unref (proof->next);
     g_array_unref (proof->here);
     g_array_unref (proof->there);
+    g_array_unref (proof->disks);
+    g_array_unref (proof->sent);
     g_free (proof);
 }
 
-static void
-list_everything (const GwDiskPlans *plans, GArray *runs)
-{
-    for (guint i = 0, disk = 0; i < plans->disks->len; i++) {
-        const GwDiskPlan *plan = plans->disks->pdata[i];
-        if (!gw_disk_plan_is (plan, "copy"))
-            continue;
-        GwChunkRun run = { disk++, 0, (plan->bytes + GW_CHUNK_BYTES - 1) / GW_CHUNK_BYTES };
-        g_array_append_val (runs, run);
-    }
-}
-
 /* --- one round ----------------------------------------------------------------------------------------------- */
-
-static gint
-by_place (gconstpointer a, gconstpointer b)
-{
-    const GwChunkRun *x = a, *y = b;
-    if (x->disk != y->disk)
-        return x->disk < y->disk ? -1 : 1;
-    return (x->first > y->first) - (x->first < y->first);
-}
-
-/* Sorted, and each chunk once. */
-static void
-merge (GArray *runs)
-{
-    guint n = 0;
-    g_array_sort (runs, by_place);
-    for (guint i = 0; i < runs->len; i++) {
-        GwChunkRun run = g_array_index (runs, GwChunkRun, i);
-        GwChunkRun *last = n > 0 ? &g_array_index (runs, GwChunkRun, n - 1) : NULL;
-        if (last != NULL && last->disk == run.disk && run.first <= last->first + last->count)
-            last->count = MAX (last->count, run.first + run.count - last->first);
-        else
-            g_array_index (runs, GwChunkRun, n++) = run;
-    }
-    g_array_set_size (runs, n);
-}
 
 static gboolean
 ask_sides (GwJob *job, GError **error)
@@ -108,10 +73,8 @@ static gboolean
 start_round (GwJob *job, GError **error)
 {
     GwJobProof *proof = job->proof;
-    merge (proof->runs);
-    proof->n_chunks = 0;
-    for (guint i = 0; i < proof->runs->len; i++)
-        proof->n_chunks += g_array_index (proof->runs, GwChunkRun, i).count;
+    gw_chunk_runs_merge (proof->runs, GW_CHUNK_RUNS_MAX);
+    proof->n_chunks = gw_chunk_runs_count (proof->runs);
     g_array_set_size (proof->next, 0);
     return ask_sides (job, error);
 }
@@ -133,17 +96,19 @@ start_sending (GwJob *job, GError **error)
 {
     GwJobProof *proof = job->proof;
     g_array_set_size (proof->runs, 0);
-    proof->n_chunks = 0;
     for (guint i = 0; i < proof->next->len; i++) {
         const GwChunkRun *run = &g_array_index (proof->next, GwChunkRun, i);
-        if (!is_resumed (job, run->disk))
-            continue;
-        g_array_append_vals (proof->runs, run, 1);
-        proof->n_chunks += run->count;
+        if (is_resumed (job, run->disk))
+            g_array_append_vals (proof->runs, run, 1);
     }
-    if (proof->n_chunks == 0)
+    if (proof->runs->len == 0)
         return TRUE;
-    proof->n_sent += proof->n_chunks;
+    gw_chunk_runs_merge (proof->runs, GW_CHUNK_RUNS_MAX);
+    proof->n_chunks = gw_chunk_runs_count (proof->runs);
+    for (guint i = 0; i < proof->runs->len; i++) {
+        const GwChunkRun *run = &g_array_index (proof->runs, GwChunkRun, i);
+        g_array_index (proof->sent, gint64, run->disk) += run->count;
+    }
     proof->is_sending = TRUE;
     proof->ended_us = 0;
     proof->here_is_done = FALSE;
@@ -155,7 +120,7 @@ start_sending (GwJob *job, GError **error)
 static gboolean
 start_next_round (GwJob *job, GError **error)
 {
-    g_autoptr (GArray) written = gw_host_cut_proof (job->source.host, NULL, error);
+    g_autoptr (GArray) written = gw_host_cut_proof (job->source.host, job->proof->disks, NULL, error);
     if (written == NULL)
         return FALSE;
     g_array_set_size (job->proof->runs, 0);
@@ -173,10 +138,8 @@ end_round (GwJobProof *proof)
     for (guint i = 0; i < proof->runs->len; i++) {
         const GwChunkRun *run = &g_array_index (proof->runs, GwChunkRun, i);
         for (gint64 k = 0; k < run->count; k++, index++) {
-            if (g_array_index (proof->here, guint64, index) == g_array_index (proof->there, guint64, index))
-                continue;
-            GwChunkRun one = { run->disk, run->first + k, 1 };
-            g_array_append_val (proof->next, one);
+            if (g_array_index (proof->here, guint64, index) != g_array_index (proof->there, guint64, index))
+                gw_chunk_runs_add (proof->next, run->disk, run->first + k, 1);
         }
     }
     proof->n_rounds++;
@@ -195,7 +158,7 @@ advance (GwJob *job, GError **error)
     if (proof->is_unsure)
         return ask_sides (job, error);
     if (!proof->here_is_done &&
-        !gw_host_get_hashes (job->source.host, proof->here, &proof->here_is_done, NULL, error))
+        !gw_host_get_hashes (job->source.host, proof->n_chunks, proof->here, &proof->here_is_done, NULL, error))
         return FALSE;
     if (proof->is_sending) {
         proof->is_sending = !proof->here_is_done;
@@ -203,7 +166,8 @@ advance (GwJob *job, GError **error)
         return TRUE;
     }
     if (!proof->there_is_done &&
-        !gw_host_get_hashes (job->destination.host, proof->there, &proof->there_is_done, NULL, error))
+        !gw_host_get_hashes (job->destination.host, proof->n_chunks, proof->there, &proof->there_is_done,
+                             NULL, error))
         return FALSE;
     if (!proof->here_is_done || !proof->there_is_done)
         return TRUE;
@@ -240,11 +204,13 @@ gw_job_start_proof (GwJob *job, GError **error)
         return TRUE;
     job->proof = g_new0 (GwJobProof, 1);
     job->proof->seed = (guint64) g_random_int () << 32 | g_random_int ();
-    job->proof->runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
-    job->proof->next = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
+    job->proof->disks = gw_chunk_disks_new (job->disks);
+    job->proof->runs = gw_chunk_runs_new (job->proof->disks);
+    job->proof->next = gw_chunk_runs_new (NULL);
+    job->proof->sent = g_array_new (FALSE, TRUE, sizeof (gint64));
+    g_array_set_size (job->proof->sent, job->proof->disks->len);
     job->proof->here = g_array_new (FALSE, FALSE, sizeof (guint64));
     job->proof->there = g_array_new (FALSE, FALSE, sizeof (guint64));
-    list_everything (job->disks, job->proof->runs);
     return gw_host_begin_proof (job->source.host, job->disks, job->cancellable, error) &&
            start_round (job, error);
 }
@@ -270,13 +236,15 @@ gboolean
 gw_job_proof_can_switch (const GwJob *job)
 {
     return job->proof == NULL ||
-           (job->proof->n_rounds > 0 && !job->proof->is_sending && job->proof->next->len <= FEW);
+           (job->proof->n_rounds > 0 && !job->proof->is_sending && gw_chunk_runs_count (job->proof->next) <= FEW);
 }
 
 gint64
-gw_job_proof_get_sent (const GwJob *job)
+gw_job_proof_get_sent (const GwJob *job, guint disk)
 {
-    return job->proof != NULL ? job->proof->n_sent * GW_CHUNK_BYTES : 0;
+    return job->proof != NULL && disk < job->proof->sent->len
+               ? g_array_index (job->proof->sent, gint64, disk) * GW_CHUNK_BYTES
+               : 0;
 }
 
 static gboolean
@@ -287,8 +255,8 @@ fail_different (GwJob *job, GError **error)
                                  ? job->mirrors->mirrors->pdata[first->disk]
                                  : NULL;
     return gw_fail (error, GW_CAUSE_DISK_DIFFERS,
-                    "disk '%s': the copy differs from the disk in %u MiB, first at byte %" G_GINT64_FORMAT,
-                    mirror != NULL ? mirror->name : "?", job->proof->next->len,
+                    "disk '%s': the copy differs from the disk in %" G_GINT64_FORMAT " MiB, first at byte %" G_GINT64_FORMAT,
+                    mirror != NULL ? mirror->name : "?", gw_chunk_runs_count (job->proof->next),
                     first->first * GW_CHUNK_BYTES);
 }
 
@@ -300,8 +268,10 @@ compare_last (GwJob *job, GError **error)
     gint64 deadline = gw_deadline_ms (is_full || !job->vm->is_running ? FULL_MS : LAST_MS);
     if (!finish_round (job, deadline, error))
         return FALSE;
-    if (is_full)
-        list_everything (job->disks, job->proof->next);
+    if (is_full) {
+        g_array_unref (job->proof->next);
+        job->proof->next = gw_chunk_runs_new (job->proof->disks);
+    }
     if (!start_next_round (job, error) || !finish_round (job, deadline, error))
         return FALSE;
     /* what was sent just now was not looked at again */

@@ -108,17 +108,10 @@ typedef struct {
 } DirtyScan;
 
 static void
-add_dirty (DirtyScan *scan, gint64 first, gint64 end)
+add_dirty (DirtyScan *scan, gint64 end)
 {
-    GwChunkRun *last = scan->runs->len > 0
-                           ? &g_array_index (scan->runs, GwChunkRun, scan->runs->len - 1)
-                           : NULL;
-    if (last != NULL && last->disk == scan->disk && last->first + last->count >= first) {
-        last->count = MAX (last->count, end - last->first);
-        return;
-    }
-    GwChunkRun run = { scan->disk, first, end - first };
-    g_array_append_val (scan->runs, run);
+    gint64 first = scan->at / GW_CHUNK_BYTES;
+    gw_chunk_runs_add (scan->runs, scan->disk, first, (end + GW_CHUNK_BYTES - 1) / GW_CHUNK_BYTES - first);
 }
 
 static int
@@ -128,7 +121,7 @@ on_dirty (void *user_data, const char *context, uint64_t offset, uint32_t *entri
     for (size_t i = 0; i + 1 < n; i += 2) {
         gint64 end = scan->at + entries[i];
         if ((entries[i + 1] & 1) != 0) /* bit 0 of a "qemu:dirty-bitmap" */
-            add_dirty (scan, scan->at / GW_CHUNK_BYTES, (end + GW_CHUNK_BYTES - 1) / GW_CHUNK_BYTES);
+            add_dirty (scan, end);
         scan->at = end;
     }
     return 0;

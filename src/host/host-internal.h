@@ -438,8 +438,13 @@ typedef struct {
     gint64 bytes;
 } GwDiskSource;
 
+/* Appends the chunks of one more disk. */
+void gw_chunk_disks_add (GArray *disks, gint64 bytes);
 /* Runs as messages have them: disk, first, count, disk, first, count ...  (transfer full) */
 JsonArray *gw_chunk_runs_to_json (const GArray *runs);
+/* The way back, from a peer: RPC_INVALID when they are too many, leave the `disks` (of gint64: chunks of
+ * each), or are more than a disk has.  (transfer full) */
+GArray *gw_chunk_runs_from_json (JsonArray *list, const GArray *disks, GError **error);
 /* An empty array of GwDiskSource.  (transfer full) */
 GArray *gw_disk_sources_new (void);
 /* Appends what the dirty bitmap, which the export has, says of it.  Blocks for at most half a minute. */

@@ -177,21 +177,37 @@ gboolean gw_host_close_images (GwHost *host, GCancellable *cancellable, GError *
  * chunks that the guest has written since the last time.  Only between the start of the mirrors and the
  * closing of the images. */
 #define GW_CHUNK_BYTES ((gint64) 1 << 20)
+#define GW_CHUNKS_MAX ((gint64) 1 << 43) /* of a disk: all that 63 bits can address */
+#define GW_CHUNK_RUNS_MAX 60000          /* that fit into one message */
 typedef struct {
     guint disk; /* which of those that are copied */
     gint64 first, count;
 } GwChunkRun;
 
+/* How many chunks (gint64) each disk has that is copied.  `plans` may be NULL: none.  (transfer full) */
+GArray *gw_chunk_disks_new (const GwDiskPlans *plans);
+/* Everything on `disks`; NULL: nothing.  An array of GwChunkRun.  (transfer full) */
+GArray *gw_chunk_runs_new (const GArray *disks);
+/* Appends one; it becomes a part of the last when it begins in it or at its end. */
+void gw_chunk_runs_add (GArray *runs, guint disk, gint64 first, gint64 count);
+/* Sorts them; each chunk is there once, and there are at most `most` runs: for that the smallest gaps
+ * between two are filled with the chunks that lie there.  Each disk keeps at least one run. */
+void gw_chunk_runs_merge (GArray *runs, guint most);
+/* How many chunks they have together. */
+gint64 gw_chunk_runs_count (const GArray *runs);
+
 /* source: from now on it is noted what the guest writes. */
 gboolean gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cancellable,
                               GError **error);
-/* source: what it has written since the beginning or the last cut: an array of GwChunkRun.  (transfer full) */
-GArray *gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: what it has written since the beginning or the last cut, of those `disks`: an array of
+ * GwChunkRun.  (transfer full) */
+GArray *gw_host_cut_proof (GwHost *host, const GArray *disks, GCancellable *cancellable, GError **error);
 /* Begins to hash them; the source with `sends` also writes them into the destination's images. */
 gboolean gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, gboolean sends,
                              GCancellable *cancellable, GError **error);
-/* Appends to `hashes` (of guint64) those that follow and are there; `*ret_is_done` when all are. */
-gboolean gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done,
+/* Appends to `hashes` (of guint64) those that follow and are there; `*ret_is_done` when all are.  Fails
+ * when they would become more than `most`. */
+gboolean gw_host_get_hashes (GwHost *host, gint64 most, GArray *hashes, gboolean *ret_is_done,
                              GCancellable *cancellable, GError **error);
 gboolean gw_host_end_proof (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: the copying ends as it is, and nothing of it is left in QEMU. */

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define HASH_DIGITS 16
+
 gboolean
 gw_host_make_images (GwHost *host, const GwDiskPlans *plans, const char *user,
                      GCancellable *cancellable, GError **error)
@@ -51,19 +53,6 @@ gw_host_close_images (GwHost *host, GCancellable *cancellable, GError **error)
     return gw_host_call_plain (host, GW_RPC_DISK_CLOSE, NULL, cancellable, error);
 }
 
-JsonArray *
-gw_chunk_runs_to_json (const GArray *runs)
-{
-    JsonArray *list = json_array_new ();
-    for (guint i = 0; i < runs->len; i++) {
-        const GwChunkRun *run = &g_array_index (runs, GwChunkRun, i);
-        json_array_add_int_element (list, run->disk);
-        json_array_add_int_element (list, run->first);
-        json_array_add_int_element (list, run->count);
-    }
-    return list;
-}
-
 gboolean
 gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cancellable, GError **error)
 {
@@ -72,20 +61,11 @@ gw_host_begin_proof (GwHost *host, const GwDiskPlans *plans, GCancellable *cance
 }
 
 GArray *
-gw_host_cut_proof (GwHost *host, GCancellable *cancellable, GError **error)
+gw_host_cut_proof (GwHost *host, const GArray *disks, GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result = gw_host_call (host, GW_RPC_PROOF_CUT, NULL, cancellable, error);
-    if (result == NULL)
-        return NULL;
-    JsonArray *list = gw_json_peek_array (result, "runs");
-    GArray *runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
-    for (guint i = 0; list != NULL && i + 2 < json_array_get_length (list); i += 3) {
-        GwChunkRun run = { (guint) json_array_get_int_element (list, i),
-                           json_array_get_int_element (list, i + 1),
-                           json_array_get_int_element (list, i + 2) };
-        g_array_append_val (runs, run);
-    }
-    return runs;
+    return result != NULL ? gw_chunk_runs_from_json (gw_json_peek_array (result, "runs"), disks, error)
+                          : NULL;
 }
 
 gboolean
@@ -98,8 +78,8 @@ gw_host_hash_disks (GwHost *host, const GArray *runs, guint64 seed, gboolean sen
 }
 
 gboolean
-gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done, GCancellable *cancellable,
-                    GError **error)
+gw_host_get_hashes (GwHost *host, gint64 most, GArray *hashes, gboolean *ret_is_done,
+                    GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result =
         gw_host_call (host, GW_RPC_PROOF_GET, gw_json_new ("from:i", (gint64) hashes->len, NULL),
@@ -108,8 +88,12 @@ gw_host_get_hashes (GwHost *host, GArray *hashes, gboolean *ret_is_done, GCancel
         return FALSE;
     const char *words = gw_json_peek_string (result, "error", NULL);
     const char *text = gw_json_peek_string (result, "hashes", "");
-    for (gsize i = 0, len = strlen (text); i + 16 <= len; i += 16) {
-        g_autofree char *digits = g_strndup (text + i, 16);
+    gsize n = strlen (text) / HASH_DIGITS;
+    if ((gint64) (hashes->len + n) > most)
+        return gw_fail (error, GW_CAUSE_RPC_INVALID, "more hashes than the %" G_GINT64_FORMAT
+                        " that were asked for", most);
+    for (gsize i = 0; i < n; i++) {
+        g_autofree char *digits = g_strndup (text + i * HASH_DIGITS, HASH_DIGITS);
         guint64 hash = g_ascii_strtoull (digits, NULL, 16);
         g_array_append_val (hashes, hash);
     }

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define HASHES_MAX 16384 /* in one answer */
-#define RUNS_MAX 60000   /* that fit into one message */
 #define ANSWER_MS 10000
 
 struct _GwProof {
@@ -147,6 +146,7 @@ gw_local_cut_proof (LocalHost *local, JsonObject *params, GCancellable *cancella
     for (guint i = 0; i < local->proof->nodes->len; i++)
         if (!cut_disk (local, i, cut, runs, error))
             return NULL;
+    gw_chunk_runs_merge (runs, GW_CHUNK_RUNS_MAX);
     JsonObject *result = json_object_new ();
     json_object_set_array_member (result, "runs", gw_chunk_runs_to_json (runs));
     return result;
@@ -169,28 +169,10 @@ find_sources (LocalHost *local, GError **error)
 static GArray *
 take_runs (JsonObject *params, const GArray *sources, GError **error)
 {
-    JsonArray *list = gw_json_peek_array (params, "runs");
-    guint n = list != NULL ? json_array_get_length (list) / 3 : 0;
-    g_autoptr (GArray) runs = g_array_new (FALSE, FALSE, sizeof (GwChunkRun));
-    for (guint i = 0; i < MIN (n, RUNS_MAX); i++) {
-        gint64 disk = json_array_get_int_element (list, 3 * i);
-        GwChunkRun run = { (guint) disk, json_array_get_int_element (list, 3 * i + 1),
-                           json_array_get_int_element (list, 3 * i + 2) };
-        gboolean is_known = disk >= 0 && disk < sources->len;
-        gint64 end = is_known ? (g_array_index (sources, GwDiskSource, disk).bytes + GW_CHUNK_BYTES - 1) /
-                                    GW_CHUNK_BYTES
-                              : 0;
-        if (!is_known || run.first < 0 || run.count < 0 || run.first > end || run.count > end - run.first) {
-            gw_fail (error, GW_CAUSE_RPC_INVALID, "a run of chunks is outside of the disks");
-            return NULL;
-        }
-        g_array_append_val (runs, run);
-    }
-    if (n > RUNS_MAX) {
-        gw_fail (error, GW_CAUSE_RPC_INVALID, "more than %d runs of chunks", RUNS_MAX);
-        return NULL;
-    }
-    return g_steal_pointer (&runs);
+    g_autoptr (GArray) disks = gw_chunk_disks_new (NULL);
+    for (guint i = 0; i < sources->len; i++)
+        gw_chunk_disks_add (disks, g_array_index (sources, GwDiskSource, i).bytes);
+    return gw_chunk_runs_from_json (gw_json_peek_array (params, "runs"), disks, error);
 }
 
 /* The lanes to the destination's images. */
