@@ -23,7 +23,7 @@ parse_options (int argc, char **argv, Options *options, GError **error)
         { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
           "Serve on the unix socket PATH (" GW_AGENT_SOCKET ")", "PATH" },
         { "state", 0, 0, G_OPTION_ARG_FILENAME, &options->state,
-          "Keep jobs, records and reports in DIR (/var/lib/godwit)", "DIR" },
+          "Keep jobs and the journal in DIR (/var/lib/godwit)", "DIR" },
         { "data-address", 0, 0, G_OPTION_ARG_STRING, &addresses,
           "Receive VMs on these addresses only (all)", "ADDR[,ADDR]" },
         { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config, "Read this configuration file",
@@ -136,7 +136,7 @@ main (int argc, char **argv)
         return 0;
     }
     if ((config = make_config (&options, &error)) == NULL ||
-        !gw_host_make_directories (config, &error))
+        !gw_host_check_journal (config, &error) || !gw_host_make_directories (config, &error))
         return fail (error);
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)

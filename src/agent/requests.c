@@ -114,9 +114,12 @@ get_report (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 list_reports (GwConnection *connection, JsonObject *params, GError **error)
 {
+    JsonArray *list =
+        gw_report_list (gw_agent_get_config (connection->agent), REPORTS_MAX, error);
+    if (list == NULL)
+        return NULL;
     JsonObject *result = json_object_new ();
-    json_object_set_array_member (
-        result, "reports", gw_report_list (gw_agent_get_config (connection->agent), REPORTS_MAX));
+    json_object_set_array_member (result, "reports", list);
     return result;
 }
 

@@ -218,7 +218,7 @@ get_history (const QueryOptions *options, GError **error)
     if (options->agent != NULL || g_getenv ("GODWIT_AGENT") != NULL)
         return collect (options, GW_RPC_REPORT_LIST, NULL, "reports", error);
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
-    return gw_report_list (config, 100);
+    return gw_report_list (config, 100, error);
 }
 
 int

@@ -62,7 +62,7 @@ typedef void (*GwJobProgressFn) (GwJob *job, const GwProgress *progress, gpointe
 void gw_job_set_progress_fn (GwJob *job, GwJobProgressFn fn, gpointer user_data);
 
 /* Runs the job to its end.  Blocks.  The report is kept in the job and, unless the plan was only to
- * check, in the state directory (reports/JOB.json). */
+ * check, in this host's journal. */
 void gw_job_run (GwJob *job);
 
 /* Asks the job to end and leave the VM on the source.  FALSE when it is past the turn. */
@@ -78,11 +78,11 @@ GwProgress *gw_job_get_progress (GwJob *job);
 /* The report, NULL until the job is done.  (transfer full) */
 JsonObject *gw_job_get_report (GwJob *job);
 
-/* --- report.c: finished jobs on disk ---------------------------------------------------------------- */
+/* --- history.c: jobs that ended, from the journal -------------------------------------------------------- */
 
 /* The report of `job`; NULL with GW_CAUSE_HOST_IO when there is none.  (transfer full) */
 JsonObject *gw_report_load (const GwHostConfig *config, const char *job, GError **error);
 /* The newest `max` reports, newest first, without their timelines.  (transfer full) */
-JsonArray *gw_report_list (const GwHostConfig *config, guint max);
+JsonArray *gw_report_list (const GwHostConfig *config, guint max, GError **error);
 
 #endif

@@ -52,6 +52,7 @@ struct _GwJob {
 
     /* from here on: the job's thread only */
     GMainContext *context;
+    GwJournal *journal; /* NULL: nothing of it is written */
     GwJobProgressFn progress_fn;
     gpointer progress_data;
     GwMachine machine; /* GwJobState */
@@ -306,6 +307,17 @@ JsonArray *gw_job_tell_story (const GwJob *job);
 /* --- report.c ------------------------------------------------------------------------------------------------------- */
 
 JsonObject *gw_job_make_report (GwJob *job);
-void gw_report_save (const GwHostConfig *config, const char *job, JsonObject *report);
+/* "moved", "stayed", "undecided" or "lost". */
+const char *gw_job_result_name (const GwJob *job);
+
+/* --- ledger.c: the job in the journal ------------------------------------------------------------------------------- */
+
+/* Before anything is done.  All of these do nothing for a check. */
+gboolean gw_job_open_journal (GwJob *job, GError **error);
+/* The VM is known. */
+gboolean gw_job_name_in_journal (GwJob *job, const char *label, gint64 epoch, GError **error);
+/* `step` is about to be entered, and the one before was left.  FALSE: it must not be. */
+gboolean gw_job_mark_step (GwJob *job, const char *step, GError **error);
+void gw_job_close_journal (GwJob *job, const char *result, JsonObject *report);
 
 #endif

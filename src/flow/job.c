@@ -204,7 +204,8 @@ run_steps (GwJob *job, GwStep from, GwStep to, GwSide *blame, GError **error)
         job->step = (GwStep) i;
         gw_job_note (job, GW_SIDE_NONE, "step", "%s", steps[i].name);
         gw_job_report_progress (job, FALSE);
-        if (!steps[i].run (job, blame, error))
+        *blame = GW_SIDE_SOURCE;
+        if (!gw_job_mark_step (job, steps[i].name, error) || !steps[i].run (job, blame, error))
             return FALSE;
     }
     return TRUE;
@@ -220,6 +221,8 @@ undo (GwJob *job)
         if (steps[i - 1].undo == undo_none)
             continue;
         gw_job_note (job, GW_SIDE_NONE, "undo", "%s", steps[i - 1].name);
+        g_autofree char *mark = g_strconcat ("undo ", steps[i - 1].name, NULL);
+        (void) gw_job_mark_step (job, mark, NULL); /* it only warns: what was done must be undone */
         steps[i - 1].undo (job);
     }
     gw_machine_move (&job->machine, GW_JOB_STAYED);
@@ -251,7 +254,7 @@ finish_postcopy (GwJob *job)
 static void
 finish (GwJob *job)
 {
-    GwSide blame;
+    GwSide blame = GW_SIDE_NONE;
     if (job->in_postcopy)
         finish_postcopy (job);
     else
@@ -297,7 +300,9 @@ work (GwJob *job)
     g_autoptr (GError) error = NULL;
     GwSide blame = GW_SIDE_NONE;
     GwStep last = job->plan->is_check_only ? GW_STEP_probe : GW_STEP_handover;
-    if (!run_steps (job, GW_STEP_connect, last, &blame, &error))
+    if (!gw_job_open_journal (job, &error))
+        conclude_failure (job, GW_SIDE_SOURCE, error);
+    else if (!run_steps (job, GW_STEP_connect, last, &blame, &error))
         conclude_failure (job, blame, error);
     else if (job->plan->is_check_only)
         undo (job);
@@ -310,8 +315,7 @@ publish_report (GwJob *job)
 {
     job->ended_us = g_get_real_time ();
     JsonObject *report = gw_job_make_report (job);
-    if (!job->plan->is_check_only)
-        gw_report_save (job->config, job->id, report);
+    gw_job_close_journal (job, gw_job_result_name (job), report);
     g_mutex_lock (&job->lock);
     job->report = report;
     job->is_past_turn = TRUE; /* nothing is left to abort */

@@ -65,8 +65,8 @@ make_cause (const GwJob *job)
 
 /* --- outcome ------------------------------------------------------------------------------------------------ */
 
-static const char *
-result_name (const GwJob *job)
+const char *
+gw_job_result_name (const GwJob *job)
 {
     return job->machine.state == GW_JOB_MOVED       ? "moved"
            : job->machine.state == GW_JOB_UNDECIDED ? "undecided"
@@ -212,94 +212,11 @@ gw_job_make_report (GwJob *job)
     g_autofree char *started_text = g_date_time_format_iso8601 (started);
     JsonObject *report = gw_json_new (
         "job:s", job->id, "vm:s", label, "uuid:s", job->vm != NULL ? job->vm->uuid : NULL,
-        "result:s", result_name (job), "runs_on:s", runs_on (job),
+        "result:s", gw_job_result_name (job), "runs_on:s", runs_on (job),
         "exit:i", (gint64) exit_status (job), "mode:s",
         job->in_postcopy ? "postcopy" : "precopy", "started:s", started_text,
         "destination:s", job->plan->destination, "state:s", job->final_state, NULL);
     add_figures (job, report);
     add_lists (job, report);
     return report;
-}
-
-/* --- on disk ---------------------------------------------------------------------------------------------------- */
-
-static char *
-report_path (const GwHostConfig *config, const char *job)
-{
-    g_autofree char *name = g_strconcat (job, ".json", NULL);
-    return g_build_filename (config->state_dir, "reports", name, NULL);
-}
-
-void
-gw_report_save (const GwHostConfig *config, const char *job, JsonObject *report)
-{
-    g_autoptr (GError) error = NULL;
-    g_autofree char *path = report_path (config, job);
-    g_autofree char *dir = g_path_get_dirname (path);
-    g_autofree char *text = gw_json_to_text (report, TRUE);
-    if (g_mkdir_with_parents (dir, 0700) != 0 || !g_file_set_contents (path, text, -1, &error))
-        g_warning ("cannot keep the report in '%s': %s; ignoring", path,
-                   error != NULL ? error->message : "no directory");
-}
-
-JsonObject *
-gw_report_load (const GwHostConfig *config, const char *job, GError **error)
-{
-    g_autofree char *path = report_path (config, job);
-    g_autofree char *text = NULL;
-    if (strchr (job, '/') != NULL || !g_file_get_contents (path, &text, NULL, NULL)) {
-        gw_fail (error, GW_CAUSE_HOST_IO, "there is no report of a job '%s' on this host", job);
-        return NULL;
-    }
-    return gw_json_parse (text, -1, error);
-}
-
-typedef struct {
-    char *job;
-    gint64 at;
-} Entry;
-
-static gint
-newest_first (gconstpointer a, gconstpointer b)
-{
-    const Entry *x = a, *y = b;
-    return x->at != y->at ? (x->at > y->at ? -1 : 1) : strcmp (x->job, y->job);
-}
-
-static GArray *
-list_entries (const char *dir_path)
-{
-    GArray *entries = g_array_new (FALSE, FALSE, sizeof (Entry));
-    g_autoptr (GDir) dir = g_dir_open (dir_path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
-        g_autofree char *path = g_build_filename (dir_path, name, NULL);
-        g_autoptr (GFile) file = g_file_new_for_path (path);
-        g_autoptr (GFileInfo) info =
-            g_file_query_info (file, "time::modified", G_FILE_QUERY_INFO_NONE, NULL, NULL);
-        if (info == NULL || !g_str_has_suffix (name, ".json"))
-            continue;
-        Entry entry = { g_strndup (name, strlen (name) - strlen (".json")),
-                        (gint64) g_file_info_get_attribute_uint64 (info, "time::modified") };
-        g_array_append_val (entries, entry);
-    }
-    g_array_sort (entries, newest_first);
-    return entries;
-}
-
-JsonArray *
-gw_report_list (const GwHostConfig *config, guint max)
-{
-    JsonArray *list = json_array_new ();
-    g_autofree char *dir = g_build_filename (config->state_dir, "reports", NULL);
-    g_autoptr (GArray) entries = list_entries (dir);
-    for (guint i = 0; i < entries->len; i++) {
-        g_autofree char *job = g_array_index (entries, Entry, i).job;
-        g_autoptr (JsonObject) report = i < max ? gw_report_load (config, job, NULL) : NULL;
-        if (report == NULL)
-            continue;
-        json_object_remove_member (report, "timeline");
-        json_array_add_object_element (list, g_steal_pointer (&report));
-    }
-    return list;
 }

@@ -105,7 +105,8 @@ gw_step_prepare (GwJob *job, GwSide *blame, GError **error)
     g_autofree char *label = gw_vm_get_label (job->vm);
     GwHostJob spec = { job->id, GW_SIDE_SOURCE, label, job->vm->uuid, job->vm->epoch + 1 };
     *blame = GW_SIDE_SOURCE;
-    if (!gw_host_open_job (job->source.host, &spec, job->cancellable, error))
+    if (!gw_job_name_in_journal (job, label, spec.epoch, error) ||
+        !gw_host_open_job (job->source.host, &spec, job->cancellable, error))
         return FALSE;
     spec.side = *blame = GW_SIDE_DESTINATION;
     return gw_host_open_job (job->destination.host, &spec, job->cancellable, error);

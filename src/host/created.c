@@ -73,6 +73,30 @@ gw_created_note (GwCreated *created)
     }
 }
 
+static gint64
+to_ns (const struct timespec *time)
+{
+    return (gint64) time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+gboolean
+gw_created_write (const GwCreated *created, GwJournal *journal, const char *job, GError **error)
+{
+    g_autoptr (GArray) objects = g_array_new (FALSE, TRUE, sizeof (GwJournalObject));
+    for (guint i = 0; i < created->items->len; i++) {
+        const Item *item = &g_array_index (created->items, Item, i);
+        GwJournalObject object = { .kind = "file", .path = item->path };
+        if (item->is_ours) {
+            object.dev = (gint64) item->made.dev;
+            object.ino = (gint64) item->made.ino;
+            object.changed_ns = to_ns (&item->made.changed);
+        }
+        g_array_append_val (objects, object);
+    }
+    return gw_journal_put_objects (journal, job, GW_SIDE_DESTINATION, (GwJournalObject *) objects->data,
+                                   objects->len, error);
+}
+
 void
 gw_created_remove (const GwCreated *created)
 {

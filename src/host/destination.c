@@ -83,8 +83,10 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
                     : gw_json_peek_string (params, "user", NULL),
     };
     local->created = gw_created_new ((const char *const *) creates);
+    if (!gw_created_write (local->created, local->journal, local->job, error))
+        return FALSE;
     local->qemu = gw_process_spawn (&spec, local->context, on_qemu_exit, local, error);
-    return local->qemu != NULL;
+    return local->qemu != NULL && gw_local_journal_qemu (local, error);
 }
 
 static gboolean
@@ -144,7 +146,7 @@ gw_local_launch (LocalHost *local, JsonObject *params, GCancellable *cancellable
     gboolean ok = launch (local, params, cancellable, error);
     if (local->created != NULL)
         gw_created_note (local->created); /* a launch that failed may have made some of it */
-    if (!ok)
+    if (!ok || !gw_created_write (local->created, local->journal, local->job, error))
         return NULL;
     return gw_json_new ("pid:i", (gint64) gw_process_get_pid (local->qemu), NULL);
 }

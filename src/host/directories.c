@@ -71,7 +71,7 @@ gboolean
 gw_host_make_directories (const GwHostConfig *config, GError **error)
 {
     static const char *const below_runtime[] = { "jobs", "vms", "control" };
-    static const char *const below_state[] = { "records", "reports", "qemu" };
+    static const char *const below_state[] = { "qemu" };
     for (guint i = 0; i < G_N_ELEMENTS (below_runtime); i++) {
         g_autofree char *path = g_build_filename (config->runtime_dir, below_runtime[i], NULL);
         if (g_mkdir_with_parents (path, 0711) != 0)

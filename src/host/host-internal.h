@@ -4,6 +4,7 @@
 #define GW_HOST_INTERNAL_H
 
 #include "host-service.h"
+#include "journal.h"
 #include "qmp.h"
 
 /* --- optstr.c: the argument of one option ------------------------------------------------------- */
@@ -247,14 +248,18 @@ char *gw_disks_describe_trouble (const GwVm *vm);
 
 /* --- records.c: who may start ------------------------------------------------------------------------------------------------- */
 
-/* The record of one job on one side, locked.  A file of lines, one record each; the last whole
- * line counts, a torn one at the end does not. */
+/* The record of one job on one side, locked: rows of the journal, of which the last counts.  The lock is
+ * held while the outcome is being decided, which takes longer than a transaction. */
 typedef struct _GwRecord GwRecord;
-/* Waits up to `timeout_ms` for the lock.  `context` is iterated meanwhile. */
-GwRecord *gw_record_open (const GwHostConfig *config, const char *job, GwSide side,
-                          GMainContext *context, guint timeout_ms, GError **error);
+typedef struct {
+    GwJournal *journal; /* in use as long as the record is */
+    const char *state_dir, *job;
+    GwSide side;
+    GMainContext *context; /* iterated while the lock is waited for */
+} GwRecordSpec;
+GwRecord *gw_record_open (const GwRecordSpec *spec, guint timeout_ms, GError **error);
 GwRecordKind gw_record_get_kind (const GwRecord *record);
-/* Writes `kind` and makes it durable before returning.  Only the moves of its state table. */
+/* Writes `kind`, which is on the disk when this returns.  Only the moves of its state table. */
 gboolean gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char *vm,
                            GError **error);
 void gw_record_close (GwRecord *record);
@@ -283,6 +288,8 @@ typedef struct _GwCreated GwCreated;
 GwCreated *gw_created_new (const char *const *paths);
 /* To be called when QEMU has made them. */
 void gw_created_note (GwCreated *created);
+/* Writes them into the journal as they are known by now. */
+gboolean gw_created_write (const GwCreated *created, GwJournal *journal, const char *job, GError **error);
 /* Removes what is still there of them. */
 void gw_created_remove (const GwCreated *created);
 void gw_created_free (GwCreated *created);
@@ -479,6 +486,9 @@ typedef struct {
     GwSide side;
     gint64 epoch;
 
+    GwJournal *journal;    /* NULL: not needed so far */
+    gboolean is_journaled; /* destination: the open job is in it */
+
     GwVm *vm;       /* source: the adopted VM */
     GPtrArray *tokens; /* source: files to be removed; NULL: none */
     GwQmp *qmp;     /* to this side's QEMU */
@@ -509,6 +519,20 @@ typedef struct {
     gboolean is_started;  /* destination: the VM is ours */
     gboolean is_quitting; /* this side's QEMU was told to end */
 } LocalHost;
+
+/* ledger.c: what of the open job is in the journal */
+
+/* `local->journal`, opened now if need be. */
+gboolean gw_local_need_journal (LocalHost *local, GError **error);
+/* The open job, and the directories that it may make. */
+gboolean gw_local_journal_job (LocalHost *local, GError **error);
+/* The QEMU that was launched. */
+gboolean gw_local_journal_qemu (LocalHost *local, GError **error);
+/* The job is closed here, and nothing of it is left but a VM that was started. */
+void gw_local_journal_end (LocalHost *local);
+/* The record of `job` in this host's journal. */
+GwRecord *gw_local_open_record (LocalHost *local, const char *job, GwSide side, guint timeout_ms,
+                                GError **error);
 
 /* Connects `local->qmp` to the monitor at `path` and watches its events. */
 gboolean gw_local_connect_qmp (LocalHost *local, const char *path, guint timeout_ms,

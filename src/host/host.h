@@ -33,19 +33,20 @@
  *
  * Directories.  Below the state directory of a host: `jobs/JOB-src` and `jobs/JOB-dst`, mode 0700, lives as long as
  * the job and holds its sockets; `vms/JOB/` lives as long as the QEMU that the job launched and
- * holds its log and godwit's own monitor socket; `records/` holds the ownership records for ever.
+ * holds its log and godwit's own monitor socket.  What must be known for longer is in the journal (journal.h).
  * When the path of the state directory is too long for a unix socket, jobs/ and vms/ move to a
  * short directory below /run.
  *
  * Ownership.  See docs/handover.md.  The destination's right to start is decided by one durable
  * record a job: gw_host_begin_start() writes STARTED before `cont`, and whatever refuses writes
- * REFUSED; the record file is locked while it is decided, so that a second asker waits for the
+ * REFUSED; the record is locked while it is decided, so that a second asker waits for the
  * outcome.  The coordinator can only ask.
  */
 #ifndef GW_HOST_H
 #define GW_HOST_H
 
 #include "base.h"
+#include "journal.h"
 #include "model.h"
 
 /* --- config.c ------------------------------------------------------------------------------------ */
@@ -63,6 +64,11 @@ typedef struct {
 GwHostConfig *gw_host_config_new (const char *state_dir);
 /* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
 gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
+/* Whether the journal of this host can be used; makes it if there is none.  All of it is read. */
+gboolean gw_host_check_journal (const GwHostConfig *config, GError **error);
+/* Writes into `job` that this process works on it, and until when that holds. */
+void gw_host_sign_job (GwJournalJob *job);
+gboolean gw_host_process_is_alive (gint64 pid, gint64 start_time);
 /* Makes the directories below the state directory.  GW_CAUSE_HOST_IO. */
 gboolean gw_host_make_directories (const GwHostConfig *config, GError **error);
 GwHostConfig *gw_host_config_copy (const GwHostConfig *config);

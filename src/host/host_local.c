@@ -228,7 +228,8 @@ open_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErro
         return NULL;
     local->job_dir = gw_directory_for_job (local->config, local->job, local->side);
     const char *user = local->vm != NULL ? local->vm->user : NULL;
-    if (!gw_directory_make (local->job_dir, user, error)) {
+    if (!gw_local_journal_job (local, error) || !gw_directory_make (local->job_dir, user, error)) {
+        gw_local_journal_end (local);
         g_clear_pointer (&local->job_dir, g_free);
         g_clear_pointer (&local->job, g_free);
         return NULL;
@@ -382,6 +383,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);
+    gw_local_journal_end (local);
     return json_object_new ();
 }
 
@@ -488,6 +490,7 @@ local_free (GwHost *host)
     gw_local_drop_qemu (local);
     g_clear_pointer (&local->qemu, gw_process_free);
     g_clear_pointer (&local->created, gw_created_free);
+    gw_journal_close (local->journal);
     gw_vm_free (local->vm);
     gw_host_config_free (local->config);
     g_main_context_unref (local->context);

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host-internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#define RECORD_FILE_MAX (64 * 1024)
 
 struct _GwRecord {
-    GwFd fd;
-    char *path;
+    GwJournal *journal; /* borrowed */
+    GwFd lock;
+    char *job;
+    GwSide side;
     GwMachine machine; /* states are GwRecordKind */
 };
 
@@ -48,91 +44,49 @@ gw_record_kind_from_name (const char *name, GwRecordKind *ret_kind, GError **err
 }
 
 static gboolean
-lock (GwRecord *record, GMainContext *context, guint timeout_ms, GError **error)
+lock (GwRecord *record, const char *state_dir, GMainContext *context, guint timeout_ms, GError **error)
 {
     gint64 deadline = gw_deadline_ms (timeout_ms);
-    while (flock (record->fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return gw_fail (error, GW_CAUSE_HOST_IO, "cannot lock '%s': %s", record->path,
-                            g_strerror (errno));
+    g_autofree char *name = g_strdup_printf ("%s-%s", record->job, gw_side_name (record->side));
+    for (;;) {
+        if (!gw_journal_try_lock (state_dir, name, &record->lock, error))
+            return FALSE;
+        if (record->lock >= 0)
+            return TRUE;
         if (g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_TIMED_OUT,
-                            "'%s' is locked: the job is being decided by another process",
-                            record->path);
+                            "the record '%s' is locked: the job is being decided by another process", name);
         (void) gw_wait_ms (context, 20, NULL, NULL);
     }
-    return TRUE;
-}
-
-static gboolean
-replay_line (GwRecord *record, const char *line, gssize len, GError **error)
-{
-    g_autoptr (GError) failure = NULL;
-    g_autoptr (JsonObject) object = gw_json_parse (line, len, &failure);
-    const char *name = object != NULL ? gw_json_get_string (object, "record", &failure) : NULL;
-    GwRecordKind kind;
-    if (name == NULL || !gw_record_kind_from_name (name, &kind, &failure))
-        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: %s", record->path,
-                        failure->message);
-    if (!gw_machine_can (&record->machine, kind))
-        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: '%s' after '%s'", record->path,
-                        name, gw_machine_state_name (&record->machine));
-    gw_machine_move (&record->machine, kind);
-    return TRUE;
 }
 
 static gboolean
 replay (GwRecord *record, GError **error)
 {
-    g_autofree char *text = NULL;
-    gsize len;
-    if (!g_file_get_contents (record->path, &text, &len, error))
-        return gw_error_adopt (error, GW_CAUSE_HOST_IO);
-    if (len > RECORD_FILE_MAX)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s' is damaged: %" G_GSIZE_FORMAT " bytes",
-                        record->path, len);
-    const char *line = text, *last = text + len;
-    for (const char *end; (end = memchr (line, '\n', (gsize) (last - line))) != NULL;
-         line = end + 1)
-        if (!replay_line (record, line, end - line, error))
-            return FALSE;
-    /* A torn line at the end, which a crash may have left as zeros, was never acknowledged: cut it
-     * off. */
-    if (line != last && ftruncate (record->fd, line - text) != 0)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", record->path, g_strerror (errno));
-    return TRUE;
-}
-
-static gboolean
-sync_directory (const char *path, GError **error)
-{
-    g_autofree char *dir = g_path_get_dirname (path);
-    g_auto (GwFd) fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync (fd) != 0)
-        return gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", dir, g_strerror (errno));
+    g_auto (GStrv) names = gw_journal_get_records (record->journal, record->job, record->side, error);
+    if (names == NULL)
+        return FALSE;
+    for (gsize i = 0; names[i] != NULL; i++) {
+        GwRecordKind kind;
+        if (!gw_record_kind_from_name (names[i], &kind, NULL) || !gw_machine_can (&record->machine, kind))
+            return gw_fail (error, GW_CAUSE_JOURNAL_DAMAGED, "the journal's records of job %s are damaged: '%s' "
+                            "after '%s'", record->job, names[i], gw_machine_state_name (&record->machine));
+        gw_machine_move (&record->machine, kind);
+    }
     return TRUE;
 }
 
 GwRecord *
-gw_record_open (const GwHostConfig *config, const char *job, GwSide side, GMainContext *context,
-                guint timeout_ms, GError **error)
+gw_record_open (const GwRecordSpec *spec, guint timeout_ms, GError **error)
 {
-    g_assert (gw_job_id_is_valid (job));
+    g_assert (gw_job_id_is_valid (spec->job));
     g_autoptr (GwRecord) record = g_new0 (GwRecord, 1);
-    record->fd = -1;
-    g_autofree char *dir = g_build_filename (config->state_dir, "records", NULL);
-    g_autofree char *name = g_strdup_printf ("%s-%s", job, gw_side_name (side));
-    record->path = g_build_filename (dir, name, NULL);
-    if (!gw_directory_make (dir, NULL, error))
-        return NULL;
-    record->fd = open (record->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (record->fd < 0) {
-        gw_fail (error, GW_CAUSE_HOST_IO, "'%s': %s", record->path, g_strerror (errno));
-        return NULL;
-    }
+    record->lock = -1;
+    record->journal = spec->journal;
+    record->job = g_strdup (spec->job);
+    record->side = spec->side;
     gw_machine_init (&record->machine, &table, NULL, NULL);
-    if (!lock (record, context, timeout_ms, error) || !replay (record, error) ||
-        !sync_directory (record->path, error))
+    if (!lock (record, spec->state_dir, spec->context, timeout_ms, error) || !replay (record, error))
         return NULL;
     return g_steal_pointer (&record);
 }
@@ -147,19 +101,9 @@ gboolean
 gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char *vm, GError **error)
 {
     g_assert (gw_machine_can (&record->machine, kind));
-    g_autoptr (JsonObject) object =
-        gw_json_new ("record:s", gw_record_kind_name (kind), "epoch:i", epoch, "vm:s", vm,
-                     "at_us:i", g_get_real_time (), NULL);
-    g_autofree char *text = gw_json_to_text (object, FALSE);
-    g_autofree char *line = g_strconcat (text, "\n", NULL);
-    off_t before = lseek (record->fd, 0, SEEK_END);
-    ssize_t n = write (record->fd, line, strlen (line));
-    gboolean is_short = n >= 0 && n != (ssize_t) strlen (line);
-    if (n < 0 || is_short || fdatasync (record->fd) != 0) {
-        gw_fail (error, GW_CAUSE_HOST_IO, "cannot write '%s' to '%s': %s",
-                 gw_record_kind_name (kind), record->path,
-                 is_short ? "no space left" : g_strerror (errno));
-        (void) !ftruncate (record->fd, before); /* else the torn line is cut off by the next reader */
+    if (!gw_journal_put_record (record->journal, record->job, record->side, gw_record_kind_name (kind), epoch,
+                                vm, error)) {
+        g_prefix_error (error, "cannot write '%s': ", gw_record_kind_name (kind));
         return FALSE;
     }
     gw_machine_move (&record->machine, kind);
@@ -171,7 +115,7 @@ gw_record_close (GwRecord *record)
 {
     if (record == NULL)
         return;
-    gw_fd_clear (&record->fd); /* and the lock with it */
-    g_free (record->path);
+    gw_fd_clear (&record->lock); /* and the lock with it */
+    g_free (record->job);
     g_free (record);
 }

@@ -11,6 +11,7 @@
 #define CANCEL_MS 25000
 #define QUIT_MS 10000
 #define QUIT_ANSWER_MS 3000
+#define RELEASE_MS 5000
 
 /* --- adopting --------------------------------------------------------------------------------------------- */
 
@@ -169,8 +170,8 @@ gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cance
 {
     if (!need_vm (local, error) || local->job == NULL)
         return NULL;
-    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_SOURCE,
-                                                  local->context, 5000, error);
+    g_autoptr (GwRecord) record = gw_local_open_record (local, local->job, GW_SIDE_SOURCE, RELEASE_MS,
+                                                        error);
     if (record == NULL)
         return NULL;
     if (gw_record_get_kind (record) != GW_RECORD_NONE) {

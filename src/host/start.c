@@ -187,8 +187,8 @@ static JsonObject *
 start_or_refuse (LocalHost *local, JsonObject *params, GError *failure, GError **error)
 {
     gint64 started_us = 0;
-    g_autoptr (GwRecord) record = gw_record_open (local->config, local->job, GW_SIDE_DESTINATION,
-                                                  local->context, RECORD_MS, error);
+    g_autoptr (GwRecord) record = gw_local_open_record (local, local->job, GW_SIDE_DESTINATION,
+                                                        RECORD_MS, error);
     if (record == NULL) {
         gw_local_destroy_launched (local);
         return NULL;
@@ -235,8 +235,7 @@ gw_local_settle_record (LocalHost *local, JsonObject *params, GCancellable *canc
         gw_fail (error, GW_CAUSE_RPC_INVALID, "'%s' is not the name of a job", job);
         return NULL;
     }
-    g_autoptr (GwRecord) record = gw_record_open (local->config, job, GW_SIDE_DESTINATION,
-                                                  local->context, RECORD_MS, error);
+    g_autoptr (GwRecord) record = gw_local_open_record (local, job, GW_SIDE_DESTINATION, RECORD_MS, error);
     if (record == NULL)
         return NULL;
     /* A QEMU of this job that another connection holds cannot start any more: its STARTED needs the

@@ -15,7 +15,7 @@ from rig import disk, faults, leftovers
 MEM = "131064K"
 LOAD = rig.Load(mem="16M", dirty="2M/s", content="text", diskrate=200)
 # What stays on purpose: ownership records and reports; the rig's own connections.
-KEPT = ["/records", "/reports", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
+KEPT = ["/journal", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
 
 
 def sh(*argv):

@@ -100,5 +100,5 @@ def test_agent_is_lost_after_the_release_and_nothing_runs_twice(net, tmp_path):
     assert scene.vm.ticks.is_silent("a", 2), "the source's guest runs without anybody's decision"
     # the agent comes back: its record was never STARTED
     scene.agent.start()
-    records = list(scene.agent.state.glob("records/*"))
-    assert all("started" not in path.read_text() for path in records)
+    records = rig.journal.ask(scene.agent.state, "SELECT record FROM records")
+    assert ("started",) not in records

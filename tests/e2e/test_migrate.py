@@ -121,7 +121,7 @@ def test_moves_to_and_fro_ten_times_and_reboots(net, tmp_path):
     vm.report.wait(lambda text: text.startswith("READY "), 60, len(vm.report.lines) - 1)
     vm.report.check()
     after = leftovers.snapshot(net, [tmp_path / "agent-a", tmp_path / "agent-b"])
-    assert leftovers.compare(before, after, allowed=["/records", "/reports", "/qemu/", "/vms", "qemu-system", str(vm.directory)]) == []
+    assert leftovers.compare(before, after, allowed=["/journal", "/qemu/", "/vms", "qemu-system", str(vm.directory)]) == []
 
 
 def test_the_agent_runs_the_job_and_it_outlives_the_command(shaped, tmp_path):
@@ -161,7 +161,7 @@ def test_abort_from_another_terminal_and_by_ctrl_c(shaped, tmp_path):
             on = [c["capability"] for c in monitor.execute("query-migrate-capabilities") if c["state"]]
             assert monitor.execute("query-status")["running"] and on == []
     after = leftovers.snapshot(shaped, [tmp_path])
-    assert leftovers.compare(before, after, allowed=["/records", "/reports", "/qemu/", "/state", "monitor.sock"]) == []
+    assert leftovers.compare(before, after, allowed=["/journal", "/qemu/", "/state", "monitor.sock"]) == []
     assert leftovers.compare(after, before, allowed=["agent.sock"]) == [], "something is gone"
     vm.report.check()
     done = rig.migrate(vm, twin, agent)

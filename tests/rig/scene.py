@@ -14,7 +14,7 @@ from .programs import Agent, godwit, migrate, start_migrate
 LOAD = Load(mem="32M", dirty="5M/s", content="text", fill="32M")
 MEM = "196600K"
 # What stays on purpose: ownership records and reports; the rig's own connections.
-KEPT = ["/records", "/reports", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
+KEPT = ["/journal", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
 QEMU = "qemu-system-x86_64"
 WAIT = "while [ -e {hold} ]; do sleep 0.02; done"  # a before_qemu, for launching()
 

@@ -6,7 +6,7 @@ from . import faults, leftovers, programs
 from .guest import Guest
 
 MEM = "65528K"
-KEPT = ["/state", "/records", "/reports", "/qemu/", "monitor.sock", "agent.log"]
+KEPT = ["/state", "/journal", "/qemu/", "monitor.sock", "agent.log"]
 REAL = "/usr/bin/qemu-system-x86_64"
 
 WRAPPER = """#!/usr/bin/python3 -B

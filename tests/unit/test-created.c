@@ -28,6 +28,27 @@ make_file (const char *path)
 
 typedef void (*Make) (const char *path);
 
+/* The journal has the identity of what is ours, and of nothing else. */
+static void
+assert_written (const Dir *dir, const GwCreated *created, const char *path)
+{
+    g_autoptr (GError) error = NULL;
+    struct stat st;
+    g_autoptr (GwJournal) journal = gw_journal_open (dir->path, GW_JOURNAL_QUICK, &error);
+    g_assert_no_error (error);
+    g_assert_true (gw_created_write (created, journal, "gw-1", &error));
+    g_autoptr (JsonArray) list =
+        gw_journal_list_objects (journal, "gw-1", GW_SIDE_DESTINATION, &error);
+    g_assert_no_error (error);
+    for (guint i = 0; i < json_array_get_length (list); i++) {
+        JsonObject *object = json_array_get_object_element (list, i);
+        gint64 ino = gw_json_peek_int (object, "ino", -1);
+        g_assert_cmpstr (gw_json_peek_string (object, "path", NULL), ==, path);
+        g_assert_true (ino == 0 || (lstat (path, &st) == 0 && (gint64) st.st_ino == ino &&
+                                    (gint64) st.st_dev == gw_json_peek_int (object, "dev", 0)));
+    }
+}
+
 /* Plays a launch: what is there before, what QEMU makes, what another makes afterwards. */
 static void
 assert_outcome (Make before, Make qemu, Make after, gboolean is_there)
@@ -41,6 +62,7 @@ assert_outcome (Make before, Make qemu, Make after, gboolean is_there)
     if (qemu != NULL)
         qemu (path);
     gw_created_note (created);
+    assert_written (dir, created, path);
     if (after != NULL) {
         g_autofree char *aside = g_strconcat (path, ".aside", NULL);
         g_assert_no_errno (rename (path, aside)); /* keeps the inode from being used again */

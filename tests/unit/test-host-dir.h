@@ -5,14 +5,8 @@
 
 #include "host-internal.h"
 
-#include <glib/gstdio.h>
-#include <string.h>
-
-typedef struct {
-    char *path;
-    GwHostConfig *config;
-    GMainContext *context;
-} Dir;
+#define TEST_DIR_MORE GwHostConfig *config; GMainContext *context;
+#include "test-state-dir.h"
 
 static inline Dir *
 dir_new (void)
@@ -27,19 +21,6 @@ dir_new (void)
 }
 
 static inline void
-dir_remove_tree (const char *path)
-{
-    g_autoptr (GDir) list = g_file_test (path, G_FILE_TEST_IS_SYMLINK) ? NULL
-                                                                       : g_dir_open (path, 0, NULL);
-    const char *name;
-    while (list != NULL && (name = g_dir_read_name (list)) != NULL) {
-        g_autofree char *child = g_build_filename (path, name, NULL);
-        dir_remove_tree (child);
-    }
-    g_assert_cmpint (g_remove (path), ==, 0);
-}
-
-static inline void
 dir_free (Dir *dir)
 {
     dir_remove_tree (dir->path);
@@ -49,45 +30,5 @@ dir_free (Dir *dir)
     g_free (dir);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Dir, dir_free)
-
-/* `name` below the directory, whose parents are made.  (transfer full) */
-static inline char *
-dir_path (const Dir *dir, const char *name)
-{
-    char *path = g_build_filename (dir->path, name, NULL);
-    g_autofree char *parent = g_path_get_dirname (path);
-    g_assert_cmpint (g_mkdir_with_parents (parent, 0700), ==, 0);
-    return path;
-}
-
-static inline void
-dir_write (const Dir *dir, const char *name, const char *text, gssize len)
-{
-    g_autoptr (GError) error = NULL;
-    g_autofree char *path = dir_path (dir, name);
-    g_file_set_contents (path, text, len, &error);
-    g_assert_no_error (error);
-}
-
-static inline char *
-dir_read (const Dir *dir, const char *name, gsize *ret_len)
-{
-    g_autoptr (GError) error = NULL;
-    g_autofree char *path = dir_path (dir, name);
-    char *text = NULL;
-    g_file_get_contents (path, &text, ret_len, &error);
-    g_assert_no_error (error);
-    return text;
-}
-
-static inline void
-assert_error (GError **error, GwCause cause, const char *part)
-{
-    g_assert_nonnull (*error);
-    g_assert_cmpint (gw_error_get_cause (*error), ==, cause);
-    if (strstr ((*error)->message, part) == NULL)
-        g_error ("'%s' does not say '%s'", (*error)->message, part);
-    g_clear_error (error);
-}
 
 #endif

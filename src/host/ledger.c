@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a host writes into its journal about the job that is open on a connection. */
+#include "host-internal.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+static gpointer
+read_boot_id (gpointer unused)
+{
+    char *text = NULL;
+    if (!g_file_get_contents (BOOT_ID, &text, NULL, NULL))
+        text = g_strdup (""); /* then every boot looks alike, and only pid and start time tell */
+    return g_strstrip (text);
+}
+
+void
+gw_host_sign_job (GwJournalJob *job)
+{
+    static GOnce once = G_ONCE_INIT;
+    job->pid = getpid ();
+    job->start_time = gw_procfs_get_start_time (getpid ());
+    job->boot = g_once (&once, read_boot_id, NULL);
+}
+
+gboolean
+gw_host_process_is_alive (gint64 pid, gint64 start_time)
+{
+    return pid > 0 && start_time > 0 && gw_procfs_get_start_time ((pid_t) pid) == start_time;
+}
+
+gboolean
+gw_host_check_journal (const GwHostConfig *config, GError **error)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, GW_JOURNAL_CHECKED, error);
+    return journal != NULL;
+}
+
+gboolean
+gw_local_need_journal (LocalHost *local, GError **error)
+{
+    if (local->journal == NULL)
+        local->journal = gw_journal_open (local->config->state_dir, GW_JOURNAL_QUICK, error);
+    return local->journal != NULL;
+}
+
+/* --- the open job ---------------------------------------------------------------------------------------- */
+
+/* The source's is its coordinator's, who is in this process too. */
+gboolean
+gw_local_journal_job (LocalHost *local, GError **error)
+{
+    if (!gw_local_need_journal (local, error))
+        return FALSE;
+    if (local->side == GW_SIDE_SOURCE)
+        return TRUE;
+    g_autofree char *vm_dir = gw_directory_for_vm (local->config, local->job);
+    const GwJournalObject directories[] = { { .kind = "directory", .path = local->job_dir },
+                                            { .kind = "directory", .path = vm_dir } };
+    GwJournalJob job = { .job = local->job, .side = local->side, .vm = local->vm_name,
+                         .uuid = local->vm_uuid, .epoch = local->epoch };
+    gw_host_sign_job (&job);
+    if (!gw_journal_begin_job (local->journal, &job, gw_host_process_is_alive, error))
+        return FALSE;
+    local->is_journaled = TRUE;
+    return gw_journal_put_objects (local->journal, local->job, local->side, directories,
+                                   G_N_ELEMENTS (directories), error);
+}
+
+gboolean
+gw_local_journal_qemu (LocalHost *local, GError **error)
+{
+    pid_t pid = gw_process_get_pid (local->qemu);
+    const GwJournalObject qemu = { .kind = "process", .path = local->vm_dir, .pid = pid,
+                                   .start_time = gw_procfs_get_start_time (pid) };
+    return gw_journal_put_objects (local->journal, local->job, local->side, &qemu, 1, error);
+}
+
+/* "" when the job left nothing that anybody will ask for. */
+static const char *
+find_result (LocalHost *local, GError **error)
+{
+    g_auto (GStrv) records = gw_journal_get_records (local->journal, local->job, local->side, error);
+    guint n = records != NULL ? g_strv_length (records) : 0;
+    if (records == NULL)
+        return NULL;
+    return n == 0 ? "" : strcmp (records[n - 1], "started") == 0 ? "arrived" : "refused";
+}
+
+static gboolean
+end_job (LocalHost *local, GError **error)
+{
+    const char *result = find_result (local, error);
+    if (result == NULL)
+        return FALSE;
+    if (*result == '\0')
+        return gw_journal_forget_job (local->journal, local->job, local->side, error);
+    return gw_journal_end_job (local->journal, local->job, local->side, result, NULL, error) &&
+           gw_journal_drop_objects (local->journal, local->job, local->side, error);
+}
+
+void
+gw_local_journal_end (LocalHost *local)
+{
+    g_autoptr (GError) error = NULL;
+    if (!local->is_journaled)
+        return;
+    local->is_journaled = FALSE;
+    if (!end_job (local, &error))
+        g_warning ("job %s: %s; it stays open in the journal", local->job, error->message);
+    gw_journal_tidy (local->journal);
+}
+
+/* --- its record ----------------------------------------------------------------------------------------------- */
+
+GwRecord *
+gw_local_open_record (LocalHost *local, const char *job, GwSide side, guint timeout_ms, GError **error)
+{
+    if (!gw_local_need_journal (local, error))
+        return NULL;
+    const GwRecordSpec spec = { local->journal, local->config->state_dir, job, side, local->context };
+    return gw_record_open (&spec, timeout_ms, error);
+}

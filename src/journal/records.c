@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* RELEASED, STARTED and REFUSED as rows; which may follow which is src/host/records.c's to say. */
+#include "journal-internal.h"
+
+#include <string.h>
+
+GStrv
+gw_journal_get_records (GwJournal *journal, const char *job, GwSide side, GError **error)
+{
+    g_autoptr (JsonArray) rows = gw_journal_list_records (journal, job, side, error);
+    if (rows == NULL)
+        return NULL;
+    guint n = json_array_get_length (rows);
+    GStrv names = g_new0 (char *, n + 1);
+    for (guint i = 0; i < n; i++)
+        names[i] = g_strdup (
+            gw_json_peek_string (json_array_get_object_element (rows, i), "record", ""));
+    return names;
+}
+
+typedef struct {
+    const char *job, *record, *vm;
+    GwSide side;
+    gint64 epoch;
+} Put;
+
+/* What the record makes of the VM as this host knows it. */
+static gboolean
+change_owner (GwJournal *journal, const Put *put, GError **error)
+{
+    static const struct {
+        const char *record, *owner;
+        gint64 step; /* from the epoch before */
+    } changes[] = { { "released", "released", 1 }, { "started", "here", 1 }, { "refused", "there", 0 } };
+    for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
+        const GwJournalVm vm = { .uuid = put->vm, .owner = changes[i].owner, .job = put->job,
+                                 .epoch = put->epoch - 1 + changes[i].step };
+        if (strcmp (changes[i].record, put->record) == 0)
+            return gw_journal_put_vm (journal, &vm, error);
+    }
+    return TRUE;
+}
+
+static gboolean
+put_record (GwJournal *journal, gconstpointer data, GError **error)
+{
+    const Put *put = data;
+    return gw_journal_run (journal, error, "INSERT INTO records VALUES (?1, ?2, (SELECT count (*) FROM records"
+                           " WHERE job = ?1 AND side = ?2), ?3, ?4, ?5, ?6)", "sssisi", put->job,
+                           gw_side_name (put->side), put->record, put->epoch, put->vm, g_get_real_time ()) &&
+           change_owner (journal, put, error);
+}
+
+gboolean
+gw_journal_put_record (GwJournal *journal, const char *job, GwSide side, const char *record,
+                       gint64 epoch, const char *vm, GError **error)
+{
+    const Put put = { job, record, vm, side, epoch };
+    return gw_journal_transact (journal, put_record, &put, error);
+}

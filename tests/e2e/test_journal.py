@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The journal: what it holds after a move, and that nothing is begun without one."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import rig
+from rig import faults, scene
+
+KILO = 1024
+FULL = "full|no space left"
+
+
+@pytest.fixture(name="moved")
+def fixture_moved(net, tmp_path):
+    """A guest whose agent keeps its state on a small file system of its own."""
+    scene.tmpfs(net.b, tmp_path / "agent", "size=4m")
+    return rig.Scene(net, tmp_path)
+
+
+def fill(directory):
+    """Takes all that is left of a file system; the file that does."""
+    ballast = directory / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        for size in (64 * KILO, KILO, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                pass
+    return ballast
+
+
+def remount(directory, mode):
+    subprocess.run(["mount", "-o", f"remount,{mode}", directory], check=True)
+
+
+def make_journal(net, state):
+    """A journal as a first command makes it."""
+    state.mkdir(parents=True)
+    done = rig.godwit(net.a, "migrate", "qmp:/nowhere", "unix:/nowhere", env={"GODWIT_STATE": str(state)})
+    assert done.exit in (2, 8), done
+    assert rig.journal.ask(state, "SELECT result FROM jobs") == [("stayed",)]
+    return state
+
+
+def refused(moved, cause, side, words, env=None):
+    """Neither side has begun anything, and the guest has not noticed."""
+    mark = moved.vm.ticks.mark()
+    done = rig.migrate(moved.vm, moved.twin, moved.agent, env=env)
+    told = done.report["cause"]
+    assert (done.exit, told["code"], told["side"]) == (2, cause, side), done
+    assert re.search(words, told["message"], re.IGNORECASE), done
+    assert "starting QEMU" not in done.stderr
+    moved.vm.ticks.wait_side("a", 50, since=mark)
+
+
+def written(move, done):
+    """The move on both sides."""
+    here, there, job = move.tmp_path / "state", move.agent.state, done.report["job"]
+    faults.wait_until(lambda: rig.journal.ask(there, "SELECT result FROM jobs") == [("arrived",)], 10,
+                      "the end of the job at the destination")
+    for state, side, record in ((here, "source", "released"), (there, "destination", "started")):
+        assert rig.journal.ask(state, "SELECT job, side, record, epoch, vm FROM records") == \
+               [(job, side, record, 1, done.report["uuid"])]
+    assert rig.journal.ask(here, "SELECT job, side, result, epoch FROM jobs") == [(job, "source", "moved", 1)]
+    steps = [step for step, in rig.journal.ask(here, "SELECT step FROM steps ORDER BY number")]
+    assert steps[0] == "connect" and steps[-3:] == ["handover", "verify", "cleanup"]
+    assert rig.journal.ask(here, "SELECT count (*) FROM steps WHERE left_us = 0") == [(0,)]
+    assert rig.journal.ask(there, "SELECT * FROM objects") == []
+    # STARTED was on the disk before the guest ran there
+    at_us, = rig.journal.ask(there, "SELECT at_us FROM records")[0]
+    move.vm.ticks.wait_side("b", 100)
+    assert at_us * 1000 < min(tick.real_ns for tick in move.vm.ticks.all if tick.side == "b")
+
+
+def garble(path):
+    data = bytearray(path.read_bytes())
+    data[200:4000] = bytes(3800)
+    path.write_bytes(data)
+
+
+def test_without_a_journal_at_the_source_nothing_is_begun(net, tmp_path):
+    """And with one, what is done is written on both sides."""
+    move = rig.Scene(net, tmp_path)
+    small = scene.tmpfs(net.a, tmp_path / "small", "size=256k")
+    whole = make_journal(net, tmp_path / "whole")
+
+    def state(name):
+        copy = tmp_path / name
+        copy.mkdir()
+        shutil.copy(rig.journal.path(whole), copy)
+        return copy, {"GODWIT_STATE": str(copy)}
+
+    directory, env = state("garbled")
+    garble(rig.journal.path(directory))
+    refused(move, "journal-damaged", "source", "journal.db", env)
+    directory, env = state("newer")
+    rig.journal.ask(directory, "PRAGMA user_version = 99")
+    refused(move, "journal-newer", "source", "schema 99", env)
+    for name in ("jobs", "control", "vms", "qemu"):  # a directory would be refused first
+        (small / name).mkdir()
+    ballast = fill(small)
+    refused(move, "journal-failed", "source", FULL, {"GODWIT_STATE": str(small)})
+    ballast.unlink()
+    make_journal(net, small / "below")
+    remount(small, "ro")
+    refused(move, "journal-failed", "source", "read-only", {"GODWIT_STATE": str(small / "below")})
+    done = rig.migrate(move.vm, move.twin, move.agent)
+    assert done.exit == 0, done
+    written(move, done)
+
+
+def test_the_source_s_journal_fails_on_the_way(net, tmp_path):
+    """The step that cannot be written is not entered, and what was done is undone."""
+    move = rig.Scene(net, tmp_path)
+    small = scene.tmpfs(net.a, tmp_path / "small", "size=1m")
+    started = rig.start_migrate(move.vm, move.twin, move.agent, "--no-rehearse", "--max-bandwidth", "50M",
+                                env={"GODWIT_STATE": str(small)})
+    faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 60, "precopy")
+    fill(small)
+    done = started.wait()
+    assert (done.exit, done.cause, done.report["runs_on"]) == (3, "journal-failed", "source"), done
+    move.expect_running()
+    faults.wait_until(lambda: not list(move.agent.state.glob("vms/*")), 10, "clean-up of the destination")
+
+
+def test_without_a_journal_at_the_destination_nothing_is_begun(moved):
+    state = moved.agent.state
+    ballast = fill(state)
+    refused(moved, "journal-failed", "destination", FULL)
+    ballast.unlink()
+    # an agent that finds its journal damaged says so, and does not serve
+    moved.agent.stop()
+    path = rig.journal.path(state)
+    whole = path.read_bytes()
+    for words, spoil in (("newer godwit", lambda: rig.journal.ask(state, "PRAGMA user_version = 99")),
+                         ("damaged", lambda: garble(path)),
+                         ("journal", lambda: path.write_bytes(whole[:5000]))):
+        spoil()
+        with pytest.raises(RuntimeError, match=f"ended with 2: (.|\n)*(journal|{words})"):
+            moved.agent.start()
+        path.write_bytes(whole)
+    moved.agent.start()
+    moved.expect_running()
