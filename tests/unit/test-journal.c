@@ -2,7 +2,9 @@
 /* What is written into the journal, and what it tells afterwards. */
 #include "test-journal-dir.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -348,6 +350,58 @@ test_prune_many (void)
     g_assert_cmpstr (newest, ==, JOB);
 }
 
+/* --- what it costs, with -m perf ------------------------------------------------------------------------------- */
+
+static gint
+compare_times (gconstpointer a, gconstpointer b)
+{
+    return (*(const gint64 *) a > *(const gint64 *) b) - (*(const gint64 *) a < *(const gint64 *) b);
+}
+
+/* A line of a file of its own, as records were written before there was a journal. */
+static void
+append_line (const Dir *dir, guint i)
+{
+    g_autofree char *name = g_strdup_printf ("records-%u", i);
+    g_autofree char *path = dir_path (dir, name);
+    g_auto (GwFd) at = open (dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g_auto (GwFd) fd = open (path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    g_assert_no_errno (fsync (at));
+    g_assert_cmpint (write (fd, "{\"record\":\"started\"}\n", 21), ==, 21);
+    g_assert_no_errno (fdatasync (fd));
+}
+
+static void
+test_cost (void)
+{
+    enum { TIMES = 200 };
+    static const char *const what[] = { "record", "step", "line of a file" };
+    if (!g_test_perf ()) {
+        g_test_skip ("only with -m perf");
+        return;
+    }
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    gint64 us[G_N_ELEMENTS (what)][TIMES];
+    begin (journal, JOB, GW_SIDE_SOURCE);
+    for (guint i = 0; i < TIMES * G_N_ELEMENTS (what); i++) {
+        g_autofree char *job = g_strdup_printf ("gw-%u", i);
+        gint64 before_us = g_get_monotonic_time ();
+        if (i % 3 == 0)
+            gw_journal_put_record (journal, job, GW_SIDE_SOURCE, "released", 1, UUID, NULL);
+        else if (i % 3 == 1)
+            gw_journal_enter_step (journal, JOB, GW_SIDE_SOURCE, "connect", NULL);
+        else
+            append_line (dir, i);
+        us[i % 3][i / 3] = g_get_monotonic_time () - before_us;
+    }
+    for (guint k = 0; k < G_N_ELEMENTS (what); k++) {
+        qsort (us[k], TIMES, sizeof us[k][0], compare_times);
+        g_print ("%s: median %" G_GINT64_FORMAT " us, p99 %" G_GINT64_FORMAT " us\n", what[k],
+                 us[k][TIMES / 2], us[k][TIMES * 99 / 100]);
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -366,5 +420,6 @@ main (int argc, char **argv)
     g_test_add_func ("/journal/objects", test_objects);
     g_test_add_func ("/journal/prune", test_prune);
     g_test_add_func ("/journal/prune-many", test_prune_many);
+    g_test_add_func ("/journal/cost", test_cost);
     return g_test_run ();
 }
