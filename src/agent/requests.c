@@ -2,7 +2,6 @@
 #include "agent-internal.h"
 
 #define WATCH_MS 200
-#define REPORTS_MAX 100
 
 typedef JsonObject *(*Handler) (GwConnection *connection, JsonObject *params, GError **error);
 
@@ -98,10 +97,7 @@ ask_postcopy (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 list_vms (GwConnection *connection, JsonObject *params, GError **error)
 {
-    JsonObject *result = json_object_new ();
-    json_object_set_array_member (result, "vms",
-                                  gw_host_list_vms (gw_agent_get_config (connection->agent)));
-    return result;
+    return gw_history_list_vms (gw_agent_get_config (connection->agent), error);
 }
 
 static JsonObject *
@@ -114,13 +110,8 @@ get_report (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 list_reports (GwConnection *connection, JsonObject *params, GError **error)
 {
-    JsonArray *list =
-        gw_report_list (gw_agent_get_config (connection->agent), REPORTS_MAX, error);
-    if (list == NULL)
-        return NULL;
-    JsonObject *result = json_object_new ();
-    json_object_set_array_member (result, "reports", list);
-    return result;
+    return gw_history_list (gw_agent_get_config (connection->agent),
+                            gw_json_peek_string (params, "vm", NULL), GW_HISTORY_MAX, error);
 }
 
 static const Handler handlers[GW_N_RPC_METHODS] = {

@@ -81,6 +81,23 @@ char *gw_summary_of_checks (JsonObject *report);
 /* The whole story of a job, with its timeline.  Pure.  (transfer full) */
 char *gw_summary_of_story (JsonObject *report);
 
+/* What is known of a job without a report, from its journal; several lines.  Pure.  (transfer full) */
+char *gw_summary_of_row (JsonObject *job);
+
+/* --- query.c: what commands about jobs and VMs have in common -------------------------------------------------------- */
+
+typedef struct {
+    char *agent;
+    gboolean is_json;
+} GwQueryOptions;
+void gw_query_options_clear (GwQueryOptions *options);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwQueryOptions, gw_query_options_clear)
+/* As gw_cli_parse(), with the options that all of these have. */
+int gw_cli_parse_query (const char *name, int *argc, char ***argv, int min, int max,
+                        GwQueryOptions *options);
+/* One question to one agent; its answer as an object.  (transfer full) */
+JsonObject *gw_cli_ask (const char *address, GwRpcMethod method, JsonObject *params, GError **error);
+
 /* --- client.c: asking agents ---------------------------------------------------------------------------------------- */
 
 /* Connects to the agent `address` and shakes hands. */

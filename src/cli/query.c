@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* status, list, abort, postcopy, history and explain. */
+/* Questions to agents: status, abort, postcopy and explain. */
 #include "cli.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef struct {
-    char *agent;
-    gboolean is_json;
-} QueryOptions;
-
-static void
-query_options_clear (QueryOptions *options)
+void
+gw_query_options_clear (GwQueryOptions *options)
 {
     g_free (options->agent);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (QueryOptions, query_options_clear)
 
-/* -1: go on.  The options that all of these have. */
-static int
-parse (const char *name, int *argc, char ***argv, int min, int max, QueryOptions *options)
+int
+gw_cli_parse_query (const char *name, int *argc, char ***argv, int min, int max,
+                    GwQueryOptions *options)
 {
     const GOptionEntry entries[] = {
         { "agent", 0, 0, G_OPTION_ARG_STRING, &options->agent, "Ask this agent (GODWIT_AGENT)",
@@ -30,14 +24,12 @@ parse (const char *name, int *argc, char ***argv, int min, int max, QueryOptions
     return gw_cli_parse (name, entries, argc, argv, min, max);
 }
 
-/* One question to one agent; its answer as an object. */
-static JsonObject *
-ask (const char *address, GwRpcMethod method, const char *job, GError **error)
+JsonObject *
+gw_cli_ask (const char *address, GwRpcMethod method, JsonObject *params, GError **error)
 {
     g_autoptr (GwRpc) rpc = gw_cli_connect (address, g_main_context_default (), error);
     if (rpc == NULL)
         return NULL;
-    g_autoptr (JsonObject) params = gw_json_new ("job:s", job, NULL);
     g_autoptr (JsonNode) reply = gw_rpc_call (rpc, method, params, NULL, error);
     if (reply == NULL)
         return NULL;
@@ -45,10 +37,18 @@ ask (const char *address, GwRpcMethod method, const char *job, GError **error)
                                           : json_object_new ();
 }
 
+/* One question about a job to one agent. */
+static JsonObject *
+ask (const char *address, GwRpcMethod method, const char *job, GError **error)
+{
+    g_autoptr (JsonObject) params = gw_json_new ("job:s", job, NULL);
+    return gw_cli_ask (address, method, params, error);
+}
+
 /* Asks every agent and puts the arrays `member` of their answers into one.  An agent that was named
  * must answer; of the others those that do not are passed over. */
 static JsonArray *
-collect (const QueryOptions *options, GwRpcMethod method, const char *job, const char *member,
+collect (const GwQueryOptions *options, GwRpcMethod method, const char *job, const char *member,
          GError **error)
 {
     g_autoptr (JsonArray) all = json_array_new ();
@@ -90,63 +90,61 @@ print_jobs (JsonArray *list)
     }
 }
 
+static JsonObject *
+get_report (const GwQueryOptions *options, const char *job, GError **error)
+{
+    const char *agent = options->agent != NULL ? options->agent : g_getenv ("GODWIT_AGENT");
+    if (agent != NULL)
+        return ask (agent, GW_RPC_REPORT_GET, job, error);
+    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    return gw_report_load (config, job, error);
+}
+
+/* A job that does not run any more. */
+static int
+print_ended (const GwQueryOptions *options, const char *job)
+{
+    g_autoptr (JsonObject) report = get_report (options, job, NULL);
+    const char *result = report != NULL ? gw_json_peek_string (report, "result", "") : NULL;
+    if (result == NULL) {
+        fprintf (stderr, "godwit: no job '%s' runs here, and none is known here\n", job);
+        return 3;
+    }
+    if (*result == '\0')
+        result = gw_json_peek_string (report, "state", "?");
+    if (options->is_json) {
+        g_autoptr (JsonObject) answer = gw_json_new ("ended:o", gw_json_new (
+            "job:s", job, "vm:s", gw_json_peek_string (report, "vm", ""), "result:s", result, NULL), NULL);
+        json_object_set_array_member (answer, "jobs", json_array_new ());
+        g_autofree char *text = gw_json_to_text (answer, FALSE);
+        printf ("%s\n", text);
+    } else {
+        printf ("%s  %s: %s; 'godwit explain %s' tells more\n", job, gw_json_peek_string (report, "vm", ""),
+                result, job);
+    }
+    return 0;
+}
+
 int
 gw_cli_status (int argc, char **argv)
 {
-    g_auto (QueryOptions) options = { 0 };
+    g_auto (GwQueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
-    int status = parse ("status", &argc, &argv, 0, 1, &options);
+    int status = gw_cli_parse_query ("status", &argc, &argv, 0, 1, &options);
     if (status >= 0)
         return status;
     const char *job = argc > 0 ? argv[0] : NULL;
     g_autoptr (JsonArray) list = collect (&options, GW_RPC_JOB_STATUS, job, "jobs", &error);
     if (list == NULL)
         return gw_cli_fail (error);
-    if (job != NULL && json_array_get_length (list) == 0) {
-        fprintf (stderr, "godwit: no job '%s' runs here; 'godwit explain %s' tells how it ended\n",
-                 job, job);
-        return 3;
-    }
+    if (job != NULL && json_array_get_length (list) == 0)
+        return print_ended (&options, job);
     if (options.is_json)
         print_json ("jobs", list);
     else if (json_array_get_length (list) == 0)
         printf ("no job runs here\n");
     else
         print_jobs (list);
-    return 0;
-}
-
-/* --- list --------------------------------------------------------------------------------------------------- */
-
-int
-gw_cli_list (int argc, char **argv)
-{
-    g_auto (QueryOptions) options = { 0 };
-    g_autoptr (GError) error = NULL;
-    g_autoptr (JsonArray) list = NULL;
-    int status = parse ("list", &argc, &argv, 0, 0, &options);
-    if (status >= 0)
-        return status;
-    if (options.agent != NULL || g_getenv ("GODWIT_AGENT") != NULL) {
-        list = collect (&options, GW_RPC_VM_LIST, NULL, "vms", &error);
-    } else {
-        g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
-        list = gw_host_list_vms (config);
-    }
-    if (list == NULL)
-        return gw_cli_fail (error);
-    if (options.is_json) {
-        print_json ("vms", list);
-        return 0;
-    }
-    for (guint i = 0; i < json_array_get_length (list); i++) {
-        JsonObject *vm = json_array_get_object_element (list, i);
-        printf ("%-24s pid %-8" G_GINT64_FORMAT " epoch %-4" G_GINT64_FORMAT " qmp:%s\n",
-                gw_json_peek_string (vm, "name", ""), gw_json_peek_int (vm, "pid", 0),
-                gw_json_peek_int (vm, "epoch", 0), gw_json_peek_string (vm, "qmp", ""));
-    }
-    if (json_array_get_length (list) == 0)
-        printf ("no VM was brought to this host by godwit\n");
     return 0;
 }
 
@@ -174,8 +172,8 @@ print_answer (const Order *order, const char *job, JsonObject *answer)
 static int
 give_order (const Order *order, int argc, char **argv)
 {
-    g_auto (QueryOptions) options = { 0 };
-    int status = parse (order->command, &argc, &argv, 1, 1, &options);
+    g_auto (GwQueryOptions) options = { 0 };
+    int status = gw_cli_parse_query (order->command, &argc, &argv, 1, 1, &options);
     if (status >= 0)
         return status;
     g_auto (GStrv) agents = gw_cli_list_agents (options.agent);
@@ -210,46 +208,6 @@ gw_cli_postcopy (int argc, char **argv)
     return give_order (&order, argc, argv);
 }
 
-/* --- history -------------------------------------------------------------------------------------------------- */
-
-static JsonArray *
-get_history (const QueryOptions *options, GError **error)
-{
-    if (options->agent != NULL || g_getenv ("GODWIT_AGENT") != NULL)
-        return collect (options, GW_RPC_REPORT_LIST, NULL, "reports", error);
-    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
-    return gw_report_list (config, 100, error);
-}
-
-int
-gw_cli_history (int argc, char **argv)
-{
-    g_auto (QueryOptions) options = { 0 };
-    g_autoptr (GError) error = NULL;
-    int status = parse ("history", &argc, &argv, 0, 0, &options);
-    if (status >= 0)
-        return status;
-    g_autoptr (JsonArray) list = get_history (&options, &error);
-    if (list == NULL)
-        return gw_cli_fail (error);
-    if (options.is_json) {
-        print_json ("reports", list);
-        return 0;
-    }
-    for (guint i = 0; i < json_array_get_length (list); i++) {
-        JsonObject *report = json_array_get_object_element (list, i);
-        JsonObject *cause = gw_json_peek_object (report, "cause");
-        printf ("%s  %-12s %-16s %-10s %s%s%s\n", gw_json_peek_string (report, "started", ""),
-                gw_json_peek_string (report, "job", ""), gw_json_peek_string (report, "vm", ""),
-                gw_json_peek_string (report, "result", ""),
-                gw_json_peek_string (report, "destination", ""), cause != NULL ? "  " : "",
-                cause != NULL ? gw_json_peek_string (cause, "code", "") : "");
-    }
-    if (json_array_get_length (list) == 0)
-        printf ("no job has ended here\n");
-    return 0;
-}
-
 /* --- explain ---------------------------------------------------------------------------------------------------- */
 
 static void
@@ -260,22 +218,12 @@ print_cause (GwCause cause)
             info->meaning, info->remedy, info->exit_status);
 }
 
-static JsonObject *
-get_report (const QueryOptions *options, const char *job, GError **error)
-{
-    const char *agent = options->agent != NULL ? options->agent : g_getenv ("GODWIT_AGENT");
-    if (agent != NULL)
-        return ask (agent, GW_RPC_REPORT_GET, job, error);
-    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
-    return gw_report_load (config, job, error);
-}
-
 int
 gw_cli_explain (int argc, char **argv)
 {
-    g_auto (QueryOptions) options = { 0 };
+    g_auto (GwQueryOptions) options = { 0 };
     g_autoptr (GError) error = NULL;
-    int status = parse ("explain", &argc, &argv, 1, 1, &options);
+    int status = gw_cli_parse_query ("explain", &argc, &argv, 1, 1, &options);
     if (status >= 0)
         return status;
     GwCause cause = gw_cause_from_code (argv[0]);
@@ -289,7 +237,9 @@ gw_cli_explain (int argc, char **argv)
                  error->message);
         return gw_cause_get_info (GW_CAUSE_USAGE)->exit_status;
     }
+    gboolean is_row = json_object_has_member (report, "steps");
     g_autofree char *text = options.is_json ? gw_json_to_text (report, FALSE)
+                            : is_row        ? gw_summary_of_row (report)
                                             : gw_summary_of_story (report);
     printf ("%s%s", text, options.is_json ? "\n" : "");
     return 0;

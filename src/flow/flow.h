@@ -78,11 +78,18 @@ GwProgress *gw_job_get_progress (GwJob *job);
 /* The report, NULL until the job is done.  (transfer full) */
 JsonObject *gw_job_get_report (GwJob *job);
 
-/* --- history.c: jobs that ended, from the journal -------------------------------------------------------- */
+/* --- history.c: jobs and VMs, from the journal -------------------------------------------------------- */
 
-/* The report of `job`; NULL with GW_CAUSE_HOST_IO when there is none.  (transfer full) */
+/* The report of `job`, or else what the journal knows of it: the object of gw_history_list() with "steps" and
+ * "records".  NULL with GW_CAUSE_HOST_IO when there is none.  (transfer full) */
 JsonObject *gw_report_load (const GwHostConfig *config, const char *job, GError **error);
-/* The newest `max` reports, newest first, without their timelines.  (transfer full) */
-JsonArray *gw_report_list (const GwHostConfig *config, guint max, GError **error);
+#define GW_HISTORY_MAX 100
+/* The newest `max` jobs, newest first, of all VMs or (name or uuid) of one: {"reports": those that were
+ * coordinated here and have ended, without their timelines; "jobs": all, {"job","side","vm","uuid","epoch",
+ * "destination","state" ("running", "interrupted": its process is gone, "ended"),"result","step" (the last, unless
+ * it has ended),"started","ended","cause"}}.  (transfer full) */
+JsonObject *gw_history_list (const GwHostConfig *config, const char *vm, guint max, GError **error);
+/* {"vms": those of gw_host_list_vms() with their "owner", "known": the others of the journal}.  (transfer full) */
+JsonObject *gw_history_list_vms (const GwHostConfig *config, GError **error);
 
 #endif

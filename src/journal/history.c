@@ -47,13 +47,22 @@ gw_journal_get_report (GwJournal *journal, const char *job, GError **error)
     return report != NULL ? json_object_ref (report) : NULL;
 }
 
+#define SELECT_JOB \
+    "SELECT job, side, vm, uuid, epoch, peer, result, pid, start_time, boot, began_us, ended_us, report FROM jobs"
+
+JsonArray *
+gw_journal_find_job (GwJournal *journal, const char *job, GError **error)
+{
+    sqlite3_stmt *stmt = gw_journal_query (journal, error, SELECT_JOB " WHERE job = ?1 ORDER BY side", "s", job);
+    return gw_journal_collect (journal, stmt, job_columns, error);
+}
+
 JsonArray *
 gw_journal_list_jobs (GwJournal *journal, const char *vm, guint max, GError **error)
 {
     sqlite3_stmt *stmt = gw_journal_query (
-        journal, error, "SELECT job, side, vm, uuid, epoch, peer, result, pid, start_time, boot, began_us,"
-        " ended_us, report FROM jobs WHERE ?1 = '' OR vm = ?1 OR uuid = ?1 ORDER BY began_us DESC, job LIMIT ?2", "si",
-        vm, (gint64) max);
+        journal, error, SELECT_JOB " WHERE ?1 = '' OR vm = ?1 OR uuid = ?1 ORDER BY began_us DESC, job LIMIT ?2",
+        "si", vm, (gint64) max);
     JsonArray *rows = gw_journal_collect (journal, stmt, job_columns, error);
     for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++) {
         JsonObject *report = gw_json_peek_object (json_array_get_object_element (rows, i), "report");

@@ -128,6 +128,8 @@ JsonObject *gw_journal_get_report (GwJournal *journal, const char *job, GError *
  * "peer","result" ("" while it is open),"pid","start_time","boot","began_us","ended_us"}, and "report", without
  * its timeline, where there is one.  (transfer full) */
 JsonArray *gw_journal_list_jobs (GwJournal *journal, const char *vm, guint max, GError **error);
+/* Both sides of one job, in the same form.  (transfer full) */
+JsonArray *gw_journal_find_job (GwJournal *journal, const char *job, GError **error);
 /* The steps of a job: {"step","entered_us","left_us" (0: it never did)}.  (transfer full) */
 JsonArray *gw_journal_list_steps (GwJournal *journal, const char *job, GwSide side, GError **error);
 /* The records of a job: {"record","epoch","vm","at_us"}.  (transfer full) */

@@ -36,6 +36,12 @@ def test_command_is_killed(net, tmp_path):
         faults.wait_until(lambda: monitor.execute("query-migrate").get("status") in (None, "failed"), 20,
                           "the end of QEMU's migration")
     scene.vm.report.check()
+    # what is known of it, for whoever looks
+    told, = rig.godwit(net.a, "history", "--json").report["jobs"]
+    assert (told["state"], told["step"], told["result"]) == ("interrupted", "precopy", "")
+    status = rig.godwit(net.a, "status", told["job"])
+    assert status.exit == 0 and "interrupted" in status.stdout
+    assert "precopy" in rig.godwit(net.a, "explain", told["job"]).stdout
     scene.expect_next_works()
 
 

@@ -57,6 +57,22 @@ def refused(moved, cause, side, words, env=None):
     moved.vm.ticks.wait_side("a", 50, since=mark)
 
 
+def told(move, job):
+    """What the commands say of it, here and through the destination's agent."""
+    agent = ("--agent", move.agent.destination)
+    here = rig.godwit(move.net.a, "history", "--json").report
+    assert [(j["job"], j["side"], j["result"]) for j in here["jobs"]] == [(job, "source", "moved")]
+    assert [report["job"] for report in here["reports"]] == [job]
+    there = rig.godwit(move.net.b, "history", "--json", *agent).report
+    assert [(j["job"], j["side"], j["result"]) for j in there["jobs"]] == [(job, "destination", "arrived")]
+    assert there["reports"] == []
+    vm, = rig.godwit(move.net.b, "list", "--json", *agent).report["vms"]
+    assert (vm["owner"], vm["epoch"], vm["job"]) == ("here", 1, job)
+    assert "started" in rig.godwit(move.net.b, "explain", job, *agent).stdout
+    assert rig.godwit(move.net.a, "status", job).stdout.startswith(job)
+    assert rig.godwit(move.net.a, "status", "gw-none").exit == 3
+
+
 def written(move, done):
     """The move on both sides."""
     here, there, job = move.tmp_path / "state", move.agent.state, done.report["job"]
@@ -70,6 +86,7 @@ def written(move, done):
     assert steps[0] == "connect" and steps[-3:] == ["handover", "verify", "cleanup"]
     assert rig.journal.ask(here, "SELECT count (*) FROM steps WHERE left_us = 0") == [(0,)]
     assert rig.journal.ask(there, "SELECT * FROM objects") == []
+    told(move, job)
     # STARTED was on the disk before the guest ran there
     at_us, = rig.journal.ask(there, "SELECT at_us FROM records")[0]
     move.vm.ticks.wait_side("b", 100)
