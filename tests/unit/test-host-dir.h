@@ -11,10 +11,7 @@
 static inline Dir *
 dir_new (void)
 {
-    g_autoptr (GError) error = NULL;
-    Dir *dir = g_new0 (Dir, 1);
-    dir->path = g_dir_make_tmp ("godwit-test-XXXXXX", &error);
-    g_assert_no_error (error);
+    Dir *dir = dir_make ();
     dir->config = gw_host_config_new (dir->path);
     dir->context = g_main_context_new ();
     return dir;

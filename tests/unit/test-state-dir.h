@@ -29,15 +29,21 @@ dir_remove_tree (const char *path)
     g_assert_cmpint (g_remove (path), ==, 0);
 }
 
-#ifndef TEST_DIR_MORE
 static inline Dir *
-dir_new (void)
+dir_make (void)
 {
     g_autoptr (GError) error = NULL;
     Dir *dir = g_new0 (Dir, 1);
     dir->path = g_dir_make_tmp ("godwit-test-XXXXXX", &error);
     g_assert_no_error (error);
     return dir;
+}
+
+#ifndef TEST_DIR_MORE
+static inline Dir *
+dir_new (void)
+{
+    return dir_make ();
 }
 
 static inline void
