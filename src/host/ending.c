@@ -44,6 +44,18 @@ gw_ending_describe (int wait_status, gboolean is_out_of_memory, const char *word
     return g_string_free (out, FALSE);
 }
 
+gboolean
+gw_ending_tells_rejection (const char *how)
+{
+    if (strstr (how, "status 0") != NULL)
+        return FALSE;
+    if (strstr (how, "killed by signal") == NULL)
+        return TRUE;
+    /* EIO is the end of the stream, not what is in it: that QEMU may have been dying already */
+    return strstr (how, "load of migration failed: ") != NULL &&
+           strstr (how, "load of migration failed: Input/output error") == NULL;
+}
+
 /* --- exit status of somebody else's child ----------------------------------------------------------------- */
 
 /* Of a zombie, as long as its parent has not looked. */

@@ -222,6 +222,10 @@ void gw_pid_watch_free (GwPidWatch *watch);
 
 /* Of a wait status (-1: not known) and its last words (may be NULL).  (transfer full) */
 char *gw_ending_describe (int wait_status, gboolean is_out_of_memory, const char *words);
+/* Whether a QEMU that was to load a device state, and ended as `how` says (with its last words), did not like
+ * it; else somebody ended it.  It may have crashed after it said so: two threads of QEMU 7.2 close the
+ * same socket while it ends (`qemu_socket_set_nonblock: Assertion`), mostly on a busy host.  Pure. */
+gboolean gw_ending_tells_rejection (const char *how);
 /* The wait status of a process that has ended and is not our child; -1 when the kernel does not tell. */
 int gw_ending_read_status (pid_t pid, int pidfd);
 /* Its standard error when that is a file, and how long that is now; -1: it is none. */

@@ -306,8 +306,7 @@ load_failed (GwRehearsal *r, GError **error)
     (void) gw_process_wait (r->qemu, END_MS, NULL); /* QEMU 7.2 ends after it has said why */
     g_autofree char *how = gw_process_describe_end (r->qemu);
     gw_fail (error,
-             strstr (how, "killed by signal") != NULL ? GW_CAUSE_QEMU_DIED
-                                                      : GW_CAUSE_REHEARSAL_REJECTED,
+             gw_ending_tells_rejection (how) ? GW_CAUSE_REHEARSAL_REJECTED : GW_CAUSE_QEMU_DIED,
              "the QEMU of the rehearsal on the destination could not load the device state: it %s",
              how);
     return NULL;

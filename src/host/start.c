@@ -33,10 +33,9 @@ load_failed (LocalHost *local, GError **error)
 {
     (void) gw_process_wait (local->qemu, 2000, NULL); /* it ends after a failed load */
     g_autofree char *how = gw_process_describe_end (local->qemu);
-    GwCause cause = strstr (how, "killed by signal") != NULL || strstr (how, "status 0") != NULL
-                        ? GW_CAUSE_QEMU_DIED
-                        : GW_CAUSE_STATE_REJECTED;
-    return gw_fail (error, cause, "the destination's QEMU %s", how);
+    return gw_fail (error,
+                    gw_ending_tells_rejection (how) ? GW_CAUSE_STATE_REJECTED : GW_CAUSE_QEMU_DIED,
+                    "the destination's QEMU %s", how);
 }
 
 static gboolean

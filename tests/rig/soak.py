@@ -3,5 +3,5 @@
 
 import os
 
-ROUNDS = int(os.environ.get("GODWIT_SOAK", "0"))  # 0: the sample
+ROUNDS = int(os.environ.get("GODWIT_SOAK") or "0")  # 0: the sample
 REASON = "a long grid: GODWIT_SOAK says how many rounds of it (make soak)"

@@ -138,6 +138,27 @@ test_disks (void)
     g_assert_true (g_str_has_prefix (lines[1], "disk 'served': its server at 'nbd+unix:"));
 }
 
+static void
+test_rejection (void)
+{
+    static const struct {
+        const char *how;
+        gboolean is_rejection;
+    } cases[] = {
+        { "exited with status 1; its last words: Unknown savevm section", TRUE },
+        { "exited with status 0", FALSE },
+        { "was killed by signal 9 (Killed)", FALSE },
+        { "was killed by signal 9 (Killed); its last words: warning: TCG lacks a feature", FALSE },
+        { "was killed by signal 6 (Aborted); its last words: Unknown savevm section or instance 'hpet' 0\n"
+          "load of migration failed: Invalid argument\n"
+          "../../util/oslib-posix.c:233: qemu_socket_set_nonblock: Assertion `f == 0' failed.", TRUE },
+        { "was killed by signal 11 (Segmentation fault); its last words: "
+          "load of migration failed: Input/output error", FALSE },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+        g_assert_cmpint (gw_ending_tells_rejection (cases[i].how), ==, cases[i].is_rejection);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -146,5 +167,6 @@ main (int argc, char **argv)
     g_test_add_func ("/ending/reaped", test_reaped);
     g_test_add_func ("/ending/memory", test_memory);
     g_test_add_func ("/ending/disks", test_disks);
+    g_test_add_func ("/ending/rejection", test_rejection);
     return g_test_run ();
 }
