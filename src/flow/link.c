@@ -4,8 +4,11 @@
 
 #include <string.h>
 
-/* With the guest stopped a longer outage costs more than another attempt. */
-#define SWITCHOVER_DEADLINE_S 10
+/* With the guest stopped a longer outage costs more than another attempt: this many times the allowed
+ * downtime, within these bounds.  Silence is noticed after 2 s, so that much comes on top. */
+#define SWITCHOVER_SHARE 4
+#define SWITCHOVER_MIN_S 2
+#define SWITCHOVER_MAX_S 10
 /* Least time for the proof: a busy link of long way still answers. */
 #define PROBE_MIN_MS 1000
 #define PROBE_TURN_MS 2000
@@ -252,7 +255,8 @@ gw_job_prove_link (GwJob *job, GwSide *blame, GError **error)
 gboolean
 gw_job_spool_link (GwJob *job, GError **error)
 {
-    return gw_host_spool_link (job->source.host,
-                               MIN (job->plan->link_deadline_s, SWITCHOVER_DEADLINE_S),
+    gint64 allowed_s = SWITCHOVER_SHARE * job->plan->max_downtime_ms / 1000;
+    gint64 deadline_s = CLAMP (allowed_s, SWITCHOVER_MIN_S, SWITCHOVER_MAX_S);
+    return gw_host_spool_link (job->source.host, MIN (job->plan->link_deadline_s, deadline_s),
                                job->cancellable, error);
 }

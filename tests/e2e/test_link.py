@@ -3,7 +3,6 @@
 pause at most."""
 
 import itertools
-import threading
 import time
 
 import pytest
@@ -75,15 +74,15 @@ def plain_s(tmp_path_factory):
         return done.report["total_ms"] / 1000
 
 
-@pytest.mark.parametrize("seconds", [0.2, 3, 20, *([60] if soak.ROUNDS else [])])
+@pytest.mark.parametrize("seconds", [0.2, 3, *([20, 60] if soak.ROUNDS else [9])])
 def test_a_cut_in_precopy_is_a_pause(scene, plain_s, seconds):
     started = scene.start()
     with scene.net.outage():
         time.sleep(seconds)
-        if seconds >= 20:
+        if seconds >= 9:
             assert "link down for" in started.stderr() and "guest unaffected" in started.stderr()
     done = scene.expect_moved(started, seconds, plain_s)
-    if seconds >= 20:
+    if seconds >= 9:
         (outage,) = done.report["outages"]
         assert seconds - 4 < outage["for_ms"] / 1000 < seconds + 2, outage
 
@@ -176,20 +175,20 @@ def test_a_cut_beyond_the_deadline_ends_on_the_source(scene):
     assert done.exit == 0, f"the next one must work: {done}"
 
 
-def test_a_cut_as_the_guest_stops_costs_a_second_at_most(scene):
-    """The link dies in the moment of the switchover: the guest moves, or goes on where it is."""
-    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "60000",
-                                "--max-bandwidth", "2M")
-    ending = threading.Event()
+def test_a_cut_as_the_guest_stops_costs_little(scene):
+    """The link dies while the stopped guest's last pages are on it: the guest goes on where it is, after
+    a few times the downtime that was allowed at most (two seconds of silence, then as many of no path)."""
+    begin = scene.vm.ticks.mark()
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-downtime", "500")
     with scene.vm.monitor(30) as monitor:
-        states = (monitor.execute("query-migrate").get("status") for _ in itertools.count())
-        faults.wait_until(lambda: next(states) in ("pre-switchover", "device") or ending.is_set(), 90,
-                          "switchover", 0.001)
+        states = (monitor.execute("query-status").get("status") for _ in itertools.count())
+        faults.wait_until(lambda: next(states) == "finish-migrate", 60, "stop", 0.001)
+    mark = scene.vm.ticks.mark()
     with scene.net.outage():
         done = started.wait(100)
     assert (done.exit, done.cause) == (3, "link-lost"), done
-    mark = scene.vm.ticks.mark()
     scene.vm.ticks.wait_side("a", 200, since=mark)
+    assert 300 < scene.vm.ticks.gap(begin) < 6000
     scene.vm.report.check()
 
 
