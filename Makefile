@@ -62,7 +62,7 @@ asan:
 
 e2e:
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B -m pytest -q -p no:cacheprovider \
-	    --timeout=300 tests/e2e
+	    --timeout=300 --durations=25 --durations-min=8 tests/e2e
 
 bench: deps
 	@$(MAKE) --no-print-directory build
