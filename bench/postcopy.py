@@ -7,7 +7,9 @@ with the preempt capability, in turn. The destination's QEMU itself says when it
 (postcopy_ram_fault_thread_request) and when the page was there (postcopy_place_page), by its own
 trace; meanwhile the rest of the memory fills the link.
 
-Usage: bench/postcopy.py [--rounds 3] [--link 1gbit]    Prints a table in markdown.
+Usage: bench/postcopy.py [--rounds 3] [--link 1gbit] [--qemu old|new]    Prints a table in markdown.
+`new` is QEMU 10.0 on both sides (tests/rig/qemu10.py), with which godwit uses the preempt capability too; old is
+the host's own.
 """
 
 import argparse
@@ -85,13 +87,24 @@ def by_qemu(vm, twin, preempt, port):
     return log
 
 
-def measure(way, link, number, directory):
+def start_agent(net, directory, new):
+    """An agent on b, which takes its QEMUs from the directory `new` if there is one."""
+    if new is None:
+        return rig.Agent(net.b, directory / "agent")
+    config = directory / "godwitd.conf"
+    config.write_text(f"[qemu]\ndirectories={new}\n")
+    return rig.Agent(net.b, directory / "agent", ["--config", config])
+
+
+def measure(way, link, new, number, directory):
     """(waits in ms, gap in ms that the guest saw at the switch) of one move."""
+    qemu = f"{new}/qemu-system-x86_64" if new else "qemu-system-x86_64"
     with rig.Net(link) as net:
-        vm = rig.Guest(net.a, directory / "a", load=LOAD, args=["-msg", "timestamp=on"]).start().wait_boot(120)
+        vm = rig.Guest(net.a, directory / "a", load=LOAD, qemu=qemu, args=["-msg", "timestamp=on"])
+        vm.start().wait_boot(120)
         twin = vm.twin(net.b, directory / "b")
         if way == "godwit":
-            log = by_godwit(vm, twin, rig.Agent(net.b, directory / "agent"))
+            log = by_godwit(vm, twin, start_agent(net, directory, new))
         else:
             log = by_qemu(vm, twin, "preempt" in way, 4800 + number)
         vm.ticks.wait_side("b", 300, timeout=60)
@@ -108,7 +121,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--link", default="1gbit")
+    parser.add_argument("--qemu", choices=("old", "new"), default="old")
     options = parser.parse_args()
+    new = rig.qemu10.directory() if options.qemu == "new" else None
     ways = ("godwit", "QEMU's tcp, preempt", "QEMU's tcp")
     waits, gaps = {way: [] for way in ways}, {way: [] for way in ways}
     for number in range(options.rounds * len(ways)):
@@ -116,11 +131,12 @@ def main():
         with tempfile.TemporaryDirectory() as name:
             os.environ["GODWIT_STATE"] = f"{name}/state"
             began = time.monotonic()
-            one, gap = measure(way, options.link, number, pathlib.Path(name))
+            one, gap = measure(way, options.link, new, number, pathlib.Path(name))
             waits[way] += one
             gaps[way].append(gap)
             print(f"{way}: {len(one)} requests, {time.monotonic() - began:.0f} s", file=sys.stderr)
-    print(f"\n| {options.link} | requests | mean ms | p50 ms | p99 ms | most ms | guest's gap at the switch, ms |")
+    print(f"\n| {options.link}, {options.qemu} QEMU | requests | mean ms | p50 ms | p99 ms | most ms "
+          "| guest's gap at the switch, ms |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for way in ways:
         w = waits[way] or [float("nan")]

@@ -153,6 +153,8 @@ take_record (const GwStreamRecord *record, gpointer user_data, GError **error)
         channel->block = record->ram.block;
         channel->number = find_block (waits, channel->block->name);
     }
+    if (channel->number < 0)
+        return TRUE;
     gint64 page = make_page (channel->number, record->ram.offset);
     const Request *request = g_hash_table_lookup (waits->waiting, &page);
     if (request == NULL)

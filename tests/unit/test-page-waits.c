@@ -55,6 +55,22 @@ test_answers (void)
     g_assert_cmpint (counters.max_us, ==, 400);
 }
 
+/* What more blocks than any VM has ask for is counted and not waited for. */
+static void
+test_too_many_blocks (void)
+{
+    g_autoptr (GwPageWaits) waits = gw_page_waits_new ();
+    for (guint i = 0; i < 5000; i++) {
+        g_autofree char *name = g_strdup_printf ("block %u", i);
+        ask (waits, name, 0, PAGE, 1000);
+    }
+    bring (waits, "block 4999", 0, 1100);
+    g_assert_cmpint (look (waits).answered, ==, 0);
+    bring (waits, "block 0", 0, 1100);
+    g_assert_cmpint (look (waits).requests, ==, 5000);
+    g_assert_cmpint (look (waits).answered, ==, 1);
+}
+
 /* It is there when its last part is. */
 static void
 test_huge_page (void)
@@ -146,6 +162,7 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/page-waits/answers", test_answers);
+    g_test_add_func ("/page-waits/too-many-blocks", test_too_many_blocks);
     g_test_add_func ("/page-waits/huge-page", test_huge_page);
     g_test_add_func ("/page-waits/main-stream", test_main_stream);
     g_test_add_func ("/page-waits/shares", test_shares);
