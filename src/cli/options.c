@@ -10,7 +10,7 @@
 /* What the option parser fills in before it is checked. */
 typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget, settle;
-    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *progress, *agent;
+    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *guest_clock, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
 } Raw;
@@ -25,6 +25,7 @@ raw_clear (Raw *raw)
     g_free (raw->disks);
     g_free (raw->verify);
     g_free (raw->codec);
+    g_free (raw->guest_clock);
     g_free (raw->progress);
     g_free (raw->agent);
     g_strfreev (raw->maps);
@@ -119,6 +120,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
            take_word (&plan->disks, &raw->disks, "--disks", "auto|copy|shared", error) &&
            take_word (&plan->verify, &raw->verify, "--verify", "auto|full|none", error) &&
            take_word (&plan->codec, &raw->codec, "--codec", "auto|off", error) &&
+           take_word (&plan->guest_clock, &raw->guest_clock, "--guest-clock", "auto|off", error) &&
            (raw->max_bandwidth == NULL ||
             parse_bandwidth (raw->max_bandwidth, &plan->max_bandwidth_bps, error)) &&
            take_progress (options, raw->progress, error);
@@ -220,6 +222,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
         { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
           "How copied disks are compared: auto, full or none (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
+        { "guest-clock", 0, 0, G_OPTION_ARG_STRING, &raw.guest_clock,
+          "Set the guest's clock after the move, by its agent: auto or off (auto)", "MODE" },
         { "accept-risk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw.risks,
           "Move in spite of this known bug of QEMU; may be repeated", "NAME" },
         { "no-rehearse", 0, 0, G_OPTION_ARG_NONE, &raw.no_rehearse,

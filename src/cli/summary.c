@@ -25,6 +25,19 @@ append_figures (GString *out, JsonObject *report)
 }
 
 static void
+append_clock (GString *out, JsonObject *report)
+{
+    JsonObject *clock = gw_json_peek_object (report, "guest_clock");
+    if (clock == NULL || !json_object_has_member (clock, "behind_ms"))
+        return;
+    g_string_append_printf (out, "  the guest's clock was %" G_GINT64_FORMAT " ms behind, %s\n",
+                            gw_json_peek_int (clock, "behind_ms", 0),
+                            gw_json_peek_bool (clock, "corrected", FALSE)
+                                ? "and was set"
+                                : gw_json_peek_string (clock, "why", "and was left so"));
+}
+
+static void
 append_list (GString *out, JsonObject *object, const char *member, const char *prefix)
 {
     g_auto (GStrv) list = gw_json_peek_strv (object, member);
@@ -92,8 +105,10 @@ gw_summary_of_report (JsonObject *report)
     GString *out = g_string_new (NULL);
     JsonObject *cause = gw_json_peek_object (report, "cause");
     append_place (out, report);
-    if (strcmp (gw_json_peek_string (report, "result", ""), "moved") == 0)
+    if (strcmp (gw_json_peek_string (report, "result", ""), "moved") == 0) {
         append_figures (out, report);
+        append_clock (out, report);
+    }
     if (cause != NULL)
         append_cause (out, cause);
     append_list (out, report, "warnings", "  warning: ");

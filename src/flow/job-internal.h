@@ -100,6 +100,9 @@ struct _GwJob {
     gboolean needs_link;      /* in postcopy: a courier is gone */
     gboolean is_resuming;     /* the source's QEMU was told to, and has said nothing of it yet */
     gint64 postcopy_us;       /* when QEMU went over to it */
+    GwGuestClock guest_clock; /* at the source; what became of it at the destination */
+    gboolean has_asked_clock, has_guest_clock;
+    gint64 guest_clock_behind_us; /* when it had moved */
     gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
@@ -156,6 +159,14 @@ GwSignKind gw_job_kind_of_exit (const char *how);
 /* Asks the destination's QEMU every second from now on; silence becomes a fault. */
 void gw_job_start_health (GwJob *job);
 void gw_job_stop_health (GwJob *job);
+
+/* --- guestclock.c --------------------------------------------------------------------------------- */
+
+/* Before the guest is stopped, and when it runs at the destination.  A guest without an agent is a note. */
+void gw_job_read_guest_clock (GwJob *job);
+void gw_job_set_guest_clock (GwJob *job);
+/* Of the report: {agent, why?, behind_ms?, corrected?, left_ms?}, or null.  (transfer full) */
+JsonNode *gw_job_report_guest_clock (const GwJob *job);
 
 /* --- link.c: the link as the job sees it -------------------------------------------------------------- */
 

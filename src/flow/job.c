@@ -95,6 +95,7 @@ free_facts (GwJob *job)
     g_free (job->destination_status);
     g_free (job->recovery);
     g_free (job->final_state);
+    g_free (job->guest_clock.why);
 }
 
 void

@@ -164,6 +164,7 @@ gw_step_verify (GwJob *job, GwSide *blame, GError **error)
     /* The guest's first instructions want the processors and the disks for themselves: on a small or
      * busy host the cleanup of a large QEMU would make the stop longer that is just ending. */
     (void) gw_wait_ms (job->context, SETTLE_DOWN_MS, NULL, NULL);
+    gw_job_set_guest_clock (job);
     guint ms = job->vm->is_running ? (guint) job->plan->settle_s * 1000 : 0;
     gboolean ok = gw_host_settle (job->destination.host, ms, &settled, NULL, &failure);
     if (ok) {

@@ -129,6 +129,7 @@ gboolean
 gw_step_launch (GwJob *job, GwSide *blame, GError **error)
 {
     *blame = GW_SIDE_DESTINATION;
+    gw_job_read_guest_clock (job);
     return gw_host_launch (job->destination.host, job->vm, job->derived, job->cancellable, error);
 }
 

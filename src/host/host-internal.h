@@ -575,6 +575,8 @@ gboolean gw_status_is_postcopy (const char *status);
 /* settle.c */
 JsonObject *gw_local_get_run_state (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_settle (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* guestclock.c */
+JsonObject *gw_local_guest_clock (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* rescue.c: the destination holds REFUSED, and this QEMU is in postcopy: it is told that all arrived. */
 gboolean gw_local_rescue (LocalHost *local, GCancellable *cancellable, GError **error);
 /* start.c */

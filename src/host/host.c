@@ -461,6 +461,28 @@ gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable
 }
 
 gboolean
+gw_host_ask_guest_clock (GwHost *host, gboolean sets, gint64 aim_us, GwGuestClock *ret_clock,
+                         GCancellable *cancellable, GError **error)
+{
+    gint64 bounded_us = CLAMP (aim_us, -GW_GUEST_CLOCK_MAX_US, GW_GUEST_CLOCK_MAX_US);
+    JsonObject *params = gw_json_new ("sets:b", sets, "aim_us:i", bounded_us, NULL);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_GUEST_CLOCK, params, cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    gint64 offset_us = gw_json_peek_int (result, "offset_us", 0);
+    gint64 left_us = gw_json_peek_int (result, "left_us", 0);
+    *ret_clock = (GwGuestClock) {
+        .has_answered = gw_json_peek_bool (result, "answers", FALSE),
+        .offset_us = CLAMP (offset_us, -GW_GUEST_CLOCK_MAX_US, GW_GUEST_CLOCK_MAX_US),
+        .is_set = gw_json_peek_bool (result, "is_set", FALSE),
+        .left_us = CLAMP (left_us, -GW_GUEST_CLOCK_MAX_US, GW_GUEST_CLOCK_MAX_US),
+        .why = g_strdup (gw_json_peek_string (result, "why", NULL)),
+    };
+    return TRUE;
+}
+
+gboolean
 gw_host_close_job (GwHost *host, GCancellable *cancellable, GError **error)
 {
     return gw_host_call_plain (host, GW_RPC_JOB_CLOSE, NULL, cancellable, error);

@@ -348,6 +348,20 @@ typedef struct {
 gboolean gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
                          GError **error);
 
+/* The guest's clock, by the guest agent, on the host where it runs; see guestagent.h. */
+#define GW_GUEST_CLOCK_MAX_US (G_MAXINT64 / 4)
+typedef struct {
+    gboolean has_answered;
+    gint64 offset_us; /* the guest's clock minus the host's */
+    gboolean is_set;  /* to what was asked */
+    gint64 left_us;   /* by which it is behind that now */
+    char *why;        /* NULL, or what is missing or failed; (transfer full) */
+} GwGuestClock;
+/* With `sets` the guest's clock is set to the host's plus `aim_us`, if it is behind that.  No answer of the
+ * guest is no error. */
+gboolean gw_host_ask_guest_clock (GwHost *host, gboolean sets, gint64 aim_us, GwGuestClock *ret_clock,
+                                  GCancellable *cancellable, GError **error);
+
 /* destination: the state of QEMU, "running", "paused" ..., without waiting; `finish` frees `pending`.
  * (transfer full) */
 GwHostPending *gw_host_begin_get_run_state (GwHost *host);

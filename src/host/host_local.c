@@ -410,6 +410,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_QEMU_RECOVER] = gw_local_recover,
     [GW_RPC_QEMU_VERIFY] = gw_local_get_run_state,
     [GW_RPC_QEMU_SETTLE] = gw_local_settle,
+    [GW_RPC_GUEST_CLOCK] = gw_local_guest_clock,
     [GW_RPC_MEMORY_WEIGH] = gw_local_begin_weighing,
     [GW_RPC_MEMORY_WEIGHT] = gw_local_finish_weighing,
     [GW_RPC_DISK_IMAGES] = gw_local_make_images,

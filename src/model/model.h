@@ -347,6 +347,7 @@ typedef struct {
     gboolean overwrites_images; /* images that are on the destination already may be replaced */
     char *verify; /* auto full none: how copied disks are compared */
     char *codec; /* auto off */
+    char *guest_clock; /* auto off */
     gboolean is_rehearsed;
     gint64 rehearse_budget_ms; /* that the guest may stand still for it */
     gboolean keeps_source;

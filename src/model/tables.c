@@ -260,6 +260,7 @@ static const GwField plan_fields[] = {
     BOOL (GwPlan, resumes_disks),
     REQ (GwPlan, verify),
     REQ (GwPlan, codec),
+    REQ (GwPlan, guest_clock),
     BOOL (GwPlan, is_rehearsed),
     INT (GwPlan, rehearse_budget_ms, 0, 60000),
     BOOL (GwPlan, keeps_source),
@@ -282,6 +283,7 @@ gw_plan_new (void)
     plan->disks = g_strdup ("auto");
     plan->verify = g_strdup ("auto");
     plan->codec = g_strdup ("auto");
+    plan->guest_clock = g_strdup ("auto");
     plan->is_rehearsed = TRUE;
     plan->rehearse_budget_ms = 200;
     return plan;

@@ -28,9 +28,8 @@ has_name (const char *port, const char *name)
     return strcmp (text, name) == 0;
 }
 
-/* Looks once for the virtio-serial port called `name`; its device goes to `device`. */
-static bool
-find_port (const char *name, char *device, size_t size)
+bool
+guest_channel_find (const char *name, char *device, size_t size)
 {
     DIR *dir = opendir (PORTS);
     struct dirent *entry;
@@ -68,10 +67,10 @@ guest_channel_open (const char *device, const char *name, const char *fallback)
 
     (void) snprintf (path, sizeof path, "%s", device);
     if (path[0] == '\0') {
-        bool is_found = find_port (name, path, sizeof path);
+        bool is_found = guest_channel_find (name, path, sizeof path);
         for (int i = 0; !is_found && i < PORT_WAIT_MS && access (PORTS, F_OK) == 0; i += 10) {
             usleep (10000);
-            is_found = find_port (name, path, sizeof path);
+            is_found = guest_channel_find (name, path, sizeof path);
         }
         if (!is_found)
             (void) snprintf (path, sizeof path, "%s", fallback);

@@ -112,6 +112,13 @@ void guest_modules_load (void);
 /* Opens `device`, or if that is empty the virtio-serial port called `name`, or if there is none the
  * serial line `fallback`; non-blocking and raw.  -1 when nothing can be opened. */
 int guest_channel_open (const char *device, const char *name, const char *fallback);
+/* Looks once for the virtio-serial port called `name`; the path of its device goes to `device`. */
+bool guest_channel_find (const char *name, char *device, size_t size);
+
+/* --- agent.c ------------------------------------------------------------------------------------- */
+
+/* Starts QEMU's guest agent, where the initrd has it and the VM a port for it. */
+void guest_agent_start (void);
 
 /* --- report.c ---------------------------------------------------------------------------------- */
 

@@ -81,6 +81,7 @@ main (void)
         guest_tick_start (tick_fd);
     else
         guest_report ("E tick: no channel");
+    guest_agent_start ();
     guest_thread_start (run_load, NULL, 0, 0);
     guest_command_set_channel (report_fd);
     if (sched_setscheduler (0, SCHED_FIFO, &priority) < 0)

@@ -15,7 +15,7 @@ import dataclasses
 import os
 import pathlib
 
-from . import faults, initrd, paths
+from . import faults, guestagent, initrd, paths
 from .qmp import Qmp
 from .report import GuestError, Report
 from .tick import Ticks
@@ -57,14 +57,15 @@ class Guest:
 
     def __init__(self, host, directory, load=None, mem="524280K", smp=1, machine="q35", cpu=None,
                  disk=None, channels="connect", args=(), modules=(), qemu="qemu-system-x86_64",
-                 kernel_args="", accel="tcg", cwd=None):
+                 kernel_args="", accel="tcg", cwd=None, agent=False):
         self.load = load or Load()
         self.config = {"mem": mem, "smp": smp, "machine": machine, "cpu": cpu, "args": tuple(args),
                        "qemu": qemu, "kernel_args": kernel_args, "accel": accel, "disk": disk,
-                       "cwd": cwd}
+                       "cwd": cwd, "agent": agent}
         self.channels = channels
         self.kernel = paths.kernel() / "vmlinuz"
-        self.initrd = initrd.build((*(["virtio_blk"] if disk else []), *modules))
+        self.initrd = initrd.build((*(["virtio_blk"] if disk else []), *modules),
+                                   guestagent.files() if agent else ())
         self.ticks = Ticks()
         self.report = Report()
         host.at_close(self.ticks.close)
@@ -154,6 +155,9 @@ class Guest:
         for name, socket in sockets.items():
             argv += [*socket,
                      "-device", f"virtserialport,bus=ports.0,chardev={name},name=godwit.{name}"]
+        if self.config["agent"]:
+            argv += ["-chardev", f"socket,id=agent,path={at}/agent.sock,server=on,wait=off",
+                     "-device", "virtserialport,bus=ports.0,chardev=agent,name=org.qemu.guest_agent.0"]
         return argv
 
     def start(self, incoming=False, paused=False):

@@ -7,6 +7,7 @@ unpacks more slowly than the host reads.
 
 import hashlib
 import os
+import pathlib
 import stat
 import tempfile
 
@@ -42,8 +43,9 @@ def module_order(wanted):
     return order
 
 
-def build(modules=()):
-    """The path of an initrd that loads `modules` besides those that every guest needs."""
+def build(modules=(), files=()):
+    """The path of an initrd that loads `modules` besides those that every guest needs, and has the
+    `files` (name, mode, data)."""
     order = module_order((*ALWAYS, *modules))
     init = paths.program("tests/guest/guest-init").read_bytes()
     members = [(name, stat.S_IFDIR | 0o755) for name in ("dev", "proc", "sys", "modules")]
@@ -53,6 +55,9 @@ def build(modules=()):
     for name in order:
         data = (paths.kernel() / f"{name}.ko").read_bytes()
         members.append((f"modules/{name}.ko", stat.S_IFREG | 0o644, data))
+    folders = {str(parent) for name, _, _ in files for parent in pathlib.PurePath(name).parents}
+    members += [(name, stat.S_IFDIR | 0o755) for name in sorted(folders - {"."})]
+    members += files
     archive = _archive(members)
     path = paths.CACHE / f"initrd-{hashlib.sha256(archive).hexdigest()[:16]}"
     if not path.exists():

@@ -58,7 +58,7 @@ test_all (void)
     const char *const addresses[] = { "10.0.0.1", "::1", NULL };
     parse_well ("--max-downtime 50 qmp:/run/a.qmp --timeout=9 --on-timeout stop --postcopy never "
                 "--max-bandwidth 1.5G --paths 8 --link-deadline 60 --data-address 10.0.0.1,::1 "
-                "--map /a=/b --map tap0=tap1 --disks shared --codec off --accept-risk x --no-rehearse "
+                "--map /a=/b --map tap0=tap1 --disks shared --codec off --guest-clock off --accept-risk x --no-rehearse "
                 "--keep-source --json "
                 "--progress json --agent unix:/run/g --detach unix:/d/../sock",
                 &options);
@@ -78,6 +78,7 @@ test_all (void)
     g_assert_null (plan->accepted_risks[1]);
     g_assert_cmpstr (plan->disks, ==, "shared");
     g_assert_cmpstr (plan->codec, ==, "off");
+    g_assert_cmpstr (plan->guest_clock, ==, "off");
     g_assert_true (!plan->is_rehearsed && plan->keeps_source && !plan->is_check_only);
     g_assert_cmpstr (options.agent, ==, "unix:/run/g");
     g_assert_true (options.is_json && options.is_detached);

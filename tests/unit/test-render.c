@@ -145,9 +145,11 @@ test_report (void)
         "{\"job\":\"gw-1\",\"vm\":\"web1\",\"result\":\"moved\",\"runs_on\":\"destination\","
         "\"state\":\"running\",\"destination\":\"unix:/b\",\"total_ms\":12345,"
         "\"downtime_ms\":87,\"rounds\":3,\"wire_bytes\":1536,\"cause\":null,"
+        "\"guest_clock\":{\"agent\":true,\"behind_ms\":88,\"corrected\":true,\"left_ms\":0},"
         "\"warnings\":[\"the courier stays\"]}",
         "web1 has moved: it is 'running' on unix:/b\n"
         "  total 12.3 s, downtime 87 ms, 3 rounds, 1.5" NB "KiB over the link\n"
+        "  the guest's clock was 88 ms behind, and was set\n"
         "  warning: the courier stays\n"
         "  job gw-1\n");
     assert_summary (
