@@ -64,6 +64,7 @@ struct _GwJob {
 
     GwJobSide source, destination;
     GwVm *vm;
+    gint64 epoch; /* that the destination will own */
     GwDerived *derived;
     GwHostFacts *source_facts, *destination_facts;
     GPtrArray *checks; /* GwCheckResult */

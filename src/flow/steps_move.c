@@ -91,7 +91,7 @@ gw_job_take_start (GwJob *job, gboolean *ret_started, GError **error)
     if (start.running_us != 0)
         job->running_us = start.running_us - job->destination.clock_offset_us;
     gw_job_note (job, GW_SIDE_DESTINATION, "started", "epoch %" G_GINT64_FORMAT,
-                 job->vm->epoch + 1);
+                 job->epoch);
     return TRUE;
 }
 
@@ -105,7 +105,7 @@ gw_job_release (GwJob *job, GError **error)
     gw_machine_move (&job->machine, GW_JOB_RELEASED);
     if (!gw_host_put_released (job->source.host, NULL, error))
         return FALSE;
-    gw_job_note (job, GW_SIDE_SOURCE, "released", "epoch %" G_GINT64_FORMAT, job->vm->epoch + 1);
+    gw_job_note (job, GW_SIDE_SOURCE, "released", "epoch %" G_GINT64_FORMAT, job->epoch);
     return TRUE;
 }
 

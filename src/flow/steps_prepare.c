@@ -99,11 +99,29 @@ gw_step_check (GwJob *job, GwSide *blame, GError **error)
     return gw_fail (error, refusal->cause, "%s", refusal->text);
 }
 
+/* Greater than any that either host has heard of: a VM may have been started anew by hand meanwhile, or an attempt
+ * may have been refused. */
+static gboolean
+choose_epoch (GwJob *job, GwSide *blame, GError **error)
+{
+    gint64 here, there;
+    *blame = GW_SIDE_SOURCE;
+    if (!gw_host_get_epoch (job->source.host, job->vm->uuid, &here, job->cancellable, error))
+        return FALSE;
+    *blame = GW_SIDE_DESTINATION;
+    if (!gw_host_get_epoch (job->destination.host, job->vm->uuid, &there, job->cancellable, error))
+        return FALSE;
+    job->epoch = MAX (MAX (here, there), job->vm->epoch) + 1;
+    return TRUE;
+}
+
 gboolean
 gw_step_prepare (GwJob *job, GwSide *blame, GError **error)
 {
+    if (!choose_epoch (job, blame, error))
+        return FALSE;
     g_autofree char *label = gw_vm_get_label (job->vm);
-    GwHostJob spec = { job->id, GW_SIDE_SOURCE, label, job->vm->uuid, job->vm->epoch + 1 };
+    GwHostJob spec = { job->id, GW_SIDE_SOURCE, label, job->vm->uuid, job->epoch };
     *blame = GW_SIDE_SOURCE;
     if (!gw_job_name_in_journal (job, label, spec.epoch, error) ||
         !gw_host_open_job (job->source.host, &spec, job->cancellable, error))

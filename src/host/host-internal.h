@@ -534,6 +534,7 @@ gboolean gw_local_journal_job (LocalHost *local, GError **error);
 gboolean gw_local_journal_qemu (LocalHost *local, GError **error);
 /* The job is closed here, and nothing of it is left but a VM that was started. */
 void gw_local_journal_end (LocalHost *local);
+JsonObject *gw_local_get_epoch (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* The record of `job` in this host's journal. */
 GwRecord *gw_local_open_record (LocalHost *local, const char *job, GwSide side, guint timeout_ms,
                                 GError **error);

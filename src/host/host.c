@@ -445,6 +445,16 @@ gw_host_settle_record (GwHost *host, const char *job, gboolean refuse, GwRecordK
 }
 
 gboolean
+gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, GCancellable *cancellable,
+                   GError **error)
+{
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_EPOCH_GET, gw_json_new ("uuid:s", uuid, NULL), cancellable, error);
+    return result != NULL &&
+           gw_json_get_int (result, "epoch", 0, G_MAXINT32 - 1, ret_epoch, error);
+}
+
+gboolean
 gw_host_settle (GwHost *host, guint ms, GwHostSettled *ret_settled, GCancellable *cancellable,
                 GError **error)
 {

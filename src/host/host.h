@@ -270,6 +270,9 @@ gboolean gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError
 /* source: QEMU ends; its copy of the VM is no more. */
 gboolean gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error);
 
+/* The greatest epoch of the VM that this host has a record of; 0: none, or the VM has no UUID. */
+gboolean gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, GCancellable *cancellable,
+                            GError **error);
 /* source: the durable statement that the destination may start `epoch`. */
 gboolean gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error);
 

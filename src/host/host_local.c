@@ -433,6 +433,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_LINK_SINK] = gw_local_start_sink,
     [GW_RPC_LINK_PUSH] = gw_local_push,
     [GW_RPC_LINK_SUNK] = gw_local_finish_sink,
+    [GW_RPC_EPOCH_GET] = gw_local_get_epoch,
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,

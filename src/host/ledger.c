@@ -123,3 +123,14 @@ gw_local_open_record (LocalHost *local, const char *job, GwSide side, guint time
     const GwRecordSpec spec = { local->journal, local->config->state_dir, job, side, local->context };
     return gw_record_open (&spec, timeout_ms, error);
 }
+
+JsonObject *
+gw_local_get_epoch (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    gint64 epoch;
+    const char *uuid = gw_json_get_string (params, "uuid", error);
+    if (uuid == NULL || !gw_local_need_journal (local, error) ||
+        !gw_journal_get_epoch (local->journal, uuid, &epoch, error))
+        return NULL;
+    return gw_json_new ("epoch:i", epoch, NULL);
+}

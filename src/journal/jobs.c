@@ -39,13 +39,25 @@ claim (GwJournal *journal, const Begin *begin, GError **error)
     return rows != NULL;
 }
 
+/* A repeated message begins nothing anew: rows of jobs are forgotten some day, records are not. */
+static gboolean
+is_new (GwJournal *journal, const GwJournalJob *job, GError **error)
+{
+    g_auto (GStrv) records = gw_journal_get_records (journal, job->job, job->side, error);
+    if (records == NULL)
+        return FALSE;
+    return *records == NULL ||
+           gw_fail (error, GW_CAUSE_RPC_INVALID, "job %s was decided on this host before", job->job);
+}
+
 static gboolean
 begin_job (GwJournal *journal, gconstpointer data, GError **error)
 {
     const Begin *begin = data;
     const GwJournalJob *job = begin->job;
     g_autofree char *plan = job->plan != NULL ? gw_json_to_text (job->plan, FALSE) : NULL;
-    if (!claim (journal, begin, error))
+    if (!claim (journal, begin, error) || !is_new (journal, job, error) ||
+        (job->epoch > 0 && !gw_journal_check_epoch (journal, job->uuid, job->epoch, job->job, error)))
         return FALSE;
     if (!gw_journal_run (journal, error,
                          "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, '', '')"
@@ -73,6 +85,7 @@ name_job (GwJournal *journal, gconstpointer data, GError **error)
     /* the destination owns nothing before STARTED */
     const GwJournalVm vm = { job->uuid, job->vm, "here", "", job->job, job->epoch - 1 };
     return claim (journal, begin, error) &&
+           gw_journal_check_epoch (journal, job->uuid, job->epoch, job->job, error) &&
            gw_journal_run (journal, error, "UPDATE jobs SET vm = ?3, uuid = ?4, epoch = ?5 WHERE job = ?1 AND"
                            " side = ?2", "ssssi", job->job, gw_side_name (job->side), job->vm, job->uuid,
                            job->epoch) &&
@@ -144,10 +157,13 @@ settle_vm (GwJournal *journal, const End *end, GError **error)
         gw_journal_query (journal, error, "SELECT vm, uuid, peer, epoch FROM jobs WHERE job = ?1 AND side = ?2",
                           "ss", end->job, gw_side_name (end->side));
     g_autoptr (JsonArray) rows = gw_journal_collect (journal, stmt, named_columns, error);
-    JsonObject *row = rows != NULL && json_array_get_length (rows) > 0
-                          ? json_array_get_object_element (rows, 0) : NULL;
-    if (row == NULL || gw_json_peek_int (row, "epoch", 0) == 0)
-        return rows != NULL; /* it never knew its VM */
+    g_auto (GStrv) there = gw_journal_get_records (journal, end->job, GW_SIDE_DESTINATION, error);
+    if (rows == NULL || there == NULL)
+        return FALSE;
+    JsonObject *row = json_array_get_length (rows) > 0 ? json_array_get_object_element (rows, 0) : NULL;
+    /* it never knew its VM, or the destination is this host, too, and has said where it is */
+    if (row == NULL || gw_json_peek_int (row, "epoch", 0) == 0 || *there != NULL)
+        return TRUE;
     for (guint i = 0; i < G_N_ELEMENTS (outcomes); i++) {
         if (strcmp (outcomes[i].result, end->result) != 0)
             continue;

@@ -57,6 +57,11 @@ typedef gboolean (*GwJournalWork) (GwJournal *journal, gconstpointer data, GErro
 gboolean gw_journal_transact (GwJournal *journal, GwJournalWork work, gconstpointer data,
                               GError **error);
 
+/* --- identity.c: whose journal it is ----------------------------------------------------------------------- */
+
+/* Whether it belongs to this machine and this file; one that belongs to none does from now on. */
+gboolean gw_journal_verify_host (GwJournal *journal, GError **error);
+
 /* --- vms.c ---------------------------------------------------------------------------------------------------- */
 
 /* Whether `uuid` names one VM and no other: QEMU's are all zero when none was given. */
@@ -65,6 +70,12 @@ typedef struct {
     const char *uuid, *name, *owner, *peer, *job;
     gint64 epoch;
 } GwJournalVm;
+/* In the caller's transaction: GW_CAUSE_EPOCH_STALE when another job has a record of that epoch, or any of a later
+ * one. */
+gboolean gw_journal_check_epoch (GwJournal *journal, const char *uuid, gint64 epoch, const char *job,
+                                 GError **error);
+/* In the caller's transaction: no other job may use it any more. */
+gboolean gw_journal_use_epoch (GwJournal *journal, const char *uuid, gint64 epoch, GError **error);
 /* In the caller's transaction.  Texts that are NULL stay as they are.  A VM without identity is passed over. */
 gboolean gw_journal_put_vm (GwJournal *journal, const GwJournalVm *vm, GError **error);
 

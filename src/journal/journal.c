@@ -240,7 +240,8 @@ gw_journal_open (const char *state_dir, GwJournalCare care, GError **error)
         return NULL;
     gw_fd_clear (&lock);
     if (!verify_schema (journal, error) ||
-        (care == GW_JOURNAL_CHECKED && !verify_pages (journal, error)))
+        (care == GW_JOURNAL_CHECKED && !verify_pages (journal, error)) ||
+        !gw_journal_verify_host (journal, error))
         return NULL;
     return g_steal_pointer (&journal);
 }

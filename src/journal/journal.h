@@ -14,7 +14,8 @@
  *
  * Whoever opens the journal looks at it as at a foreign file: it must be ours by its application id and
  * owner, of a schema that we know (an older one is brought up to date, a newer one refused), and its
- * tables must be the very ones that we make: no trigger, view or column more.  Every text and number
+ * tables must be the very ones that we make: no trigger, view or column more.  It must belong to this machine
+ * and be no copy.  Every text and number
  * that is read has bounds, in one table of columns a query.  What does not fit is GW_CAUSE_JOURNAL_DAMAGED
  * and nothing is guessed.
  *
@@ -75,7 +76,8 @@ typedef struct {
 typedef gboolean (*GwJournalAliveFn) (gint64 pid, gint64 start_time);
 
 /* A job begins here.  GW_CAUSE_VM_BUSY when another one, whose process lives, has this VM on that side;
- * GW_CAUSE_RPC_INVALID when there was a job of that name. */
+ * GW_CAUSE_EPOCH_STALE when a record has its epoch or a later one; GW_CAUSE_RPC_INVALID when there was a job of
+ * that name. */
 gboolean gw_journal_begin_job (GwJournal *journal, const GwJournalJob *job, GwJournalAliveFn is_alive,
                                GError **error);
 /* What is known of it by now: vm, uuid, epoch; the same refusals. */
@@ -91,13 +93,19 @@ gboolean gw_journal_end_job (GwJournal *journal, const char *job, GwSide side, c
 /* There was nothing in it worth to be kept. */
 gboolean gw_journal_forget_job (GwJournal *journal, const char *job, GwSide side, GError **error);
 
+/* --- vms.c: epochs --------------------------------------------------------------------------------------- */
+
+/* The greatest epoch of VM `uuid` that this host has a record of, 0: none. */
+gboolean gw_journal_get_epoch (GwJournal *journal, const char *uuid, gint64 *ret_epoch, GError **error);
+
 /* --- records.c: who may start ------------------------------------------------------------------------ */
 
 #define GW_JOURNAL_RECORDS_MAX 8 /* of one job and side */
 
 /* Their names in the order of writing.  (transfer full) */
 GStrv gw_journal_get_records (GwJournal *journal, const char *job, GwSide side, GError **error);
-/* Adds one; the VM's owner and epoch change with it. */
+/* Adds one; the VM's owner and epoch change with it.  The first of a job needs an epoch that no record has had:
+ * GW_CAUSE_EPOCH_STALE. */
 gboolean gw_journal_put_record (GwJournal *journal, const char *job, GwSide side, const char *record,
                                 gint64 epoch, const char *vm, GError **error);
 

@@ -45,7 +45,13 @@ static gboolean
 put_record (GwJournal *journal, gconstpointer data, GError **error)
 {
     const Put *put = data;
-    return gw_journal_run (journal, error, "INSERT INTO records VALUES (?1, ?2, (SELECT count (*) FROM records"
+    g_auto (GStrv) before = gw_journal_get_records (journal, put->job, put->side, error);
+    /* REFUSED takes nothing: it may be said of any epoch */
+    gboolean is_taking = before != NULL && *before == NULL && strcmp (put->record, "refused") != 0;
+    if (before == NULL || (is_taking && !gw_journal_check_epoch (journal, put->vm, put->epoch, put->job, error)))
+        return FALSE;
+    return gw_journal_use_epoch (journal, put->vm, put->epoch, error) &&
+           gw_journal_run (journal, error, "INSERT INTO records VALUES (?1, ?2, (SELECT count (*) FROM records"
                            " WHERE job = ?1 AND side = ?2), ?3, ?4, ?5, ?6)", "sssisi", put->job,
                            gw_side_name (put->side), put->record, put->epoch, put->vm, g_get_real_time ()) &&
            change_owner (journal, put, error);

@@ -22,6 +22,11 @@ static const char *const migrations[] = {
     " dev INTEGER NOT NULL, ino INTEGER NOT NULL, changed_ns INTEGER NOT NULL, pid INTEGER NOT NULL,"
     " start_time INTEGER NOT NULL, PRIMARY KEY (job, side, kind, path)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE migrations (version INTEGER NOT NULL PRIMARY KEY, at_us INTEGER NOT NULL) STRICT;",
+    /* 2: which epochs are used up, and where this journal belongs */
+    "ALTER TABLE vms ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE vms SET seen = epoch;"
+    "CREATE TABLE host (number INTEGER NOT NULL PRIMARY KEY CHECK (number = 1), machine TEXT NOT NULL,"
+    " ino INTEGER NOT NULL) STRICT;",
 };
 
 guint

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The journal: what it holds after a move, and that nothing is begun without one."""
 
+import json
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -10,6 +12,7 @@ import rig
 from rig import faults, scene
 
 KILO = 1024
+UUID = "6d0f2a6e-7a51-4c57-a9a5-3f3b8c1d2e4f"
 FULL = "full|no space left"
 
 
@@ -93,6 +96,48 @@ def written(move, done):
     assert at_us * 1000 < min(tick.real_ns for tick in move.vm.ticks.all if tick.side == "b")
 
 
+class Peer:
+    """A connection to an agent that says what it likes."""
+
+    def __init__(self, agent):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(str(agent.socket))
+        self.file = self.socket.makefile("rw", encoding="utf-8")
+        self.call("hello", protocol=1, program="godwit", version="0.1.0", host="elsewhere", pid=1)
+
+    def call(self, method, **params):
+        """Its result, or the code of the cause."""
+        self.file.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}) + "\n")
+        self.file.flush()
+        while "id" not in (answer := json.loads(self.file.readline())):
+            pass  # an event
+        return answer["result"] if "result" in answer else answer["error"]["data"]["cause"]
+
+    def open(self, job, epoch):
+        return self.call("job.open", job=job, side="destination", vm="rig", uuid=UUID, epoch=epoch)
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def old_messages_are_refused(move, job):
+    """What was true once, said again; and two hosts that claim the VM."""
+    assert Peer(move.agent).open(job, 2) == "rpc-invalid"
+    assert Peer(move.agent).open("gw-another", 1) == "epoch-stale"
+    late = Peer(move.agent)
+    assert late.call("record.get", job=job, refuse=True) == {"record": "started"}
+    assert late.call("handover.start", job=job, run=True, timeout_ms=1000) == "rpc-invalid"
+    first, second = Peer(move.agent), Peer(move.agent)
+    assert first.open("gw-first", 2) == {}
+    assert second.open("gw-second", 2) == "vm-busy"
+    first.close()
+    faults.wait_until(lambda: second.open("gw-second", 2) == {}, 10, "the end of the other claim", 0.1)
+    second.close()
+    assert rig.journal.ask(move.agent.state, "SELECT record FROM records") == [("started",)]
+
+
 def garble(path):
     data = bytearray(path.read_bytes())
     data[200:4000] = bytes(3800)
@@ -100,8 +145,8 @@ def garble(path):
 
 
 def test_without_a_journal_at_the_source_nothing_is_begun(net, tmp_path):
-    """And with one, what is done is written on both sides."""
-    move = rig.Scene(net, tmp_path)
+    """And with one, what is done is written on both sides, and cannot be undone by old messages."""
+    move = rig.Scene(net, tmp_path, args=["-uuid", UUID])
     small = scene.tmpfs(net.a, tmp_path / "small", "size=256k")
     whole = make_journal(net, tmp_path / "whole")
 
@@ -128,6 +173,7 @@ def test_without_a_journal_at_the_source_nothing_is_begun(net, tmp_path):
     done = rig.migrate(move.vm, move.twin, move.agent)
     assert done.exit == 0, done
     written(move, done)
+    old_messages_are_refused(move, done.report["job"])
 
 
 def test_the_source_s_journal_fails_on_the_way(net, tmp_path):
@@ -152,6 +198,11 @@ def test_without_a_journal_at_the_destination_nothing_is_begun(moved):
     # an agent that finds its journal damaged says so, and does not serve
     moved.agent.stop()
     path = rig.journal.path(state)
+    clone = state / "clone"
+    clone.mkdir()
+    shutil.copy(path, clone)
+    with pytest.raises(RuntimeError, match="ended with 2: (.|\n)*is a copy"):
+        rig.Agent(moved.net.b, clone)
     whole = path.read_bytes()
     for words, spoil in (("newer godwit", lambda: rig.journal.ask(state, "PRAGMA user_version = 99")),
                          ("damaged", lambda: garble(path)),

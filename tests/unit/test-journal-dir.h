@@ -62,6 +62,8 @@ all_are_alive (gint64 pid, gint64 start_time)
     return TRUE;
 }
 
+#define DIR_UUID "a-uuid"
+
 /* A job of every kind, "gw-1" on both sides. */
 static inline void
 dir_fill (const Dir *dir)
@@ -72,14 +74,14 @@ dir_fill (const Dir *dir)
     const GwJournalObject object = { .kind = "file", .path = "/x", .ino = 5 };
     static const GwSide sides[] = { GW_SIDE_SOURCE, GW_SIDE_DESTINATION };
     for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {
-        GwJournalJob job = { .job = "gw-1", .side = sides[i], .vm = "web1", .uuid = "a-uuid", .epoch = 1,
+        GwJournalJob job = { .job = "gw-1", .side = sides[i], .vm = "web1", .uuid = DIR_UUID, .epoch = 1,
                              .peer = "unix:/b", .pid = 1, .start_time = 1, .boot = "boot" };
         gw_journal_begin_job (journal, &job, nobody_is_alive, &error);
         g_assert_no_error (error);
         gw_journal_enter_step (journal, "gw-1", sides[i], "connect", &error);
         gw_journal_put_objects (journal, "gw-1", sides[i], &object, 1, &error);
         gw_journal_put_record (journal, "gw-1", sides[i],
-                               sides[i] == GW_SIDE_SOURCE ? "released" : "started", 1, "a-uuid", &error);
+                               sides[i] == GW_SIDE_SOURCE ? "released" : "started", 1, DIR_UUID, &error);
         g_assert_no_error (error);
     }
     gw_journal_end_job (journal, "gw-1", GW_SIDE_SOURCE, "moved", report, &error);

@@ -2,6 +2,7 @@
 /* The journal as a file: made, brought up to date, and refused when it is not what godwit wrote. */
 #include "test-journal-dir.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -104,23 +105,31 @@ test_newer_stays (void)
     g_assert_cmpmem (before, before_len, after, after_len);
 }
 
+/* Writes into the file that is there. */
+static void
+overwrite (const Dir *dir, const char *text, gsize len)
+{
+    g_autofree char *path = dir_path (dir, "journal.db");
+    g_auto (GwFd) fd = open (path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    g_assert_cmpint (write (fd, text, len), ==, (gssize) len);
+}
+
 /* Bytes that are not what was written, wherever they are: an error, or (in pages that are not used) none, but
  * never a crash and never another record. */
 static void
 test_garbled (void)
 {
-    g_autoptr (Dir) whole = dir_new ();
+    g_autoptr (Dir) dir = dir_new ();
     gsize len;
     guint n_refused = 0, n_rounds = 0;
-    dir_fill (whole);
-    g_autofree char *text = dir_read (whole, "journal.db", &len);
+    dir_fill (dir);
+    g_autofree char *text = dir_read (dir, "journal.db", &len);
     for (gsize at = 0; at < len; at += 509, n_rounds++) {
-        g_autoptr (Dir) dir = dir_new ();
         g_autoptr (GError) error = NULL;
         g_autofree char *bad = g_memdup2 (text, len);
         for (gsize i = at; i < MIN (at + 40, len); i++)
             bad[i] = (char) ~bad[i];
-        dir_write (dir, "journal.db", bad, (gssize) len);
+        overwrite (dir, bad, len);
         g_autoptr (GwJournal) journal = gw_journal_open (dir->path, GW_JOURNAL_CHECKED, &error);
         g_auto (GStrv) records =
             journal != NULL ? gw_journal_get_records (journal, "gw-1", GW_SIDE_DESTINATION, &error) : NULL;
@@ -141,9 +150,8 @@ test_truncated (void)
     g_autofree char *text = dir_read (whole, "journal.db", &len);
     static const double parts[] = { 0.01, 0.3, 0.6, 0.9 };
     for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
-        g_autoptr (Dir) dir = dir_new ();
-        dir_write (dir, "journal.db", text, (gssize) ((double) len * parts[i]));
-        assert_refused (dir, GW_CAUSE_JOURNAL_DAMAGED, "journal");
+        overwrite (whole, text, (gsize) ((double) len * parts[i]));
+        assert_refused (whole, GW_CAUSE_JOURNAL_DAMAGED, "journal");
     }
 }
 
@@ -168,6 +176,46 @@ test_not_a_file (void)
     g_assert_no_errno (unlink (path));
     g_assert_no_errno (mkdir (path, 0700));
     assert_refused (dir, GW_CAUSE_JOURNAL_DAMAGED, "no regular file");
+}
+
+/* A copy lacks what the original has written since, wherever it is. */
+static void
+test_copied (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (Dir) other = dir_new ();
+    g_autoptr (GError) error = NULL;
+    gsize len;
+    dir_fill (dir);
+    g_autofree char *text = dir_read (dir, "journal.db", &len);
+    dir_write (other, "journal.db", text, (gssize) len);
+    assert_refused (other, GW_CAUSE_JOURNAL_FOREIGN, "is a copy");
+    g_assert_null (gw_journal_open (other->path, GW_JOURNAL_QUICK, &error));
+    assert_error (&error, GW_CAUSE_JOURNAL_FOREIGN, "is a copy");
+    dir_edit (dir, "UPDATE host SET machine = 'another'");
+    assert_refused (dir, GW_CAUSE_JOURNAL_FOREIGN, "belongs to machine 'another'");
+    /* the operator says that it is the only one */
+    dir_edit (other, "DELETE FROM host");
+    gw_journal_close (dir_open (other));
+    gw_journal_close (dir_open (other));
+}
+
+/* One of schema 1 is brought up to date, and what it says holds. */
+static void
+test_older (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    dir_fill (dir);
+    dir_edit (dir, "DROP TABLE host; ALTER TABLE vms DROP COLUMN seen; DELETE FROM migrations WHERE version > 1;"
+              "PRAGMA user_version = 1");
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    gint64 epoch = 0;
+    g_assert_true (gw_journal_get_epoch (journal, DIR_UUID, &epoch, NULL));
+    g_assert_cmpint (epoch, ==, 1);
+    g_auto (GStrv) records = gw_journal_get_records (journal, "gw-1", GW_SIDE_DESTINATION, NULL);
+    g_assert_cmpstr (records[0], ==, "started");
+    g_autofree char *migrations = dir_ask (dir, "SELECT group_concat (version) FROM migrations");
+    g_assert_cmpstr (migrations, ==, "1,2");
 }
 
 /* What older files say about who owns a VM is not passed over. */
@@ -280,6 +328,8 @@ main (int argc, char **argv)
     g_test_add_func ("/journal-file/truncated", test_truncated);
     g_test_add_func ("/journal-file/not-a-database", test_not_a_database);
     g_test_add_func ("/journal-file/not-a-file", test_not_a_file);
+    g_test_add_func ("/journal-file/copied", test_copied);
+    g_test_add_func ("/journal-file/older", test_older);
     g_test_add_func ("/journal-file/old-records", test_old_records);
     g_test_add_func ("/journal-file/no-directory", test_no_directory);
     g_test_add_func ("/journal-file/values", test_values);

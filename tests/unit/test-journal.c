@@ -273,6 +273,84 @@ test_owner_at_destination (void)
     g_assert_cmpstr (text, ==, "started refused");
 }
 
+/* An epoch is used up by one job, whoever comes with it later: an old message, or a second host. */
+static void
+test_epochs (void)
+{
+    static const struct {
+        gint64 epoch;
+        gboolean is_over;
+    } rows[] = { { 2, TRUE }, { 3, TRUE }, { 4, FALSE } };
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    gint64 seen = -1;
+    g_assert_true (gw_journal_get_epoch (journal, UUID, &seen, NULL));
+    g_assert_cmpint (seen, ==, 0);
+    begin (journal, JOB, GW_SIDE_DESTINATION);
+    put (journal, GW_SIDE_DESTINATION, "started", 3);
+    put (journal, GW_SIDE_DESTINATION, "refused", 3); /* what the job itself says of its epoch */
+    g_assert_true (gw_journal_get_epoch (journal, UUID, &seen, NULL));
+    g_assert_cmpint (seen, ==, 3);
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autoptr (GError) error = NULL;
+        g_autofree char *id = g_strdup_printf ("gw-%u", i);
+        GwJournalJob row = make_job (id, GW_SIDE_DESTINATION, UUID);
+        row.epoch = rows[i].epoch;
+        g_assert_true (gw_journal_begin_job (journal, &row, nobody_is_alive, &error) != rows[i].is_over);
+        if (rows[i].is_over)
+            assert_error (&error, GW_CAUSE_EPOCH_STALE, "is over");
+        /* and the same for who gets as far as the record */
+        g_assert_true (gw_journal_put_record (journal, id, GW_SIDE_DESTINATION, "started", row.epoch, UUID,
+                                              &error) != rows[i].is_over);
+        if (rows[i].is_over)
+            assert_error (&error, GW_CAUSE_EPOCH_STALE, "is over");
+    }
+    assert_vm (journal, "here", 4);
+}
+
+/* Two jobs with one epoch: the first that gives the right away is the only one. */
+static void
+test_released_twice (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    g_autoptr (GError) error = NULL;
+    put (journal, GW_SIDE_SOURCE, "released", 3);
+    g_assert_false (gw_journal_put_record (journal, "gw-0002", GW_SIDE_SOURCE, "released", 3, UUID, &error));
+    assert_error (&error, GW_CAUSE_EPOCH_STALE, JOB);
+    /* its other side, on the same host */
+    put (journal, GW_SIDE_DESTINATION, "started", 3);
+}
+
+/* The row of a job is forgotten some day, its record is not. */
+static void
+test_repeated_after_long (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    g_autoptr (GError) error = NULL;
+    begin (journal, JOB, GW_SIDE_DESTINATION);
+    gw_journal_put_record (journal, JOB, GW_SIDE_DESTINATION, "refused", 3, "", &error);
+    g_assert_no_error (error);
+    g_assert_true (gw_journal_forget_job (journal, JOB, GW_SIDE_DESTINATION, &error));
+    const GwJournalJob row = make_job (JOB, GW_SIDE_DESTINATION, UUID);
+    g_assert_false (gw_journal_begin_job (journal, &row, nobody_is_alive, &error));
+    assert_error (&error, GW_CAUSE_RPC_INVALID, "decided");
+}
+
+/* Source and destination are one host: where the VM is is the destination's to say. */
+static void
+test_one_host (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    begin (journal, JOB, GW_SIDE_SOURCE);
+    put (journal, GW_SIDE_SOURCE, "released", 3);
+    put (journal, GW_SIDE_DESTINATION, "started", 3);
+    end (journal, JOB, "moved");
+    assert_vm (journal, "here", 3);
+}
+
 /* A VM without an identity is no VM that one could find again. */
 static void
 test_no_identity (void)
@@ -416,6 +494,10 @@ main (int argc, char **argv)
     g_test_add_func ("/journal/killed-in-step", test_killed_in_step);
     g_test_add_func ("/journal/owner-at-source", test_owner_at_source);
     g_test_add_func ("/journal/owner-at-destination", test_owner_at_destination);
+    g_test_add_func ("/journal/epochs", test_epochs);
+    g_test_add_func ("/journal/released-twice", test_released_twice);
+    g_test_add_func ("/journal/repeated-after-long", test_repeated_after_long);
+    g_test_add_func ("/journal/one-host", test_one_host);
     g_test_add_func ("/journal/no-identity", test_no_identity);
     g_test_add_func ("/journal/objects", test_objects);
     g_test_add_func ("/journal/prune", test_prune);
