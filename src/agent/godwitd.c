@@ -136,7 +136,7 @@ main (int argc, char **argv)
         return 0;
     }
     if ((config = make_config (&options, &error)) == NULL ||
-        !gw_host_check_journal (config, &error) || !gw_host_make_directories (config, &error))
+        !gw_host_mend (config, g_main_context_default (), &error) || !gw_host_make_directories (config, &error))
         return fail (error);
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)

@@ -25,14 +25,9 @@ format_time (gint64 at_us)
 static const char *
 state_of (JsonObject *job)
 {
-    GwJournalJob us = { 0 };
-    gw_host_sign_job (&us);
     if (gw_json_peek_int (job, "ended_us", 0) > 0)
         return "ended";
-    gboolean is_of_this_boot = g_strcmp0 (gw_json_peek_string (job, "boot", ""), us.boot) == 0;
-    return is_of_this_boot && gw_host_process_is_alive (gw_json_peek_int (job, "pid", 0),
-                                                        gw_json_peek_int (job, "start_time", 0))
-               ? "running" : "interrupted";
+    return gw_host_job_is_worked_on (job) ? "running" : "interrupted";
 }
 
 static char *

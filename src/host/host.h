@@ -64,8 +64,11 @@ typedef struct {
 GwHostConfig *gw_host_config_new (const char *state_dir);
 /* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
 gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
-/* Whether the journal of this host can be used; makes it if there is none.  All of it is read. */
-gboolean gw_host_check_journal (const GwHostConfig *config, GError **error);
+/* For the start of an agent: whether the journal of this host can be used (all of it is checked, and it is made if
+ * there is none), and what becomes of jobs in it whose process has ended (mend.c). */
+gboolean gw_host_mend (const GwHostConfig *config, GMainContext *context, GError **error);
+/* Whether the process of a row of gw_journal_list_jobs() still runs. */
+gboolean gw_host_job_is_worked_on (JsonObject *row);
 /* Writes into `job` that this process works on it, and until when that holds. */
 void gw_host_sign_job (GwJournalJob *job);
 gboolean gw_host_process_is_alive (gint64 pid, gint64 start_time);

@@ -32,10 +32,13 @@ gw_host_process_is_alive (gint64 pid, gint64 start_time)
 }
 
 gboolean
-gw_host_check_journal (const GwHostConfig *config, GError **error)
+gw_host_job_is_worked_on (JsonObject *row)
 {
-    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, GW_JOURNAL_CHECKED, error);
-    return journal != NULL;
+    GwJournalJob us = { 0 };
+    gw_host_sign_job (&us);
+    return g_strcmp0 (gw_json_peek_string (row, "boot", ""), us.boot) == 0 &&
+           gw_host_process_is_alive (gw_json_peek_int (row, "pid", 0),
+                                     gw_json_peek_int (row, "start_time", 0));
 }
 
 gboolean

@@ -58,6 +58,14 @@ gw_journal_find_job (GwJournal *journal, const char *job, GError **error)
 }
 
 JsonArray *
+gw_journal_list_open_jobs (GwJournal *journal, GError **error)
+{
+    sqlite3_stmt *stmt =
+        gw_journal_query (journal, error, SELECT_JOB " WHERE ended_us = 0 ORDER BY began_us", "");
+    return gw_journal_collect (journal, stmt, job_columns, error);
+}
+
+JsonArray *
 gw_journal_list_jobs (GwJournal *journal, const char *vm, guint max, GError **error)
 {
     sqlite3_stmt *stmt = gw_journal_query (

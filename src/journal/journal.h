@@ -138,6 +138,8 @@ JsonObject *gw_journal_get_report (GwJournal *journal, const char *job, GError *
 JsonArray *gw_journal_list_jobs (GwJournal *journal, const char *vm, guint max, GError **error);
 /* Both sides of one job, in the same form.  (transfer full) */
 JsonArray *gw_journal_find_job (GwJournal *journal, const char *job, GError **error);
+/* Those that have not ended, in the same form.  (transfer full) */
+JsonArray *gw_journal_list_open_jobs (GwJournal *journal, GError **error);
 /* The steps of a job: {"step","entered_us","left_us" (0: it never did)}.  (transfer full) */
 JsonArray *gw_journal_list_steps (GwJournal *journal, const char *job, GwSide side, GError **error);
 /* The records of a job: {"record","epoch","vm","at_us"}.  (transfer full) */

@@ -190,6 +190,24 @@ def test_the_source_s_journal_fails_on_the_way(net, tmp_path):
     faults.wait_until(lambda: not list(move.agent.state.glob("vms/*")), 10, "clean-up of the destination")
 
 
+def test_the_next_agent_takes_apart_what_a_killed_one_left(net, tmp_path):
+    move = rig.Scene(net, tmp_path)
+    started = move.start()
+    with faults.stopped(move.qemu_there()):  # it does not notice that its link is gone
+        move.agent.kill()
+        done = started.wait()
+        assert (done.exit, done.cause) == (3, "agent-lost"), done
+        assert list(move.agent.state.glob("vms/*"))
+        move.agent.start()
+    job = done.report["job"]
+    state = move.agent.state
+    assert rig.journal.ask(state, "SELECT record FROM records WHERE job = ?", job) == [("refused",)]
+    assert rig.journal.ask(state, "SELECT result FROM jobs WHERE job = ?", job) == [("refused",)]
+    assert rig.journal.ask(state, "SELECT count (*) FROM objects") == [(0,)]
+    move.expect_running()
+    move.expect_clean(gone=[str(move.agent.pid), "godwitd"])
+
+
 def test_without_a_journal_at_the_destination_nothing_is_begun(moved):
     state = moved.agent.state
     ballast = fill(state)

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Jobs of this host that nobody works on any more: their process ended before they did.
+ *
+ * A destination decides alone.  Without a record it may not start the VM, so its QEMU, in which the guest never ran,
+ * ends, what the job made goes, and REFUSED is written, after which whoever asks is answered.  With STARTED the VM
+ * is ours and stays.  What the journal says is checked first: a process must be the one of that start time and name the
+ * job's directory in its command line, a file must be the very one that was made, and directories are those of the
+ * job's name, whatever path is written.
+ */
+#include "host-internal.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOCK_MS 5000
+#define END_MS 10000
+#define POLL_MS 10
+
+typedef struct {
+    const GwHostConfig *config;
+    GMainContext *context;
+    GwJournal *journal;
+    const char *job;
+    GwSide side;
+} Mend;
+
+/* --- what the job made ---------------------------------------------------------------------------------- */
+
+static gboolean
+names_directory (pid_t pid, const char *directory)
+{
+    g_auto (GStrv) argv = gw_procfs_read_argv (pid, NULL);
+    g_autofree char *line = argv != NULL ? g_strjoinv (" ", argv) : NULL;
+    return line != NULL && strstr (line, directory) != NULL;
+}
+
+/* FALSE: it is there still. */
+static gboolean
+end_process (const Mend *mend, JsonObject *object)
+{
+    g_autofree char *vm_dir = gw_directory_for_vm (mend->config, mend->job);
+    pid_t pid = (pid_t) gw_json_peek_int (object, "pid", 0);
+    gint64 start_time = gw_json_peek_int (object, "start_time", 0);
+    gint64 deadline = gw_deadline_ms (END_MS);
+    g_auto (GwFd) fd = pid > 0 ? (int) syscall (SYS_pidfd_open, pid, 0) : -1;
+    if (fd < 0 || !gw_host_process_is_alive (pid, start_time) || !names_directory (pid, vm_dir))
+        return TRUE; /* it has ended, or is another one by now */
+    (void) syscall (SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0); /* whether it helped is seen below */
+    while (gw_host_process_is_alive (pid, start_time)) {
+        if (g_get_monotonic_time () > deadline)
+            return FALSE;
+        (void) gw_wait_ms (mend->context, POLL_MS, NULL, NULL);
+    }
+    return TRUE;
+}
+
+/* As gw_created_remove(): what has changed since is still the same file. */
+static void
+remove_file (JsonObject *object)
+{
+    const char *path = gw_json_peek_string (object, "path", "");
+    gint64 ino = gw_json_peek_int (object, "ino", 0);
+    struct stat st;
+    if (ino != 0 && lstat (path, &st) == 0 && (S_ISSOCK (st.st_mode) || S_ISREG (st.st_mode)) &&
+        (gint64) st.st_ino == ino && (gint64) st.st_dev == gw_json_peek_int (object, "dev", 0))
+        (void) unlink (path); /* what stays is only a name */
+}
+
+static void
+remove_directories (const Mend *mend, gboolean also_of_vm)
+{
+    g_autofree char *job_dir = gw_directory_for_job (mend->config, mend->job, mend->side);
+    g_autofree char *vm_dir = gw_directory_for_vm (mend->config, mend->job);
+    gw_directory_remove (job_dir);
+    if (also_of_vm)
+        gw_directory_remove (vm_dir);
+}
+
+/* The guest never ran in it.  FALSE: something is there that could still run. */
+static gboolean
+take_apart (const Mend *mend, GError **error)
+{
+    g_autoptr (JsonArray) objects =
+        gw_journal_list_objects (mend->journal, mend->job, mend->side, error);
+    for (guint i = 0; objects != NULL && i < json_array_get_length (objects); i++) {
+        JsonObject *object = json_array_get_object_element (objects, i);
+        const char *kind = gw_json_peek_string (object, "kind", "");
+        if (strcmp (kind, "process") == 0 && !end_process (mend, object))
+            return gw_fail (error, GW_CAUSE_QMP_TIMEOUT, "its QEMU (pid %" G_GINT64_FORMAT ") does not end",
+                            gw_json_peek_int (object, "pid", 0));
+        if (strcmp (kind, "file") == 0)
+            remove_file (object);
+    }
+    if (objects != NULL)
+        remove_directories (mend, TRUE);
+    return objects != NULL;
+}
+
+/* --- one job ---------------------------------------------------------------------------------------------- */
+
+static gboolean
+end_in_journal (const Mend *mend, const char *result, GError **error)
+{
+    return gw_journal_end_job (mend->journal, mend->job, mend->side, result, NULL, error) &&
+           gw_journal_drop_objects (mend->journal, mend->job, mend->side, error);
+}
+
+/* QEMU is gone before REFUSED is written. */
+static gboolean
+mend_destination (const Mend *mend, JsonObject *row, GError **error)
+{
+    const GwRecordSpec spec = { mend->journal, mend->config->state_dir, mend->job, mend->side,
+                                mend->context };
+    g_autoptr (GwRecord) record = gw_record_open (&spec, LOCK_MS, error);
+    if (record == NULL)
+        return FALSE;
+    if (gw_record_get_kind (record) == GW_RECORD_STARTED) {
+        remove_directories (mend, FALSE);
+        return end_in_journal (mend, "arrived", error);
+    }
+    if (!take_apart (mend, error))
+        return FALSE;
+    if (gw_record_get_kind (record) == GW_RECORD_NONE &&
+        !gw_record_append (record, GW_RECORD_REFUSED, gw_json_peek_int (row, "epoch", 0),
+                           gw_json_peek_string (row, "uuid", ""), error))
+        return FALSE;
+    return end_in_journal (mend, "refused", error);
+}
+
+static void
+mend_job (Mend *mend, JsonObject *row)
+{
+    g_autoptr (GError) error = NULL;
+    mend->job = gw_json_peek_string (row, "job", "");
+    mend->side = gw_side_from_name (gw_json_peek_string (row, "side", ""));
+    if (!gw_job_id_is_valid (mend->job) || gw_host_job_is_worked_on (row))
+        return;
+    if (mend->side == GW_SIDE_SOURCE)
+        g_message ("job %s of VM '%s' was interrupted; see 'godwit explain %s' and the state of its QEMU",
+                   mend->job, gw_json_peek_string (row, "vm", ""), mend->job);
+    else if (mend_destination (mend, row, &error))
+        g_message ("job %s, whose process has ended, was taken apart", mend->job);
+    else
+        g_warning ("job %s, whose process has ended: %s; it stays open", mend->job, error->message);
+}
+
+gboolean
+gw_host_mend (const GwHostConfig *config, GMainContext *context, GError **error)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, GW_JOURNAL_CHECKED, error);
+    g_autoptr (JsonArray) rows = journal != NULL ? gw_journal_list_open_jobs (journal, error) : NULL;
+    Mend mend = { .config = config, .context = context, .journal = journal };
+    for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++)
+        mend_job (&mend, json_array_get_object_element (rows, i));
+    return rows != NULL;
+}
