@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LOCK_MS 5000
+#define LOCK_MS 100 /* who holds it is deciding, and ends the job himself */
 #define END_MS 10000
 #define POLL_MS 10
 

@@ -30,7 +30,7 @@ wreck_clear (Wreck *wreck)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Wreck, wreck_clear)
 
-/* Stands for a QEMU: a process with `word` in its command line. */
+/* Stands for a QEMU: a process with `word` in its command line, and no child of its own. */
 static pid_t
 start_process (const char *word)
 {
@@ -40,7 +40,7 @@ start_process (const char *word)
     pid_t child = fork ();
     g_assert_cmpint (child, >=, 0);
     if (child == 0) {
-        execl ("/bin/sh", "sh", "-c", "sleep 60; :", word, NULL);
+        execlp ("sleep", word, "60", NULL);
         _exit (1);
     }
     close (ready[1]);
