@@ -172,12 +172,12 @@ gw_check_risks (const GwCheckInput *input, GwCheckSink *sink)
 }
 
 /* Capabilities that change the stream or the number of connections, so that they would have to be on
- * at both ends and carried by the link. */
+ * at both ends and carried by the link.  Those that godwit uses itself it sets as it needs them. */
 void
 gw_check_settings (const GwCheckInput *input, GwCheckSink *sink)
 {
     static const char *const foreign[] = {
-        "multifd", "compress", "block", "postcopy-ram", "postcopy-preempt", "x-ignore-shared", "x-colo",
+        "multifd", "compress", "block", "x-ignore-shared", "x-colo",
         "dirty-bitmaps", "background-snapshot", "zero-copy-send", "mapped-ram", "switchover-ack",
     };
     guint before = sink->results->len;

@@ -26,16 +26,17 @@ send_list (LocalHost *local, JsonArray *list, GCancellable *cancellable, GError 
                          gw_json_new ("capabilities:n", node, NULL), cancellable, error);
 }
 
-static gboolean
-is_ours (const char *name)
+/* When it is to be on; 0: it is none of ours. */
+static guint
+find_when (const char *name)
 {
     for (guint i = 0; i < G_N_ELEMENTS (capabilities); i++)
         if (strcmp (capabilities[i].name, name) == 0)
-            return TRUE;
-    return FALSE;
+            return capabilities[i].when;
+    return 0;
 }
 
-/* Those that we may switch on and that were off. */
+/* Those that are ours to decide, as this QEMU has them, as they were. */
 static gboolean
 remember (LocalHost *local, GCancellable *cancellable, GError **error)
 {
@@ -52,8 +53,7 @@ remember (LocalHost *local, GCancellable *cancellable, GError **error)
     local->old_capabilities = json_array_new ();
     for (guint i = 0; i < json_array_get_length (now); i++) {
         JsonObject *item = json_array_get_object_element (now, i);
-        if (!gw_json_peek_bool (item, "state", FALSE) &&
-            is_ours (gw_json_peek_string (item, "capability", "")))
+        if (find_when (gw_json_peek_string (item, "capability", "")) != 0)
             json_array_add_object_element (local->old_capabilities, json_object_ref (item));
     }
     return TRUE;
@@ -65,10 +65,13 @@ gw_local_set_capabilities (LocalHost *local, guint which, GCancellable *cancella
     g_autoptr (JsonArray) list = json_array_new ();
     if (!remember (local, cancellable, error))
         return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS (capabilities); i++)
-        if ((capabilities[i].when & (which | GW_CAPABILITY_ALWAYS)) != 0)
-            json_array_add_object_element (
-                list, gw_json_new ("capability:s", capabilities[i].name, "state:b", TRUE, NULL));
+    /* off too, where it is on: by somebody's default, or by a job of ours that was killed */
+    for (guint i = 0; i < json_array_get_length (local->old_capabilities); i++) {
+        const char *name = gw_json_peek_string (
+            json_array_get_object_element (local->old_capabilities, i), "capability", "");
+        gboolean is_on = (find_when (name) & (which | GW_CAPABILITY_ALWAYS)) != 0;
+        json_array_add_object_element (list, gw_json_new ("capability:s", name, "state:b", is_on, NULL));
+    }
     return send_list (local, list, cancellable, error);
 }
 

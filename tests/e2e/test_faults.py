@@ -45,6 +45,16 @@ def test_command_is_killed(net, tmp_path):
     scene.expect_next_works()
 
 
+def test_capabilities_that_a_killed_job_left_on_do_no_harm(net, tmp_path):
+    """A command that is killed between its first word and the order to migrate leaves them so."""
+    scene = rig.Scene(net, tmp_path)
+    names = ("postcopy-ram", "postcopy-preempt", "auto-converge", "pause-before-switchover")
+    with scene.vm.monitor() as monitor:
+        monitor.execute("migrate-set-capabilities",
+                        capabilities=[{"capability": name, "state": True} for name in names])
+    scene.expect_next_works("--postcopy", "never")
+
+
 def test_paths_that_are_in_use_are_refused(net, tmp_path):
     """Both hosts see one file system here; without --map the VM would take its own socket."""
     scene = rig.Scene(net, tmp_path)

@@ -3,7 +3,7 @@
 
 import pytest
 import rig
-from rig import faults, leftovers, ram
+from rig import faults, leftovers, ram, soak
 
 LOAD = rig.Load(mem="64M", dirty="10M/s", content="text", fill="128M")
 
@@ -42,15 +42,16 @@ def test_busy_guest_moves_and_the_report_is_true(shaped, tmp_path):
 
 
 def test_downtime_in_the_report_is_what_the_guest_sees(shaped, tmp_path):
-    """Five moves: from the last tick here to the first there, against the report. The longest silence of
+    """Some moves: from the last tick here to the first there, against the report. The longest silence of
     all may be QEMU's own, at the start of dirty logging under TCG.
 
     What remains lies between `cont` and the first tick: TCG translates the guest anew, 8 to 25 ms in
-    which its thread has a processor for itself (perf). So of the five the second best counts."""
+    which its thread has a processor for itself (perf). So of them the second best counts, and on a host that
+    does other things meanwhile only the order of magnitude."""
     vm = rig.Guest(shaped.a, tmp_path / "a", load=LOAD).start().wait_boot()
     agents = {"a": rig.Agent(shaped.a, tmp_path / "ga"), "b": rig.Agent(shaped.b, tmp_path / "gb")}
     differences = []
-    for i in range(5):
+    for i in range(5 if soak.ROUNDS else 3):
         other = "b" if vm.side == "a" else "a"
         twin = vm.twin(getattr(shaped, other), tmp_path / f"{other}{i}")
         mark = vm.ticks.mark()
@@ -60,7 +61,7 @@ def test_downtime_in_the_report_is_what_the_guest_sees(shaped, tmp_path):
         seen = vm.ticks.move(vm.side, other, since=mark).switch_ms
         differences.append(seen - done.report["downtime_ms"])
         vm = twin
-    assert -5 <= sorted(differences)[1] <= 20, differences
+    assert -5 <= sorted(differences)[1] <= (20 if soak.ROUNDS else 60), differences
 
 
 def test_memory_of_both_stopped_sides_is_equal(shaped, tmp_path):
@@ -95,13 +96,14 @@ def test_memory_of_a_busy_guest_is_equal_at_the_handover(shaped, tmp_path):
     vm.report.check()
 
 
-def test_moves_to_and_fro_ten_times_and_reboots(net, tmp_path):
+def test_moves_to_and_fro_and_reboots(net, tmp_path):
+    n_moves = 10 if soak.ROUNDS else 4
     vm = rig.Guest(net.a, tmp_path / "a", load=rig.Load(mem="32M", dirty="10M/s"), mem="196600K")
     vm.start().wait_boot()
     agents = {"a": rig.Agent(net.a, tmp_path / "agent-a"), "b": rig.Agent(net.b, tmp_path / "agent-b")}
     hosts = {"a": net.a, "b": net.b}
     before = leftovers.snapshot(net, [tmp_path / "agent-a", tmp_path / "agent-b"])
-    for round_ in range(10):
+    for round_ in range(n_moves):
         other = "b" if vm.side == "a" else "a"
         twin = vm.twin(hosts[other], tmp_path / f"{other}{round_}")
         mark = vm.ticks.mark()
@@ -114,7 +116,7 @@ def test_moves_to_and_fro_ten_times_and_reboots(net, tmp_path):
     vm.report.check()
     # the VM is back where it began; the epoch counts the moves
     listed = rig.godwit(net.a, "list", "--json", "--agent", agents["a"].destination).report["vms"]
-    assert [entry["epoch"] for entry in listed] == [10]
+    assert [entry["epoch"] for entry in listed] == [n_moves]
     boots = len(vm.report.boots)
     vm.report.command("reboot")
     faults.wait_until(lambda: len(vm.report.boots) > boots, 60, "reboot after the moves")

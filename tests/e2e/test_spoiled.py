@@ -148,8 +148,6 @@ ROWS = {
         "memory-backend-ram,id=m0,size=1M,share=on"]),
     "multifd-left-on": Row("migration-settings", ["'multifd'", "migrate-set-capabilities"],
                            after=set_capability("multifd")),
-    "postcopy-left-on": Row("migration-settings", ["'postcopy-ram'"], machine="pc",
-                            after=set_capability("postcopy-ram")),
     "ignore-shared-left-on": Row("migration-settings", ["'x-ignore-shared'"],
                                  after=set_capability("x-ignore-shared")),
     "tls-of-qemu": Row("migration-settings", ["'tls0'"],

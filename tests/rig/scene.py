@@ -162,8 +162,8 @@ class Scene:
         assert leftovers.compare(self.before, after, allowed=KEPT) == []
         assert leftovers.compare(after, self.before, allowed=[*KEPT, *gone]) == [], "something is gone"
 
-    def expect_next_works(self):
-        done = migrate(self.vm, self.twin, self.agent)
+    def expect_next_works(self, *options):
+        done = migrate(self.vm, self.twin, self.agent, *options)
         assert done.exit == 0, f"the next migration must work: {done}"
         self.vm.ticks.wait_side("b", 100)
         self.vm.report.check()
