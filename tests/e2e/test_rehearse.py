@@ -80,7 +80,8 @@ def test_busy_guest_passes_without_noticing(net, tmp_path, machine):
     check(vm, twin, agent)
     before = leftovers.snapshot(net, [tmp_path])
     gaps = rehearse(vm, twin, agent, 20 if soak.ROUNDS else 5)
-    assert statistics.median(gaps) <= 40 and max(gaps) <= 100, gaps
+    slack = 1 if soak.ROUNDS else 3  # a sample may share its processors
+    assert statistics.median(gaps) <= 40 * slack and max(gaps) <= 100 * slack, gaps
     assert leftovers.compare(before, leftovers.snapshot(net, [tmp_path])) == []
     vm.report.check()
     acked = vm.report.acked
