@@ -31,9 +31,14 @@ gw_job_name_in_journal (GwJob *job, const char *label, gint64 epoch, GError **er
 {
     GwJournalJob row = { .job = job->id, .side = GW_SIDE_SOURCE, .vm = label, .uuid = job->vm->uuid,
                          .epoch = epoch };
+    /* what whoever finds it interrupted has to bring back (src/host/mend.c) */
+    const GwJournalObject qemu = { .kind = job->vm->is_running ? "running" : "paused",
+                                   .path = job->vm->qmp_path, .pid = job->vm->pid,
+                                   .start_time = job->vm->start_time };
     gw_host_sign_job (&row);
     return job->journal == NULL ||
-           gw_journal_name_job (job->journal, &row, gw_host_process_is_alive, error);
+           (gw_journal_name_job (job->journal, &row, gw_host_process_is_alive, error) &&
+            gw_journal_put_objects (job->journal, job->id, GW_SIDE_SOURCE, &qemu, 1, error));
 }
 
 gboolean
@@ -57,7 +62,8 @@ gw_job_close_journal (GwJob *job, const char *result, JsonObject *report)
     g_autoptr (GError) error = NULL;
     if (job->journal == NULL)
         return;
-    if (!gw_journal_end_job (job->journal, job->id, GW_SIDE_SOURCE, result, report, &error))
+    if (!gw_journal_end_job (job->journal, job->id, GW_SIDE_SOURCE, result, report, &error) ||
+        !gw_journal_drop_objects (job->journal, job->id, GW_SIDE_SOURCE, &error))
         g_warning ("cannot keep the report of job %s: %s; ignoring", job->id, error->message);
     gw_journal_tidy (job->journal);
     g_clear_pointer (&job->journal, gw_journal_close);

@@ -83,3 +83,14 @@ gw_local_restore_capabilities (LocalHost *local)
     if (old != NULL && json_array_get_length (old) > 0 && local->qmp != NULL)
         (void) send_list (local, old, NULL, NULL);
 }
+
+gboolean
+gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **error)
+{
+    g_autoptr (JsonArray) list = json_array_new ();
+    for (gsize i = 0; on != NULL && on[i] != NULL; i++)
+        if (is_ours (on[i]))
+            json_array_add_object_element (
+                list, gw_json_new ("capability:s", on[i], "state:b", FALSE, NULL));
+    return json_array_get_length (list) == 0 || send_list (local, list, NULL, error);
+}

@@ -653,5 +653,7 @@ enum {
 gboolean gw_local_set_capabilities (LocalHost *local, guint which, GCancellable *cancellable,
                                     GError **error);
 void gw_local_restore_capabilities (LocalHost *local);
+/* Switches off those of `on` that godwit uses: nobody knows any more which were on before. */
+gboolean gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **error);
 
 #endif

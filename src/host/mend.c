@@ -7,6 +7,9 @@
  * is ours and stays.  What the journal says is checked first: a process must be the one of that start time and name the
  * job's directory in its command line, a file must be the very one that was made, and directories are those of the
  * job's name, whatever path is written.
+ *
+ * A source's VM goes on as long as RELEASED was not written: its migration is cancelled, and the guest runs if it
+ * ran.  After RELEASED only the destination can tell.
  */
 #include "host-internal.h"
 
@@ -100,6 +103,45 @@ take_apart (const Mend *mend, GError **error)
     return objects != NULL;
 }
 
+/* --- the VM of a source ------------------------------------------------------------------------------------ */
+
+/* As it was when the job began: no migration, and running if it ran.  Limits of its migration that the job changed
+ * keep the job's values; the next job sets its own. */
+static gboolean
+bring_back (const Mend *mend, JsonObject *object, GError **error)
+{
+    g_autofree char *vm = g_strconcat ("qmp:", gw_json_peek_string (object, "path", ""), NULL);
+    g_autoptr (GwHost) host = gw_host_new_local (mend->config, mend->context);
+    LocalHost *local = (LocalHost *) host;
+    g_autoptr (GwVm) found = gw_host_adopt (host, vm, NULL, error);
+    if (found == NULL)
+        return FALSE;
+    if (found->pid != gw_json_peek_int (object, "pid", 0) ||
+        found->start_time != gw_json_peek_int (object, "start_time", 0))
+        return gw_fail (error, GW_CAUSE_VM_NOT_FOUND, "another QEMU answers at '%s' by now",
+                        gw_json_peek_string (object, "path", ""));
+    local->vm->is_running = strcmp (gw_json_peek_string (object, "kind", ""), "running") == 0;
+    return gw_host_undo_migration (host, NULL, error) &&
+           gw_local_clear_capabilities (local, (const char *const *) found->capabilities, error);
+}
+
+/* Its result; NULL: it cannot be told. */
+static const char *
+mend_vm (const Mend *mend, GError **error)
+{
+    g_autoptr (JsonArray) objects =
+        gw_journal_list_objects (mend->journal, mend->job, mend->side, error);
+    if (objects == NULL)
+        return NULL;
+    if (json_array_get_length (objects) == 0)
+        return "stayed"; /* nothing was done to it */
+    JsonObject *object = json_array_get_object_element (objects, 0);
+    if (!gw_host_process_is_alive (gw_json_peek_int (object, "pid", 0),
+                                   gw_json_peek_int (object, "start_time", 0)))
+        return "lost";
+    return bring_back (mend, object, error) ? "stayed" : NULL;
+}
+
 /* --- one job ---------------------------------------------------------------------------------------------- */
 
 static gboolean
@@ -131,6 +173,25 @@ mend_destination (const Mend *mend, JsonObject *row, GError **error)
     return end_in_journal (mend, "refused", error);
 }
 
+/* Nobody has the right to start it elsewhere as long as RELEASED is not written, and nobody is left who could. */
+static gboolean
+mend_source (const Mend *mend, GError **error)
+{
+    const GwRecordSpec spec = { mend->journal, mend->config->state_dir, mend->job, mend->side,
+                                mend->context };
+    g_autoptr (GwRecord) record = gw_record_open (&spec, LOCK_MS, error);
+    if (record == NULL)
+        return FALSE;
+    if (gw_record_get_kind (record) != GW_RECORD_NONE)
+        return gw_fail (error, GW_CAUSE_UNDECIDED, "the destination got the right to start the VM, and has to be "
+                        "asked whether it did");
+    const char *result = mend_vm (mend, error);
+    if (result == NULL)
+        return FALSE;
+    remove_directories (mend, FALSE);
+    return end_in_journal (mend, result, error);
+}
+
 static void
 mend_job (Mend *mend, JsonObject *row)
 {
@@ -139,11 +200,10 @@ mend_job (Mend *mend, JsonObject *row)
     mend->side = gw_side_from_name (gw_json_peek_string (row, "side", ""));
     if (!gw_job_id_is_valid (mend->job) || gw_host_job_is_worked_on (row))
         return;
-    if (mend->side == GW_SIDE_SOURCE)
-        g_message ("job %s of VM '%s' was interrupted; see 'godwit explain %s' and the state of its QEMU",
-                   mend->job, gw_json_peek_string (row, "vm", ""), mend->job);
-    else if (mend_destination (mend, row, &error))
-        g_message ("job %s, whose process has ended, was taken apart", mend->job);
+    gboolean ok = mend->side == GW_SIDE_SOURCE ? mend_source (mend, &error)
+                                               : mend_destination (mend, row, &error);
+    if (ok)
+        g_message ("job %s, whose process has ended, was settled", mend->job);
     else
         g_warning ("job %s, whose process has ended: %s; it stays open", mend->job, error->message);
 }

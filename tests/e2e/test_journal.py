@@ -208,6 +208,26 @@ def test_the_next_agent_takes_apart_what_a_killed_one_left(net, tmp_path):
     move.expect_clean(gone=[str(move.agent.pid), "godwitd"])
 
 
+def test_the_next_agent_lets_the_guest_go_on(net, tmp_path, monkeypatch):
+    """Its coordinator is killed while the guest stands still for the switchover."""
+    move = rig.Scene(net, tmp_path)
+    own = rig.Agent(net.a, tmp_path / "own")
+    monkeypatch.setenv("GODWIT_AGENT", own.destination)
+    started = move.switch_over("last ram")
+    own.kill()
+    net.set_rate(None)
+    done = started.wait()
+    assert done.exit == 3 and move.vm.ticks.is_silent("a", 0.5), done
+    own.start()
+    assert rig.journal.ask(own.state, "SELECT result FROM jobs") == [("stayed",)]
+    mark = move.vm.ticks.mark()
+    move.vm.ticks.wait_side("a", 100, since=mark)
+    faults.wait_until(lambda: not list(move.agent.state.glob("vms/*")), 20, "clean-up of the destination")
+    done = rig.migrate(move.vm, move.twin, move.agent)
+    assert done.exit == 0, done.report["cause"]
+    move.vm.ticks.wait_side("b", 100)
+
+
 def test_without_a_journal_at_the_destination_nothing_is_begun(moved):
     state = moved.agent.state
     ballast = fill(state)

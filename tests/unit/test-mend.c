@@ -211,6 +211,42 @@ test_locked (void)
     assert_state (dir, "", "");
 }
 
+/* --- a source, whose QEMU does not answer ------------------------------------------------------------------- */
+
+static void
+test_source (void)
+{
+    static const struct {
+        gboolean has_qemu, is_alive;
+        const char *record, *result, *words;
+    } rows[] = {
+        { FALSE, FALSE, NULL, "stayed", NULL },
+        { TRUE, FALSE, NULL, "lost", NULL },
+        { TRUE, TRUE, NULL, "", "*stays open*" },
+        { TRUE, FALSE, "released", "", "*stays open*" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autoptr (Dir) dir = dir_new ();
+        g_autoptr (GwJournal) journal = gw_journal_open (dir->path, GW_JOURNAL_QUICK, NULL);
+        GwJournalJob job = { .job = JOB, .side = GW_SIDE_SOURCE, .vm = "web1", .uuid = UUID, .epoch = 3 };
+        const GwJournalObject qemu = { .kind = "running", .path = "/nowhere/qmp.sock", .pid = getpid (),
+                                       .start_time = gw_procfs_get_start_time (getpid ()) - !rows[i].is_alive };
+        gw_host_sign_job (&job);
+        job.pid = GONE;
+        g_assert_true (gw_journal_begin_job (journal, &job, gw_host_process_is_alive, NULL));
+        g_assert_true (gw_journal_put_objects (journal, JOB, GW_SIDE_SOURCE, &qemu, rows[i].has_qemu, NULL));
+        if (rows[i].record != NULL)
+            gw_journal_put_record (journal, JOB, GW_SIDE_SOURCE, rows[i].record, 3, UUID, NULL);
+        if (rows[i].words != NULL)
+            g_test_expect_message (NULL, G_LOG_LEVEL_WARNING, rows[i].words);
+        mend (dir);
+        g_test_assert_expected_messages ();
+        g_autoptr (JsonArray) found = gw_journal_find_job (journal, JOB, NULL);
+        g_assert_cmpstr (gw_json_peek_string (json_array_get_object_element (found, 0), "result", NULL), ==,
+                         rows[i].result);
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -221,5 +257,6 @@ main (int argc, char **argv)
     g_test_add_func ("/mend/worked-on", test_worked_on);
     g_test_add_func ("/mend/others", test_others);
     g_test_add_func ("/mend/locked", test_locked);
+    g_test_add_func ("/mend/source", test_source);
     return g_test_run ();
 }
