@@ -89,7 +89,7 @@ gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **e
 {
     g_autoptr (JsonArray) list = json_array_new ();
     for (gsize i = 0; on != NULL && on[i] != NULL; i++)
-        if (is_ours (on[i]))
+        if (find_when (on[i]) != 0)
             json_array_add_object_element (
                 list, gw_json_new ("capability:s", on[i], "state:b", FALSE, NULL));
     return json_array_get_length (list) == 0 || send_list (local, list, NULL, error);
