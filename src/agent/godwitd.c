@@ -9,6 +9,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define MEND_MS 5000 /* between two looks at jobs that nobody works on any more */
+
+typedef struct {
+    const GwHostConfig *config;
+    GCancellable *stopping;
+} Mender;
+
 typedef struct {
     char *socket, *state, *config;
     char **data_addresses;
@@ -78,16 +85,37 @@ on_signal (gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
+/* Commands and one-job agents on the same journal may be killed at any time. */
+static gpointer
+mend_on (gpointer user_data)
+{
+    Mender *mender = user_data;
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    g_main_context_push_thread_default (context);
+    while (gw_wait_ms (context, MEND_MS, mender->stopping, NULL)) {
+        g_autoptr (GError) error = NULL;
+        if (!gw_host_mend (mender->config, context, GW_JOURNAL_QUICK, &error))
+            g_debug ("%s", error->message);
+    }
+    g_main_context_pop_thread_default (context);
+    return NULL;
+}
+
 static gboolean
 serve_socket (GwAgent *agent, const char *path, GError **error)
 {
     g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+    g_autoptr (GCancellable) stopping = g_cancellable_new ();
+    Mender mender = { gw_agent_get_config (agent), stopping };
     if (!gw_agent_listen (agent, path, 0600, error))
         return FALSE;
     g_unix_signal_add (SIGTERM, on_signal, loop);
     g_unix_signal_add (SIGINT, on_signal, loop);
     g_message ("godwitd %s serves on %s", GW_VERSION, path);
+    GThread *thread = g_thread_new ("mender", mend_on, &mender);
     g_main_loop_run (loop);
+    g_cancellable_cancel (stopping);
+    g_thread_join (thread);
     return TRUE;
 }
 
@@ -136,7 +164,7 @@ main (int argc, char **argv)
         return 0;
     }
     if ((config = make_config (&options, &error)) == NULL ||
-        !gw_host_mend (config, g_main_context_default (), &error) || !gw_host_make_directories (config, &error))
+        !gw_host_mend (config, g_main_context_default (), GW_JOURNAL_CHECKED, &error) || !gw_host_make_directories (config, &error))
         return fail (error);
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)

@@ -64,10 +64,12 @@ typedef struct {
 GwHostConfig *gw_host_config_new (const char *state_dir);
 /* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
 gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
-/* For the start of an agent: whether the journal of this host can be used (all of it is checked, and it is made if
- * there is none), and what becomes of jobs in it whose process has ended (mend.c). */
-gboolean gw_host_mend (const GwHostConfig *config, GMainContext *context, GError **error);
-/* Whether the process of a row of gw_journal_list_jobs() still runs. */
+/* Settles jobs of this host whose process has ended, as far as that can be told here (mend.c).  For the start of an
+ * agent with GW_JOURNAL_CHECKED: all of the journal is checked, it is made if there is none, and what cannot be
+ * settled is logged. */
+gboolean gw_host_mend (const GwHostConfig *config, GMainContext *context, GwJournalCare care,
+                       GError **error);
+/* Whether the process of a row of gw_journal_list_jobs() still runs, or may. */
 gboolean gw_host_job_is_worked_on (JsonObject *row);
 /* Writes into `job` that this process works on it, and until when that holds. */
 void gw_host_sign_job (GwJournalJob *job);

@@ -7,13 +7,22 @@
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
+/* The boot, and the namespace in which our process ids count: "UUID pid:[NUMBER]". */
 static gpointer
 read_boot_id (gpointer unused)
 {
-    char *text = NULL;
-    if (!g_file_get_contents (BOOT_ID, &text, NULL, NULL))
-        text = g_strdup (""); /* then every boot looks alike, and only pid and start time tell */
-    return g_strstrip (text);
+    g_autofree char *space = g_file_read_link ("/proc/self/ns/pid", NULL);
+    g_autofree char *boot = NULL;
+    if (!g_file_get_contents (BOOT_ID, &boot, NULL, NULL))
+        boot = g_strdup (""); /* then every boot looks alike, and only pid and start time tell */
+    return g_strdup_printf ("%s %s", g_strstrip (boot), space != NULL ? space : "");
+}
+
+/* Of two texts of read_boot_id(). */
+static gboolean
+is_same_boot (const char *a, const char *b)
+{
+    return strcspn (a, " ") == strcspn (b, " ") && strncmp (a, b, strcspn (a, " ")) == 0;
 }
 
 void
@@ -36,8 +45,10 @@ gw_host_job_is_worked_on (JsonObject *row)
 {
     GwJournalJob us = { 0 };
     gw_host_sign_job (&us);
-    return g_strcmp0 (gw_json_peek_string (row, "boot", ""), us.boot) == 0 &&
-           gw_host_process_is_alive (gw_json_peek_int (row, "pid", 0),
+    const char *boot = gw_json_peek_string (row, "boot", "");
+    if (strcmp (boot, us.boot) != 0)
+        return is_same_boot (boot, us.boot); /* in another container: its process cannot be seen from here */
+    return gw_host_process_is_alive (gw_json_peek_int (row, "pid", 0),
                                      gw_json_peek_int (row, "start_time", 0));
 }
 

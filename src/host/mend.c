@@ -29,6 +29,7 @@ typedef struct {
     GwJournal *journal;
     const char *job;
     GwSide side;
+    gboolean is_first; /* look at them: what cannot be settled is said once */
 } Mend;
 
 /* --- what the job made ---------------------------------------------------------------------------------- */
@@ -205,15 +206,17 @@ mend_job (Mend *mend, JsonObject *row)
     if (ok)
         g_message ("job %s, whose process has ended, was settled", mend->job);
     else
-        g_warning ("job %s, whose process has ended: %s; it stays open", mend->job, error->message);
+        g_log (NULL, mend->is_first ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_DEBUG,
+               "job %s, whose process has ended: %s; it stays open", mend->job, error->message);
 }
 
 gboolean
-gw_host_mend (const GwHostConfig *config, GMainContext *context, GError **error)
+gw_host_mend (const GwHostConfig *config, GMainContext *context, GwJournalCare care, GError **error)
 {
-    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, GW_JOURNAL_CHECKED, error);
+    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, care, error);
     g_autoptr (JsonArray) rows = journal != NULL ? gw_journal_list_open_jobs (journal, error) : NULL;
-    Mend mend = { .config = config, .context = context, .journal = journal };
+    Mend mend = { .config = config, .context = context, .journal = journal,
+                  .is_first = care == GW_JOURNAL_CHECKED };
     for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++)
         mend_job (&mend, json_array_get_object_element (rows, i));
     return rows != NULL;

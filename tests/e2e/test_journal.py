@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -208,21 +209,33 @@ def test_the_next_agent_takes_apart_what_a_killed_one_left(net, tmp_path):
     move.expect_clean(gone=[str(move.agent.pid), "godwitd"])
 
 
-def test_the_next_agent_lets_the_guest_go_on(net, tmp_path, monkeypatch):
-    """Its coordinator is killed while the guest stands still for the switchover."""
+@pytest.mark.parametrize("coordinator", ["agent", "command"])
+def test_an_agent_lets_the_guest_go_on(net, tmp_path, monkeypatch, coordinator):
+    """Its coordinator is killed while the guest stands still for the switchover: the agent, which is started again,
+    or a command beside it."""
+    if coordinator == "agent" and not rig.soak.ROUNDS:
+        pytest.skip(rig.soak.REASON)
     move = rig.Scene(net, tmp_path)
     own = rig.Agent(net.a, tmp_path / "own")
-    monkeypatch.setenv("GODWIT_AGENT", own.destination)
+    if coordinator == "agent":
+        monkeypatch.setenv("GODWIT_AGENT", own.destination)
+    monkeypatch.setenv("GODWIT_STATE", str(own.state))
     started = move.switch_over("last ram")
-    own.kill()
+    if coordinator == "agent":
+        own.kill()
+    else:
+        started.signal(signal.SIGKILL)
     net.set_rate(None)
     done = started.wait()
-    assert done.exit == 3 and move.vm.ticks.is_silent("a", 0.5), done
-    own.start()
+    assert move.vm.ticks.is_silent("a", 0.5), done
+    if coordinator == "agent":
+        own.start()
+    faults.wait_until(lambda: rig.journal.ask(own.state, "SELECT result FROM jobs") == [("stayed",)], 20, "its end")
     assert rig.journal.ask(own.state, "SELECT result FROM jobs") == [("stayed",)]
     mark = move.vm.ticks.mark()
     move.vm.ticks.wait_side("a", 100, since=mark)
     faults.wait_until(lambda: not list(move.agent.state.glob("vms/*")), 20, "clean-up of the destination")
+    monkeypatch.delenv("GODWIT_AGENT", raising=False)
     done = rig.migrate(move.vm, move.twin, move.agent)
     assert done.exit == 0, done.report["cause"]
     move.vm.ticks.wait_side("b", 100)

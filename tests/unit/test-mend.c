@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -93,7 +94,7 @@ static void
 mend (const Dir *dir)
 {
     g_autoptr (GError) error = NULL;
-    gw_host_mend (dir->config, dir->context, &error);
+    gw_host_mend (dir->config, dir->context, GW_JOURNAL_CHECKED, &error);
     g_assert_no_error (error);
 }
 
@@ -195,6 +196,24 @@ test_others (void)
     assert_state (dir, "refused", "refused");
 }
 
+/* In another container, whose processes have numbers of their own. */
+static void
+test_elsewhere (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, NULL, NULL);
+    g_autofree char *path = dir_path (dir, "journal.db");
+    sqlite3 *db = NULL;
+    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_exec (db, "UPDATE jobs SET boot = substr (boot, 1, instr (boot, ' ')) || 'pid:[1]'",
+                                   NULL, NULL, NULL), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
+    mend (dir);
+    g_assert_true (is_alive (&wreck) && is_there (wreck.vm_dir));
+    assert_state (dir, "", "");
+}
+
 /* The outcome is being decided: nobody else touches it. */
 static void
 test_locked (void)
@@ -256,6 +275,7 @@ main (int argc, char **argv)
     g_test_add_func ("/mend/started", test_started);
     g_test_add_func ("/mend/worked-on", test_worked_on);
     g_test_add_func ("/mend/others", test_others);
+    g_test_add_func ("/mend/elsewhere", test_elsewhere);
     g_test_add_func ("/mend/locked", test_locked);
     g_test_add_func ("/mend/source", test_source);
     return g_test_run ();
