@@ -119,12 +119,12 @@ void
 gw_local_journal_end (LocalHost *local)
 {
     g_autoptr (GError) error = NULL;
-    if (!local->is_journaled)
-        return;
-    local->is_journaled = FALSE;
-    if (!end_job (local, &error))
+    if (local->is_journaled && !end_job (local, &error))
         g_warning ("job %s: %s; it stays open in the journal", local->job, error->message);
-    gw_journal_tidy (local->journal);
+    if (local->is_journaled)
+        gw_journal_tidy (local->journal);
+    local->is_journaled = FALSE;
+    g_clear_pointer (&local->journal, gw_journal_close); /* who asks later opens it again */
 }
 
 /* --- its record ----------------------------------------------------------------------------------------------- */

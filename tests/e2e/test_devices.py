@@ -439,7 +439,7 @@ def test_check_touches_nothing_and_says_the_plan(net, tmp_path):
         assert text in shown.stdout, shown.stdout
     after = leftovers.snapshot(net, [tmp_path])
     # the agent remembers what a QEMU program says of itself; that is its own state, no part of a job
-    assert leftovers.compare(before, after, allowed=["/state", "/agent/qemu/", "monitor.sock"]) == []
+    assert leftovers.compare(before, after, allowed=["/state", "/journal", "/agent/qemu/", "monitor.sock"]) == []
     assert leftovers.lost(before, after) == []
     with vm.monitor() as monitor:
         assert state == [monitor.execute(f"query-migrate{what}") for what in MIGRATION_STATE]

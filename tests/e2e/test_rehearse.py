@@ -82,7 +82,7 @@ def test_busy_guest_passes_without_noticing(net, tmp_path, machine):
     gaps = rehearse(vm, twin, agent, 20 if soak.ROUNDS else 5)
     slack = 1 if soak.ROUNDS else 3  # a sample may share its processors
     assert statistics.median(gaps) <= 40 * slack and max(gaps) <= 100 * slack, gaps
-    assert leftovers.compare(before, leftovers.snapshot(net, [tmp_path])) == []
+    assert leftovers.compare(before, leftovers.snapshot(net, [tmp_path]), allowed=["/journal"]) == []
     vm.report.check()
     acked = vm.report.acked
     vm.stop()
