@@ -171,12 +171,23 @@ on_qemu_exit (GwJobSide *side, gint64 at_us, const char *detail)
 }
 
 /* "CAUSE: message" */
+/* The first of a trial of the link, whose couriers are for that alone. */
+static void
+keep_trouble (GwJobSide *side, GwCause cause, const char *text)
+{
+    GwLinkTrouble *trouble = &side->job->trial_trouble;
+    if (trouble->text != NULL)
+        return;
+    *trouble = (GwLinkTrouble) { cause, cause == GW_CAUSE_LINK_LOST ? GW_SIDE_LINK : side->side,
+                                 g_strdup (text) };
+}
+
 static void
 on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 {
     const char *colon = strstr (detail, ": ");
     if (side->job->is_trial) {
-        side->job->has_trial_broken = TRUE;
+        keep_trouble (side, GW_CAUSE_LINK_LOST, colon != NULL ? colon + 2 : detail);
         return;
     }
     side->job->needs_link = TRUE;
@@ -202,7 +213,7 @@ on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
     g_autofree char *text =
         g_strdup_printf ("the %s's courier %s", gw_side_name (side->side), detail);
     if (side->job->is_trial) {
-        side->job->has_trial_broken = TRUE;
+        keep_trouble (side, GW_CAUSE_COURIER_DIED, text);
         return;
     }
     side->job->needs_link = TRUE;

@@ -36,6 +36,13 @@ typedef struct {
     gint64 clock_error_us;  /* by how much that may be wrong */
 } GwJobSide;
 
+/* What broke first in a trial of the link; no text: nothing. */
+typedef struct {
+    GwCause cause;
+    GwSide side;
+    char *text;
+} GwLinkTrouble;
+
 struct _GwJob {
     int refs; /* atomic */
     char *id;
@@ -108,7 +115,7 @@ struct _GwJob {
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean is_trial;        /* of the link: an end of its couriers concerns that alone */
-    gboolean has_trial_broken;
+    GwLinkTrouble trial_trouble;
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */

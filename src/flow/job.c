@@ -96,6 +96,7 @@ free_facts (GwJob *job)
     g_free (job->recovery);
     g_free (job->final_state);
     g_free (job->guest_clock.why);
+    g_free (job->trial_trouble.text);
 }
 
 void

@@ -26,11 +26,21 @@ measure (GwJob *job, GwLinkTrial *trial, GwSide *blame, GError **error)
     if (!gw_job_connect_link (job, blame, error))
         return FALSE;
     *blame = GW_SIDE_LINK;
-    if (!gw_host_probe_link (job->source.host, PROBE_MS, &trial->rtt_us, job->cancellable, error) ||
-        !carry (job, trial, error))
-        return FALSE;
-    return !job->has_trial_broken ||
-           gw_fail (error, GW_CAUSE_LINK_LOST, "the link broke while it was tried");
+    return gw_host_probe_link (job->source.host, PROBE_MS, &trial->rtt_us, job->cancellable, error) &&
+           carry (job, trial, error);
+}
+
+/* What broke comes before what did not work because of it. */
+static gboolean
+tell_trouble (const GwJob *job, GwSide *blame, GError **error)
+{
+    const GwLinkTrouble *trouble = &job->trial_trouble;
+    gboolean is_aborted = error != NULL && *error != NULL && gw_error_get_cause (*error) == GW_CAUSE_ABORTED;
+    if (trouble->text == NULL || is_aborted)
+        return TRUE;
+    g_clear_error (error);
+    *blame = trouble->side;
+    return gw_fail (error, trouble->cause, "while the link was tried: %s", trouble->text);
 }
 
 /* The couriers that are not needed any more end with the job directory at the latest. */
@@ -48,9 +58,10 @@ gw_job_try_link (GwJob *job, GwLinkTrial *ret, GwSide *blame, GError **error)
 {
     *ret = (GwLinkTrial) { 0, 0, 0 };
     job->is_trial = TRUE;
-    job->has_trial_broken = FALSE;
+    g_clear_pointer (&job->trial_trouble.text, g_free);
     gboolean ok = measure (job, ret, blame, error);
-    end_trial (job);
+    ok = tell_trouble (job, blame, error) && ok;
+    end_trial (job); /* whose end is no trouble: the courier that is stopped last misses the other */
     return ok;
 }
 

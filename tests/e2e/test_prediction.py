@@ -4,9 +4,11 @@ here are wider, since a test may run beside others."""
 
 import json
 import subprocess
+import time
 
 import pytest
 import rig
+from rig import faults, soak
 from rig.spoil import verdicts
 
 MEM = "262136K"
@@ -93,3 +95,21 @@ def test_move_without_rehearsal_is_not_predicted(scene):
     at = scene(BUSY)
     done = rig.migrate(at.vm, at.twin, at.agent, "--progress", "none", "--no-rehearse")
     assert done.exit == 0 and done.report["prediction"] is None, done
+
+
+@pytest.mark.parametrize("side", ["a", "b"] if soak.ROUNDS else ["b"])
+def test_a_courier_that_dies_while_the_link_is_tried(scene, side):
+    """The answer is what broke, not a figure of what had passed until then."""
+    at = scene(rig.Load(mem="16M"))
+    host = getattr(at.net, side)
+    checking = rig.start_godwit(at.net.a, *at.words("--no-rehearse"))
+    faults.wait_until(lambda: faults.named(host.pids(), b"godwit-courier"), 30, "courier", 0.002)
+    time.sleep(0.15)  # into what is sent for it
+    for pid in faults.named(host.pids(), b"godwit-courier"):
+        faults.kill(pid)
+    done = checking.wait(60)
+    assert (done.exit, done.report["runs_on"], done.report["prediction"]) == (2, "source", None), done
+    cause = done.report["cause"]
+    assert (cause["code"], cause["side"]) == ("courier-died", {"a": "source", "b": "destination"}[side]), done
+    assert "signal 9" in cause["message"] and "while the link was tried" in cause["message"]
+    at.check()
