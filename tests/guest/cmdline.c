@@ -30,6 +30,7 @@ static const struct {
     { "tick",         T_TEXT,  AT (tick),           ""       },
     { "report",       T_TEXT,  AT (report),         ""       },
     { "disk",         T_TEXT,  AT (disk),           ""       },
+    { "fs",           T_TEXT,  AT (fs),             ""       },
 #undef AT
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -138,7 +139,8 @@ run_disk (void *data)
     for (;;) {
         uint64_t allowed = guest_pace_wait (&pace, disk.rate, SLICE_MS);
         for (uint64_t i = 0; i < allowed; i++) {
-            if (!write_bulk (disk.last + 1) || !write_record (disk.last + 1))
+            if (!write_bulk (disk.last + 1) || !write_record (disk.last + 1) ||
+                !guest_files_write (disk.last + 1, disk.buffer, RECORD_BYTES))
                 return NULL;
             disk.last++;
             guest_report ("D %llu", (unsigned long long) disk.last);
@@ -168,13 +170,26 @@ prepare_bulk (uint64_t piece_bytes, uint64_t disk_bytes)
 }
 
 static bool
+get_size (uint64_t *ret_bytes)
+{
+    struct stat st;
+
+    if (ioctl (disk.fd, BLKGETSIZE64, ret_bytes) == 0)
+        return true;
+    if (fstat (disk.fd, &st) < 0)
+        return false;
+    *ret_bytes = (uint64_t) st.st_size;
+    return true;
+}
+
+static bool
 prepare (const GuestParams *params, const char *path)
 {
     uint64_t bytes = 0, all_bytes;
     void *buffer;
 
     disk.fd = open (path, O_RDWR | O_DIRECT | O_DSYNC | O_CLOEXEC);
-    if (disk.fd < 0 || ioctl (disk.fd, BLKGETSIZE64, &bytes) < 0 ||
+    if (disk.fd < 0 || !get_size (&bytes) ||
         posix_memalign (&buffer, BUFFER_BYTES, BUFFER_BYTES) != 0)
         return false;
     all_bytes = bytes;
@@ -192,7 +207,7 @@ guest_disk_start (const GuestParams *params)
 {
     const char *path = params->disk[0] != '\0' ? params->disk : "/dev/vda";
 
-    if (params->diskrate == 0)
+    if (params->diskrate == 0 || (params->fs[0] != '\0' && !guest_files_mount (params->fs)))
         return;
     if (!prepare (params, path)) {
         guest_report ("E disk %s: %s", path, strerror (errno));

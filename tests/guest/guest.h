@@ -14,7 +14,8 @@
  * back older than it was, lands at another address, is torn or zero is found and named.
  *
  * Disk.  Numbered records are written with O_DIRECT and O_DSYNC; a number is reported only after its
- * write has returned (disk.c).  After a reboot the numbers go on.
+ * write has returned (disk.c).  After a reboot the numbers go on.  They may lie in a file system, where with
+ * each of them a file is replaced (files.c).
  *
  * Ticks.  Each millisecond a numbered line leaves on a channel that the host stamps on arrival
  * (tick.c).  The guest's own clock stops with the guest and cannot see a gap; the host's can.  A
@@ -93,6 +94,7 @@ typedef struct {
     char tick[64];              /* device names; empty means look for the channel by its name */
     char report[64];
     char disk[64];
+    char fs[64];                /* the device with the file system; empty is none */
 } GuestParams;
 
 /* Reads the words "gw.NAME=VALUE" of `line` over the defaults.  False with the offending word in
@@ -151,6 +153,13 @@ void guest_memory_set_paused (bool is_paused);
 /* Has the checker walk all pages once, unpaced, and report CHECKED. */
 void guest_memory_request_check (void);
 void guest_memory_get_status (GuestMemoryStatus *ret_status);
+
+/* --- files.c ------------------------------------------------------------------------------------ */
+
+/* Mounts the ext4 of `device` at /fs. */
+bool guest_files_mount (const char *device);
+/* A synced file with that record, over and over, if there is a file system. */
+bool guest_files_write (uint64_t number, const void *record, size_t bytes);
 
 /* --- disk.c, tick.c, command.c ------------------------------------------------------------------ */
 

@@ -2,7 +2,9 @@
 """The guest's numbered disk records, read from a raw image; tests/guest/disk.c writes them."""
 
 import dataclasses
+import pathlib
 import struct
+import subprocess
 
 RECORD_BYTES = 512
 MAGIC = 0x64726F6365727767
@@ -61,3 +63,41 @@ def read(path, span_bytes=1 << 20):
         else:
             numbers.add(number)
     return Records(numbers, damage, n_slots)
+
+
+# --- records in a file system, with a file for each (tests/guest/files.c) ---
+
+FILES = 64
+FILE_BYTES = 12 * 1024
+
+
+def make_file_system(path, megabytes, directory):
+    """A raw image with an ext4 for the guest's records (gw.fs=, gw.disk=/fs/records)."""
+    directory.mkdir()
+    with open(directory / "records", "wb") as file:
+        file.truncate(1 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(directory), str(path), f"{megabytes}M"], check=True,
+                   capture_output=True)
+
+
+def _lasting(path, n_slots):
+    """The number of the record that the whole file is made of, 0 when it is not."""
+    data = path.read_bytes() if path.exists() else b""
+    number = struct.unpack_from("<2Q", data)[1] if len(data) == FILE_BYTES else 0
+    return number if data == record(number, n_slots) * (FILE_BYTES // RECORD_BYTES) else 0
+
+
+def read_file_system(path, acked, directory):
+    """The Records of a raw image whose guest was killed, and what is wrong with its file system: after its
+    journal was played back there must be nothing, and every file of an acknowledged record must be whole."""
+    subprocess.run(["e2fsck", "-fy", "-E", "journal_only", str(path)], check=False, capture_output=True)
+    check = subprocess.run(["e2fsck", "-fn", str(path)], check=False, capture_output=True, text=True)
+    wrong = [] if check.returncode == 0 else [check.stdout]
+    directory.mkdir()
+    subprocess.run(["debugfs", "-R", f"rdump / {directory}", str(path)], check=True, capture_output=True)
+    records = read(pathlib.Path(directory) / "records")
+    for number in range(max(1, acked - FILES + 1), acked + 1):
+        found = _lasting(pathlib.Path(directory) / "files" / str(number % FILES), records.n_slots)
+        if found < number or found % FILES != number % FILES:
+            wrong.append(f"file {number % FILES} is of record {found}, not {number}")
+    return records, wrong
