@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * diskpace: whether copies of disks get anywhere.  Pure.
+ *
+ * Theory
+ * ------
+ * The flow says several times a second what is copied and what is left.  Both grow as the guest writes, so
+ * that the difference is what the copies gain on it.  A window in which they gain less than a fiftieth of
+ * what they carry is a hopeless one, and several in a row are too many; that the guest wrote much for a
+ * while says nothing.  A window in which nothing was carried at all is a stalled one, and for those there
+ * is much more patience: QEMU may be looking for what there is to copy.  Time without a link does not count.
+ *
+ * When the copies are in step, the rounds of the comparison are looked at the same way: what differs after
+ * a round, because the guest wrote it meanwhile, must become less from round to round.
+ */
+#ifndef GW_DISKPACE_H
+#define GW_DISKPACE_H
+
+#include "base.h"
+
+typedef struct {
+    gint64 at_us;
+    gint64 left_bytes, done_bytes; /* of all copies */
+    gboolean is_in_step;           /* each of them: next to nothing is left */
+    gboolean is_outage;            /* there is no link */
+    guint rounds;                  /* of the comparison that have ended */
+    gint64 differing;              /* chunks after the last of them */
+    gint64 few;                    /* so many do not matter */
+} GwDiskSample;
+
+typedef enum {
+    GW_DISK_PACE_GOOD,
+    GW_DISK_PACE_HOPELESS, /* the guest writes as fast as they are copied */
+    GW_DISK_PACE_STALLED,  /* nothing is copied any more */
+} GwDiskPaceJudgement;
+
+typedef struct {
+    GwDiskSample start; /* of the window; at_us 0: none */
+    guint n_hopeless, n_stalled; /* windows in a row */
+    guint rounds, n_hopeless_rounds;
+    gint64 hopeless_round_us; /* the first of those in a row */
+    gint64 least;             /* chunks that differed after any round since */
+    gint64 now_us;
+    gint64 copied_bps, written_bps; /* in the last whole window; by the guest */
+} GwDiskPace;
+
+/* `pace` begins as zeros. */
+void gw_disk_pace_add (GwDiskPace *pace, const GwDiskSample *sample);
+GwDiskPaceJudgement gw_disk_pace_judge (const GwDiskPace *pace);
+/* Something was done about it: from here on it is looked at anew. */
+void gw_disk_pace_restart (GwDiskPace *pace);
+
+#endif
