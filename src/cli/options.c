@@ -10,7 +10,8 @@
 /* What the option parser fills in before it is checked. */
 typedef struct {
     gint64 max_downtime, timeout, paths, link_deadline, rehearse_budget, settle;
-    char *on_timeout, *postcopy, *max_bandwidth, *data_address, *disks, *verify, *codec, *guest_clock, *progress, *agent;
+    char *on_timeout, *postcopy, *max_bandwidth, *throttle_disks, *data_address, *disks, *verify, *codec;
+    char *guest_clock, *progress, *agent;
     char **maps, **risks;
     gboolean no_rehearse, keep_source, overwrite, resume, json, detach;
 } Raw;
@@ -21,6 +22,7 @@ raw_clear (Raw *raw)
     g_free (raw->on_timeout);
     g_free (raw->postcopy);
     g_free (raw->max_bandwidth);
+    g_free (raw->throttle_disks);
     g_free (raw->data_address);
     g_free (raw->disks);
     g_free (raw->verify);
@@ -55,7 +57,7 @@ take_word (char **field, char **value, const char *option, const char *words, GE
 
 /* "100M", "1G", "12500000", with an optional "/s": bytes a second; K, M and G are powers of 1024. */
 static gboolean
-parse_bandwidth (const char *text, gint64 *ret_bps, GError **error)
+parse_bandwidth (const char *option, const char *text, gint64 *ret_bps, GError **error)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -69,8 +71,7 @@ parse_bandwidth (const char *text, gint64 *ret_bps, GError **error)
     }
     if (!is_number || value * (double) factor > 1e18 ||
         (*end != '\0' && strcmp (end, "/s") != 0))
-        return bad_value (error, "--max-bandwidth", text,
-                          "a number of bytes a second, such as 100M");
+        return bad_value (error, option, text, "a number of bytes a second, such as 100M");
     *ret_bps = (gint64) (value * (double) factor);
     return TRUE;
 }
@@ -122,7 +123,9 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
            take_word (&plan->codec, &raw->codec, "--codec", "auto|off", error) &&
            take_word (&plan->guest_clock, &raw->guest_clock, "--guest-clock", "auto|off", error) &&
            (raw->max_bandwidth == NULL ||
-            parse_bandwidth (raw->max_bandwidth, &plan->max_bandwidth_bps, error)) &&
+            parse_bandwidth ("--max-bandwidth", raw->max_bandwidth, &plan->max_bandwidth_bps, error)) &&
+           (raw->throttle_disks == NULL ||
+            parse_bandwidth ("--throttle-disks", raw->throttle_disks, &plan->throttle_disks_bps, error)) &&
            take_progress (options, raw->progress, error);
 }
 
@@ -219,6 +222,9 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
           "A copied disk may replace an image that is there already", NULL },
         { "resume-disks", 0, 0, G_OPTION_ARG_NONE, &raw.resume,
           "Keep what was copied of the disks if the move fails, and go on with it", NULL },
+        { "throttle-disks", 0, 0, G_OPTION_ARG_STRING, &raw.throttle_disks,
+          "Hold the guest's writes to a copied disk back if need be, to no less than this (not at all)",
+          "BYTES/S" },
         { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
           "How copied disks are compared: auto, full or none (auto)", "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },

@@ -60,14 +60,28 @@ fail_copy (GwJob *job, const GwMirror *mirror, GError **error)
     return FALSE;
 }
 
+/* The link was taken from copies that held QEMU up: what others say of that comes from it. */
+static gboolean
+fail_stuck (GwJob *job, GError *failure, GError **error)
+{
+    GwCause cause = gw_error_get_cause (failure);
+    if (cause == GW_CAUSE_DISK_SYNC || cause == GW_CAUSE_DISK_DEAD)
+        gw_job_add_sign (job, GW_SIGN_DISK_STUCK,
+                         cause == GW_CAUSE_DISK_DEAD ? GW_SIDE_SOURCE : GW_SIDE_DESTINATION, 0, cause,
+                         failure->message);
+    g_propagate_error (error, failure);
+    return FALSE;
+}
+
 gboolean
 gw_job_look_at_disks (GwJob *job, GError **error)
 {
     if (!has_copies (job) || job->disks_are_done)
         return TRUE;
-    GwMirrors *mirrors = gw_host_get_mirrors (job->source.host, job->cancellable, error);
+    GError *failure = NULL;
+    GwMirrors *mirrors = gw_host_get_mirrors (job->source.host, job->cancellable, &failure);
     if (mirrors == NULL)
-        return FALSE;
+        return fail_stuck (job, failure, error);
     gw_mirrors_free (job->mirrors);
     job->mirrors = mirrors;
     for (guint i = 0; i < mirrors->mirrors->len; i++) {
@@ -75,7 +89,7 @@ gw_job_look_at_disks (GwJob *job, GError **error)
         if (strcmp (mirror->status, "concluded") == 0 || strcmp (mirror->status, "aborting") == 0)
             return fail_copy (job, mirror, error);
     }
-    return gw_job_go_on_with_proof (job, error);
+    return gw_job_go_on_with_proof (job, error) && gw_job_keep_disks_in_pace (job, error);
 }
 
 static gboolean
@@ -87,8 +101,8 @@ are_ready (const GwJob *job)
     return TRUE;
 }
 
-static void
-sum (const GwJob *job, gint64 *ret_total, gint64 *ret_left, gint64 *ret_rate)
+void
+gw_job_sum_disks (const GwJob *job, gint64 *ret_total, gint64 *ret_left, gint64 *ret_rate)
 {
     *ret_total = *ret_left = *ret_rate = 0;
     for (guint i = 0; job->mirrors != NULL && i < job->mirrors->mirrors->len; i++) {
@@ -100,12 +114,20 @@ sum (const GwJob *job, gint64 *ret_total, gint64 *ret_left, gint64 *ret_rate)
 }
 
 gboolean
+gw_job_disks_are_in_step (const GwJob *job)
+{
+    gint64 total, left, rate;
+    gw_job_sum_disks (job, &total, &left, &rate);
+    return are_ready (job) && left <= BEHIND_BYTES;
+}
+
+gboolean
 gw_job_disks_can_switch (const GwJob *job)
 {
     gint64 total, left, rate;
     if (!has_copies (job) || job->disks_are_done)
         return TRUE;
-    sum (job, &total, &left, &rate);
+    gw_job_sum_disks (job, &total, &left, &rate);
     gint64 pace = MAX (rate, job->migration != NULL ? job->migration->rate_bps : 0);
     return are_ready (job) && gw_job_proof_can_switch (job) &&
            (left <= BEHIND_BYTES ||
@@ -146,7 +168,7 @@ gw_job_add_disk_progress (const GwJob *job, GwProgress *progress)
     }
     if (job->step != GW_STEP_disks)
         return;
-    sum (job, &progress->total_bytes, &progress->remaining_bytes, &progress->rate_bps);
+    gw_job_sum_disks (job, &progress->total_bytes, &progress->remaining_bytes, &progress->rate_bps);
     progress->transferred_bytes = progress->total_bytes - progress->remaining_bytes;
     if (progress->total_bytes > 0)
         progress->percent = (gint64) ((double) progress->transferred_bytes * 100.0 /
@@ -157,19 +179,6 @@ gw_job_add_disk_progress (const GwJob *job, GwProgress *progress)
 }
 
 /* --- copying -------------------------------------------------------------------------------------------------- */
-
-gboolean
-gw_job_fail_slow_disks (GwJob *job, GError **error)
-{
-    gint64 total, left, rate;
-    sum (job, &total, &left, &rate);
-    g_autofree char *left_text = gw_text_bytes ((guint64) left);
-    g_autofree char *rate_text = gw_text_bytes ((guint64) rate);
-    return gw_fail (error, GW_CAUSE_NOT_CONVERGED,
-                    "not done within %" G_GINT64_FORMAT
-                    " s: %s of the disks are not copied, at %s/s they need %" G_GINT64_FORMAT " s more",
-                    job->plan->timeout_s, left_text, rate_text, rate > 0 ? left / rate : -1);
-}
 
 static gboolean
 never (gpointer user_data)
@@ -254,18 +263,32 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
 
 /* --- the end ---------------------------------------------------------------------------------------------------- */
 
+guint
+gw_job_get_disk_limit_ms (const GwJob *job)
+{
+    return (guint) CLAMP (4 * job->plan->max_downtime_ms, FINISH_MIN_MS, FINISH_MAX_MS);
+}
+
+gboolean
+gw_job_stop_guest (GwJob *job, GError **error)
+{
+    GError *failure = NULL;
+    return gw_host_stop_guest (job->source.host, TRUE, gw_job_get_disk_limit_ms (job), job->cancellable,
+                               &failure) ||
+           fail_stuck (job, failure, error);
+}
+
 gboolean
 gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error)
 {
-    guint within_ms = (guint) CLAMP (4 * job->plan->max_downtime_ms, FINISH_MIN_MS, FINISH_MAX_MS);
+    guint within_ms = gw_job_get_disk_limit_ms (job);
     gint64 started_us = g_get_monotonic_time ();
+    GError *failure = NULL;
     if (!has_copies (job))
         return TRUE;
-    *blame = GW_SIDE_SOURCE;
-    if (!gw_host_finish_mirrors (job->source.host, within_ms, NULL, error)) {
-        *blame = failing_side (job);
-        return FALSE;
-    }
+    *blame = failing_side (job);
+    if (!gw_host_finish_mirrors (job->source.host, within_ms, NULL, &failure))
+        return fail_stuck (job, failure, error);
     *blame = GW_SIDE_DESTINATION;
     if (!gw_job_finish_proof (job, error))
         return FALSE;

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "converge.h"
+#include "diskpace.h"
 #include "flow.h"
 #include "verdict.h"
 
@@ -100,6 +101,9 @@ struct _GwJob {
     gboolean is_stopping; /* the guest was told to stand still for the switchover */
     gboolean is_forced;   /* ... and not to run on because it takes long */
     guint round, seen_round; /* of QEMU's precopy: the last that began, the last that was judged */
+    GwDiskPace disk_pace;
+    gint64 disk_limit_bps;    /* for the guest's writes to each copied disk; 0: none */
+    gboolean disks_were_held; /* each write goes to both, where QEMU could change that */
     GwConverge converge;
     GwEstimate estimate;      /* of the last look */
     GwHostPostcopy postcopy;  /* what both QEMUs are set up for */
@@ -223,8 +227,24 @@ gboolean gw_job_disks_can_switch (const GwJob *job);
 /* "disk0 40%, disk1 running behind by 12.0 MiB", NULL when there is nothing to say.  (transfer full) */
 char *gw_job_describe_disks (const GwJob *job);
 void gw_job_add_disk_progress (const GwJob *job, GwProgress *progress);
+gboolean gw_job_disks_are_in_step (const GwJob *job);
+/* Of all that are copied: bytes, bytes left, bytes a second. */
+void gw_job_sum_disks (const GwJob *job, gint64 *ret_total, gint64 *ret_left, gint64 *ret_rate);
+
+/* --- disks_slow.c -------------------------------------------------------------------------------------- */
+
+/* After each look at them.  A guest that they cannot follow is held back as far as the user allows; fails
+ * when that does not help either. */
+gboolean gw_job_keep_disks_in_pace (GwJob *job, GError **error);
 /* They are not in step in the time allowed.  FALSE. */
 gboolean gw_job_fail_slow_disks (GwJob *job, GError **error);
+
+/* --- disks.c again: the end ----------------------------------------------------------------------------- */
+
+/* How long copies of disks may keep the guest stopped, once before the switchover and once in it. */
+guint gw_job_get_disk_limit_ms (const GwJob *job);
+/* Stops the guest, which the copies of disks may keep QEMU from: then it runs on, and the job has failed. */
+gboolean gw_job_stop_guest (GwJob *job, GError **error);
 /* The guest stands still: the rest is copied, the copies end and their images are closed. */
 gboolean gw_job_finish_disks (GwJob *job, GwSide *blame, GError **error);
 /* For the report. */
@@ -239,6 +259,8 @@ gboolean gw_job_start_proof (GwJob *job, GError **error);
 gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
 /* Whether only little is left to compare with the guest stopped. */
 gboolean gw_job_proof_can_switch (const GwJob *job);
+/* How its rounds go. */
+void gw_job_proof_add_pace (const GwJob *job, GwDiskSample *sample);
 /* Bytes of a resumed copy, one of those that are copied, that differed and were sent. */
 gint64 gw_job_proof_get_sent (const GwJob *job, guint disk);
 /* The guest stands still and the mirrors have ended: compares the rest.  GW_CAUSE_DISK_DIFFERS. */

@@ -239,6 +239,14 @@ gw_job_proof_can_switch (const GwJob *job)
            (job->proof->n_rounds > 0 && !job->proof->is_sending && gw_chunk_runs_count (job->proof->next) <= FEW);
 }
 
+void
+gw_job_proof_add_pace (const GwJob *job, GwDiskSample *sample)
+{
+    sample->rounds = job->proof != NULL ? job->proof->n_rounds : 0;
+    sample->differing = sample->rounds > 0 ? gw_chunk_runs_count (job->proof->next) : 0;
+    sample->few = FEW;
+}
+
 gint64
 gw_job_proof_get_sent (const GwJob *job, guint disk)
 {

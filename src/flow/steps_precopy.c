@@ -130,7 +130,7 @@ stop_guest (GwJob *job, const char *why, GError **error)
     gw_job_note (job, GW_SIDE_SOURCE, "stopping",
                  "%s: %" G_GINT64_FORMAT " ms expected, the link carries %" G_GINT64_FORMAT " bytes/s",
                  why, job->estimate.downtime_ms, job->estimate.rate_bps);
-    return gw_host_stop_guest (job->source.host, TRUE, job->cancellable, error);
+    return gw_job_stop_guest (job, error);
 }
 
 static gboolean
@@ -213,8 +213,13 @@ bound_stop (GwJob *job, GError **error)
                         for_ms);
     gw_job_note (job, GW_SIDE_SOURCE, "runs-on", "the switchover would take too long: %"
                  G_GINT64_FORMAT " ms are over", for_ms);
-    job->is_stopping = FALSE;
-    return gw_host_stop_guest (job->source.host, FALSE, job->cancellable, error);
+    g_autoptr (GError) failure = NULL;
+    job->is_stopping = !gw_host_stop_guest (job->source.host, FALSE, gw_job_get_disk_limit_ms (job),
+                                            job->cancellable, &failure);
+    if (!job->is_stopping || has_left_precopy (job)) /* QEMU was faster, and lets nothing run there */
+        return TRUE;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
 }
 
 static gboolean

@@ -624,6 +624,16 @@ JsonObject *gw_local_start_mirrors (LocalHost *, JsonObject *, GCancellable *, G
 JsonObject *gw_local_get_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_finish_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_undo_mirrors (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* From now on every write goes to both, of each mirror that was not so.  Whether there was one. */
+gboolean gw_mirror_set_block (LocalHost *local);
+JsonObject *gw_local_hold_disks (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* A QEMU with mirrors that does not answer loses the courier, and answers again. */
+void gw_local_free_deaf_qemu (LocalHost *local);
+/* The copies have kept QEMU from `what` ("the guest could not be stopped") for so long.  Always FALSE:
+ * DISK_SYNC, or DISK_DEAD when it is not they. */
+gboolean gw_local_give_copies_up (LocalHost *local, const char *what, guint within_ms, GError **error);
+/* Takes away every limit of ours that a disk of this QEMU has. */
+void gw_local_release_disks (LocalHost *local);
 
 /* disk_probe.c */
 /* Starts QEMU's NBD server. */

@@ -309,10 +309,11 @@ gw_host_recover (GwHost *host, gint64 attempt, GCancellable *cancellable, GError
 }
 
 gboolean
-gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable, GError **error)
+gw_host_stop_guest (GwHost *host, gboolean is_stopped, guint within_ms, GCancellable *cancellable,
+                    GError **error)
 {
-    return gw_host_call_plain (host, GW_RPC_QEMU_STOP, gw_json_new ("stopped:b", is_stopped, NULL),
-                       cancellable, error);
+    JsonObject *params = gw_json_new ("stopped:b", is_stopped, "within_ms:i", (gint64) within_ms, NULL);
+    return gw_host_call_plain (host, GW_RPC_QEMU_STOP, params, cancellable, error);
 }
 
 GwMigration *

@@ -179,6 +179,11 @@ gboolean gw_host_start_mirrors (GwHost *host, const GwDiskPlans *plans, gint64 s
                                 GCancellable *cancellable, GError **error);
 /* source: how far they are.  One that is `concluded` has failed.  (transfer full) */
 GwMirrors *gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error);
+/* source: the guest writes to them as fast as they are copied.  With `bps` 0 each write goes to both from
+ * now on, where it did not; else the guest may write so much a second to each.  `*ret_done` (may be FALSE)
+ * says whether there was anything to be done.  It is undone when the copying ends. */
+gboolean gw_host_hold_disks (GwHost *host, gint64 bps, gboolean *ret_done, GCancellable *cancellable,
+                             GError **error);
 /* source, guest stopped: the rest is copied and the copying ends, within `within_ms`. */
 gboolean gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable,
                                  GError **error);
@@ -253,8 +258,10 @@ typedef struct {
 gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellable *cancellable,
                           GError **error);
 /* source: the guest stands still while QEMU sends what is left; QEMU then does not let it run by itself,
- * whatever happens to the migration.  FALSE for `is_stopped`: it runs on, and the migration too. */
-gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, GCancellable *cancellable,
+ * whatever happens to the migration.  DISK_SYNC when copies of disks kept QEMU from it for `within_ms`:
+ * the guest runs on, and the copies have failed.  FALSE for `is_stopped`: it runs on, and the migration
+ * too. */
+gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, guint within_ms, GCancellable *cancellable,
                              GError **error);
 /* source: QEMU slows the guest down until it converges. */
 gboolean gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error);

@@ -41,6 +41,17 @@ gw_host_get_mirrors (GwHost *host, GCancellable *cancellable, GError **error)
 }
 
 gboolean
+gw_host_hold_disks (GwHost *host, gint64 bps, gboolean *ret_done, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_DISK_HOLD, gw_json_new ("bps:i", bps, NULL), cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    *ret_done = gw_json_peek_bool (result, "done", FALSE);
+    return TRUE;
+}
+
+gboolean
 gw_host_finish_mirrors (GwHost *host, guint within_ms, GCancellable *cancellable, GError **error)
 {
     return gw_host_call_plain (host, GW_RPC_DISK_FINISH, gw_json_new ("within_ms:i", (gint64) within_ms, NULL),

@@ -417,6 +417,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_DISK_CLOSE] = gw_local_close_images,
     [GW_RPC_DISK_MIRROR] = gw_local_start_mirrors,
     [GW_RPC_DISK_PROGRESS] = gw_local_get_mirrors,
+    [GW_RPC_DISK_HOLD] = gw_local_hold_disks,
     [GW_RPC_DISK_FINISH] = gw_local_finish_mirrors,
     [GW_RPC_DISK_UNDO] = gw_local_undo_mirrors,
     [GW_RPC_DISK_PROBE] = gw_local_probe_disks,

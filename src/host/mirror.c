@@ -162,6 +162,7 @@ gw_local_start_mirrors (LocalHost *local, JsonObject *params, GCancellable *canc
         return NULL;
     }
     sweep (local, cancellable);
+    gw_local_release_disks (local);
     local->mirrors = g_new0 (GwMirrorSet, 1);
     local->mirrors->list = g_ptr_array_new_with_free_func (mirror_free);
     local->mirrors->can_change = gw_qmp_has_command (local->qmp, GW_QMP_BLOCK_JOB_CHANGE);
@@ -237,14 +238,12 @@ is_over (const Mirror *mirror)
 }
 
 /* The guest writes faster than the background copy follows: from now on each write goes to both. */
-static void
+static gboolean
 change_mode (LocalHost *local, Mirror *mirror)
 {
     g_autoptr (GError) error = NULL;
-    if (!local->mirrors->can_change || mirror->is_blocking || mirror->behind_us == 0 ||
-        g_strcmp0 (mirror->status, "ready") != 0 ||
-        g_get_monotonic_time () - mirror->behind_us < BEHIND_US)
-        return;
+    if (!local->mirrors->can_change || mirror->is_blocking || is_over (mirror))
+        return FALSE;
     mirror->is_blocking = TRUE; /* tried once */
     JsonObject *args = gw_json_new ("id:s", mirror->job, "type:s", "mirror", "copy-mode:s",
                                     "write-blocking", NULL);
@@ -252,6 +251,23 @@ change_mode (LocalHost *local, Mirror *mirror)
     g_autofree char *detail = g_strdup_printf ("%s: every write goes to both%s%s", mirror->name,
                                                ok ? "" : " - refused: ", ok ? "" : error->message);
     gw_host_emit (&local->host, 0, "disk-mode", detail);
+    return ok;
+}
+
+gboolean
+gw_mirror_set_block (LocalHost *local)
+{
+    gboolean is_changed = FALSE;
+    for (guint i = 0; i < local->mirrors->list->len; i++)
+        is_changed |= change_mode (local, local->mirrors->list->pdata[i]);
+    return is_changed;
+}
+
+static gboolean
+falls_behind (const Mirror *mirror)
+{
+    return mirror->behind_us != 0 && g_strcmp0 (mirror->status, "ready") == 0 &&
+           g_get_monotonic_time () - mirror->behind_us >= BEHIND_US;
 }
 
 static GwMirror *
@@ -273,12 +289,22 @@ describe (const Mirror *mirror)
 JsonObject *
 gw_local_get_mirrors (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
-    if (!need_mirrors (local, error) || !look (local, cancellable, error))
+    g_autoptr (GError) failure = NULL;
+    if (!need_mirrors (local, error))
         return NULL;
+    if (!look (local, cancellable, &failure)) {
+        if (gw_error_get_cause (failure) == GW_CAUSE_QMP_TIMEOUT)
+            (void) gw_local_give_copies_up (local, "QEMU gave no answer", ANSWER_MS, error);
+        else
+            g_propagate_error (error, g_steal_pointer (&failure));
+        return NULL;
+    }
     g_autoptr (GwMirrors) mirrors = gw_struct_new (&gw_mirrors_type);
     for (guint i = 0; i < local->mirrors->list->len; i++) {
-        change_mode (local, local->mirrors->list->pdata[i]);
-        g_ptr_array_add (mirrors->mirrors, describe (local->mirrors->list->pdata[i]));
+        Mirror *mirror = local->mirrors->list->pdata[i];
+        if (falls_behind (mirror))
+            (void) change_mode (local, mirror); /* where it cannot, the copy goes on as it is */
+        g_ptr_array_add (mirrors->mirrors, describe (mirror));
     }
     return gw_struct_to_json (&gw_mirrors_type, mirrors);
 }
@@ -374,8 +400,12 @@ gw_local_finish_mirrors (LocalHost *local, JsonObject *params, GCancellable *can
         !gw_json_get_int (params, "within_ms", 1, 3600000, &within_ms, error))
         return NULL;
     gint64 deadline = gw_deadline_ms ((guint) within_ms);
-    if (!end_softly (local, error) || !wait_over (local, deadline, error))
+    if (!end_softly (local, error))
         return NULL;
+    if (!wait_over (local, deadline, NULL)) {
+        (void) gw_local_give_copies_up (local, "the copying did not end", (guint) within_ms, error);
+        return NULL;
+    }
     for (guint i = 0; i < local->mirrors->list->len; i++) {
         const Mirror *mirror = local->mirrors->list->pdata[i];
         if (mirror->error != NULL) {
@@ -385,6 +415,7 @@ gw_local_finish_mirrors (LocalHost *local, JsonObject *params, GCancellable *can
     }
     for (guint i = 0; i < local->mirrors->list->len; i++)
         dismiss (local, local->mirrors->list->pdata[i]);
+    gw_local_release_disks (local);
     return json_object_new ();
 }
 
@@ -416,6 +447,7 @@ gw_local_undo_mirrors (LocalHost *local, JsonObject *params, GCancellable *cance
     }
     for (guint i = 0; i < local->mirrors->list->len; i++)
         dismiss (local, local->mirrors->list->pdata[i]);
+    gw_local_release_disks (local);
     g_clear_pointer (&local->mirrors, gw_mirror_set_free);
     return json_object_new ();
 }

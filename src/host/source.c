@@ -9,6 +9,7 @@
 
 #define CONNECT_MS 8000
 #define CANCEL_MS 25000
+#define STOP_MAX_MS 60000
 #define QUIT_MS 10000
 #define QUIT_ANSWER_MS 3000
 #define RELEASE_MS 5000
@@ -198,6 +199,7 @@ cancel_migration (LocalHost *local, GCancellable *cancellable, GError **error)
 {
     gint64 deadline = gw_deadline_ms (CANCEL_MS);
     for (gboolean is_told = FALSE;; is_told = TRUE) {
+        gw_local_free_deaf_qemu (local);
         g_autoptr (GwMigration) m = gw_local_query_migrate (local, cancellable, error);
         if (m == NULL)
             return FALSE;
@@ -254,14 +256,32 @@ let_run (LocalHost *local, GCancellable *cancellable, GError **error)
     return gw_local_qmp (local, GW_QMP_CONT, NULL, cancellable, error);
 }
 
+static gboolean
+stop_guest (LocalHost *local, guint within_ms, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    g_autoptr (JsonNode) reply =
+        gw_qmp_call_timeout (local->qmp, GW_QMP_STOP, NULL, within_ms, NULL, &failure);
+    if (reply != NULL)
+        return TRUE;
+    if (local->mirrors == NULL || gw_error_get_cause (failure) != GW_CAUSE_QMP_TIMEOUT) {
+        g_propagate_error (error, g_steal_pointer (&failure));
+        return FALSE;
+    }
+    (void) gw_local_give_copies_up (local, "the guest could not be stopped", within_ms, error);
+    (void) let_run (local, NULL, NULL); /* where it cannot yet, the undo does it */
+    return FALSE;
+}
+
 JsonObject *
 gw_local_stop_guest (LocalHost *local, JsonObject *params, GCancellable *cancellable,
                      GError **error)
 {
-    if (!need_vm (local, error))
+    gint64 within_ms;
+    if (!need_vm (local, error) || !gw_json_get_int (params, "within_ms", 1, STOP_MAX_MS, &within_ms, error))
         return NULL;
     gboolean ok = gw_json_peek_bool (params, "stopped", TRUE)
-                      ? gw_local_qmp (local, GW_QMP_STOP, NULL, cancellable, error)
+                      ? stop_guest (local, (guint) within_ms, error)
                       : let_run (local, cancellable, error);
     return ok ? json_object_new () : NULL;
 }

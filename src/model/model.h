@@ -337,6 +337,7 @@ typedef struct {
     char *on_timeout; /* postcopy throttle stop abort */
     char *postcopy;   /* auto never now */
     gint64 max_bandwidth_bps;
+    gint64 throttle_disks_bps; /* so far the guest's writes to each may be held back; 0: not at all */
     gint64 n_paths;
     gint64 link_deadline_s; /* the link may be down this long in precopy */
     gint64 settle_s; /* the moved VM is watched before the source's copy goes */

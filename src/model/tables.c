@@ -250,6 +250,7 @@ static const GwField plan_fields[] = {
     REQ (GwPlan, on_timeout),
     REQ (GwPlan, postcopy),
     NUM (GwPlan, max_bandwidth_bps),
+    NUM (GwPlan, throttle_disks_bps),
     INT (GwPlan, n_paths, 1, 8),
     INT (GwPlan, link_deadline_s, 1, 31536000),
     INT (GwPlan, settle_s, 0, 10),

@@ -2,12 +2,15 @@
 """Disks of 2 GiB, and twenty moves in a row: `make soak`, not `make test`."""
 
 import subprocess
+import time
 
 import pytest
 import rig
 from rig import disk, faults
 
-from test_disks import MEM, Scene, drive, fill, loop, move_between_versions, raw, sh, spoil_a_copy
+from test_disks import (FS_LOAD, MEM, Scene, a_disk_is_dead, drive, file_system_arrived, fill,
+                        images_are_equal, loop, move_between_versions, odd_source, qcow2, raw, sh,
+                        shared_base, spoil_a_copy, start_to_switchover, two_behind_an_iothread)
 
 LINK = "80mbit"                       # ten megabytes a second
 RECORDS = {"idle": 1, "half": 80, "twice": 320}  # a second, as asked for, each with 64 KiB more behind it
@@ -61,6 +64,26 @@ def test_two_gibibytes(net, tmp_path, kind, load):
     assert records.last >= acked
 
 
+def test_file_system_check_is_clean_of_an_overlay(net, tmp_path):
+    def images(directory):
+        disk.make_file_system(directory / "base.img", 128, tmp_path / "root")
+        sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.img", "-F", "raw", directory / "d0.img")
+        return drive(0, directory / "d0.img", "qcow2")
+    scene = Scene(net, tmp_path, images, **FS_LOAD)
+    net.set_rate("200mbit")
+    file_system_arrived(scene, scene.move("--codec", "off"), tmp_path / "b/d0.img", tmp_path / "flat")
+
+
+def test_file_system_check_is_clean_of_a_device(net, tmp_path):
+    disk.make_file_system(tmp_path / "one", 128, tmp_path / "root")
+    (tmp_path / "two").write_bytes(bytes(128 << 20))
+    here, there = loop(net.b, tmp_path / "one"), loop(net.b, tmp_path / "two")
+    scene = Scene(net, tmp_path, lambda directory: drive(0, here, protocol="host_device"), **FS_LOAD)
+    net.set_rate("200mbit")
+    done = scene.move("--codec", "off", "--map", f"{here}={there}", "--overwrite-images")
+    file_system_arrived(scene, done, there)
+
+
 def test_twenty_moves_with_two_throttled_disks(net, tmp_path):
     """The setup of a mirror that was ready, fell behind in the memory phase, and failed at the end."""
     (tmp_path / "a").mkdir()
@@ -112,6 +135,114 @@ def test_without_asking_nothing_is_resumed(net, tmp_path):
 def test_a_copy_that_was_compared_and_differs_later(net, tmp_path):
     """Only --verify full sees what nobody wrote through QEMU."""
     spoil_a_copy(net, tmp_path, "full", "copying memory", "--max-bandwidth", "12M")
+
+
+@pytest.mark.parametrize("event", ["STOP", "pre-switchover"])
+def test_link_is_cut_for_a_moment_in_the_switchover(net, tmp_path, event):
+    """It moves, or the guest runs on at the source and the next try moves it."""
+    scene = Scene(net, tmp_path, raw(64, 4))
+    mark = scene.vm.ticks.mark()
+    started, pid = start_to_switchover(net, scene, event)
+    with net.outage():
+        faults.cont(pid)
+        time.sleep(1)
+    done = started.wait()
+    gap = scene.vm.ticks.gap(since=mark)
+    assert gap < 8000, f"stopped for {gap} ms: {done}"
+    if done.exit != 0:
+        scene.stays(done, 3, done.cause, done.report["cause"]["side"])
+        done = scene.move()
+    scene.arrived(done)
+
+
+@pytest.mark.parametrize("event", ["STOP", "pre-switchover"])
+def test_server_of_the_image_hangs_in_the_switchover(net, tmp_path, event):
+    """QEMU waits for it, deaf: the copies lose their link, and the guest runs on."""
+    scene = Scene(net, tmp_path, raw(64, 4))
+    mark = scene.vm.ticks.mark()
+    started, pid = start_to_switchover(net, scene, event)
+    done = started.wait()
+    gap = scene.vm.ticks.gap(since=mark)
+    assert gap < 8000, f"stopped for {gap} ms: {done}"
+    assert not faults.start_time(pid), "the server is left"
+    scene.stays(done, 3, "disk-not-in-step", "destination")
+    scene.arrived(scene.move())
+
+
+def test_disk_that_takes_five_seconds_to_read(net, tmp_path):
+    """It moves late, or is given up with the right cause; the guest stands still for neither."""
+    scene = Scene(net, tmp_path, odd_source(net.b, tmp_path, 16, "delay-read=5"))
+    mark = scene.vm.ticks.mark()
+    done = scene.move()
+    print(done)
+    assert scene.vm.ticks.gap(since=mark) < 8000
+    if done.exit != 0:
+        scene.stays(done, 3, "disk-no-answer", "source")
+    else:
+        scene.arrived(done)
+
+
+def write_all_over(net, tmp_path, qemu, *options):
+    """A guest that writes four times as much to its disk as the link carries, all over it."""
+    scene = Scene(net, tmp_path, raw(128, 120), kernel_args="gw.diskbulk=256K gw.diskspan=64K", qemu=qemu,
+                  machine="pc-q35-7.2", load=rig.Load(mem="16M", dirty="1M/s", content="text", diskrate=160))
+    net.set_rate(LINK)
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--codec", "off", *options)
+    return scene, started
+
+
+def source_qemu(version):
+    if version == "7.2":
+        return "qemu-system-x86_64"
+    try:
+        return str(rig.qemu10.directory() / "qemu-system-x86_64")
+    except rig.Missing as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("version", ["7.2", "10.0"])
+@pytest.mark.parametrize("options", [(), ("--throttle-disks", "2M")])
+def test_guest_that_writes_four_times_as_fast_as_the_link(net, tmp_path, version, options):
+    """It moves, or it is given up with numbers, within bounds; the limit on its writes is gone."""
+    scene, started = write_all_over(net, tmp_path, source_qemu(version), *options)
+    done = started.wait(timeout=400)
+    net.set_rate(None)
+    limits = [event for event in done.report["timeline"] if event["event"] in ("disk-limit", "disk-mode")]
+    print(done.exit, done.seconds, done.report["cause"], limits, done.report["downtime_ms"])
+    assert done.exit in (0, 7), done
+    if done.exit == 7:
+        assert done.cause == "not-converged" and "/s are copied" in done.report["cause"]["message"], done
+        with scene.vm.monitor() as monitor:
+            for device in monitor.execute("query-block"):
+                assert device.get("inserted", {}).get("bps_wr", 0) == 0
+        scene.stays(done, 7, "not-converged", "source")
+    else:
+        assert done.report["disks"][0]["equal"], done
+
+
+def test_link_is_cut_for_good_while_memory_is_copied(net, tmp_path):
+    """Every write of the guest waits for both; it goes on when the link is given up."""
+    scene = Scene(net, tmp_path, raw())
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-bandwidth", "8M",
+                                "--link-deadline", "4")
+    faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 30, "precopy")
+    net.cut()
+    done = started.wait()
+    net.heal()
+    assert done.exit == 3 and done.report["runs_on"] == "source", done
+    scene.stays(done, 3, done.cause, done.report["cause"]["side"])
+    scene.arrived(scene.move())
+
+
+@pytest.mark.parametrize("images, driver, names", [
+    (qcow2, "qcow2", ["d0.img"]), (shared_base, "qcow2", ["d0.img"]),
+    (two_behind_an_iothread, "raw", ["d0.img", "d1.img"])])
+def test_more_images_are_equal(net, tmp_path, images, driver, names):
+    images_are_equal(net, tmp_path, images, driver, names)
+
+
+def test_a_disk_fails_that_the_guest_does_not_use(net, tmp_path):
+    a_disk_is_dead(net, tmp_path, "fails", "error")
 
 
 def test_source_image_was_deleted(net, tmp_path):
