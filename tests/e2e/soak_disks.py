@@ -6,7 +6,7 @@ import time
 
 import pytest
 import rig
-from rig import disk, faults
+from rig import disk, faults, leftovers
 
 from test_disks import (FS_LOAD, MEM, Scene, a_disk_is_dead, drive, file_system_arrived, fill,
                         images_are_equal, loop, move_between_versions, odd_source, qcow2, raw, sh,
@@ -249,6 +249,18 @@ def test_source_image_was_deleted(net, tmp_path):
     scene = Scene(net, tmp_path, raw())
     (tmp_path / "a/d0.img").unlink()
     scene.arrived(scene.move())
+
+
+def test_shared_image_was_made_anew(net, tmp_path):
+    """Another file has the name of the one that QEMU has open: that is no shared disk."""
+    (tmp_path / "store").mkdir()
+    path = tmp_path / "store/d0.img"
+    fill(path, 64, 8)
+    scene = Scene(net, tmp_path, lambda directory: drive(0, path))
+    path.unlink()
+    fill(path, 64, 8)
+    scene.before = leftovers.snapshot(net, [tmp_path])
+    scene.stays(scene.move(), 2, "disk-not-shared", "destination")
 
 
 def test_to_qemu_10(net, tmp_path):
