@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "diskpace.h"
 
+#include <string.h>
+
 #define WINDOW_US (5 * G_USEC_PER_SEC)
 #define GAIN_SHARE 50         /* of what is carried, one part in so many must be gained */
-#define PATIENCE_WINDOWS 6    /* hopeless ones */
+#define LAST_WINDOWS 3        /* ... and in these of them */
+#define LAST_SHARE 4
 #define PATIENCE_STALLED 60
 #define ROUND_GAIN 0.85       /* a round that leaves more than this of the least gains nothing */
 #define PATIENCE_ROUNDS 6
@@ -12,18 +15,57 @@
 /* --- windows -------------------------------------------------------------------------------------------------- */
 
 static void
+add_end (GwDiskPace *pace, const GwDiskSample *now, gint64 us)
+{
+    if (pace->n_ends == G_N_ELEMENTS (pace->ends))
+        memmove (pace->ends, pace->ends + 1, --pace->n_ends * sizeof pace->ends[0]);
+    pace->ends[pace->n_ends].left_bytes = now->left_bytes;
+    pace->ends[pace->n_ends].done_bytes = now->done_bytes;
+    pace->ends[pace->n_ends++].us = us;
+}
+
+/* Of the last `n` windows, of which there are so many: bytes gained, and carried. */
+static gint64
+get_gain (const GwDiskPace *pace, guint n, gint64 *ret_copied)
+{
+    guint last = pace->n_ends - 1;
+    *ret_copied = pace->ends[last].done_bytes - pace->ends[last - n].done_bytes;
+    return pace->ends[last - n].left_bytes - pace->ends[last].left_bytes;
+}
+
+static void
+measure (GwDiskPace *pace)
+{
+    gint64 copied, us = 0;
+    gint64 gained = get_gain (pace, pace->n_ends - 1, &copied);
+    for (guint i = 1; i < pace->n_ends; i++)
+        us += pace->ends[i].us;
+    pace->copied_bps = (gint64) ((double) copied * G_USEC_PER_SEC / (double) us);
+    pace->written_bps = (gint64) ((double) MAX (copied - gained, 0) * G_USEC_PER_SEC / (double) us);
+}
+
+static void
 end_window (GwDiskPace *pace, const GwDiskSample *now)
 {
-    gint64 copied = now->done_bytes - pace->start.done_bytes;
-    gint64 gained = pace->start.left_bytes - now->left_bytes;
-    double s = (double) (now->at_us - pace->start.at_us) / G_USEC_PER_SEC;
-    gboolean is_stalled = copied <= 0;
-    gboolean is_hopeless = !is_stalled && gained <= copied / GAIN_SHARE;
+    gboolean is_stalled = now->done_bytes <= pace->start.done_bytes;
     pace->n_stalled = is_stalled ? pace->n_stalled + 1 : 0;
-    pace->n_hopeless = is_hopeless ? pace->n_hopeless + 1 : 0;
-    pace->copied_bps = (gint64) ((double) MAX (copied, 0) / s);
-    pace->written_bps = (gint64) ((double) MAX (copied - gained, 0) / s);
+    if (!is_stalled) {
+        if (pace->n_ends == 0)
+            add_end (pace, &pace->start, 0);
+        add_end (pace, now, now->at_us - pace->start.at_us);
+        measure (pace);
+    }
     pace->start = *now;
+}
+
+static gboolean
+gains_nothing (const GwDiskPace *pace)
+{
+    gint64 copied, copied_last;
+    if (pace->n_ends < G_N_ELEMENTS (pace->ends))
+        return FALSE;
+    return get_gain (pace, GW_DISK_PACE_WINDOWS, &copied) <= copied / GAIN_SHARE &&
+           get_gain (pace, LAST_WINDOWS, &copied_last) <= copied_last / LAST_SHARE;
 }
 
 static void
@@ -31,7 +73,7 @@ look_at_windows (GwDiskPace *pace, const GwDiskSample *now)
 {
     if (now->is_in_step) {
         pace->start.at_us = 0;
-        pace->n_stalled = pace->n_hopeless = 0;
+        pace->n_stalled = pace->n_ends = 0;
     } else if (now->is_outage) {
         pace->start.at_us = 0;
     } else if (pace->start.at_us == 0) {
@@ -72,7 +114,7 @@ gw_disk_pace_judge (const GwDiskPace *pace)
 {
     if (pace->n_stalled >= PATIENCE_STALLED)
         return GW_DISK_PACE_STALLED;
-    if (pace->n_hopeless >= PATIENCE_WINDOWS ||
+    if (gains_nothing (pace) ||
         (pace->n_hopeless_rounds >= PATIENCE_ROUNDS && pace->now_us - pace->hopeless_round_us >= PATIENCE_US))
         return GW_DISK_PACE_HOPELESS;
     return GW_DISK_PACE_GOOD;
@@ -82,6 +124,6 @@ void
 gw_disk_pace_restart (GwDiskPace *pace)
 {
     pace->start.at_us = 0;
-    pace->n_hopeless = pace->n_stalled = pace->n_hopeless_rounds = 0;
+    pace->n_ends = pace->n_stalled = pace->n_hopeless_rounds = 0;
     pace->least = 0;
 }

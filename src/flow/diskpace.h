@@ -5,10 +5,11 @@
  * Theory
  * ------
  * The flow says several times a second what is copied and what is left.  Both grow as the guest writes, so
- * that the difference is what the copies gain on it.  A window in which they gain less than a fiftieth of
- * what they carry is a hopeless one, and several in a row are too many; that the guest wrote much for a
- * while says nothing.  A window in which nothing was carried at all is a stalled one, and for those there
- * is much more patience: QEMU may be looking for what there is to copy.  Time without a link does not count.
+ * that the difference is what the copies gain on it.  This is looked at in windows.  When six of them together
+ * gained less than a fiftieth of what they carried, and the last three less than a quarter (or it would only
+ * be the end of a burst), the guest writes as fast as it is copied.  A window in which nothing was carried
+ * at all is a stalled one, and for those there is much more patience: QEMU may be looking for what there is
+ * to copy.  Time without a link does not count.
  *
  * When the copies are in step, the rounds of the comparison are looked at the same way: what differs after
  * a round, because the guest wrote it meanwhile, must become less from round to round.
@@ -34,14 +35,20 @@ typedef enum {
     GW_DISK_PACE_STALLED,  /* nothing is copied any more */
 } GwDiskPaceJudgement;
 
+#define GW_DISK_PACE_WINDOWS 6
+
 typedef struct {
     GwDiskSample start; /* of the window; at_us 0: none */
-    guint n_hopeless, n_stalled; /* windows in a row */
+    struct {
+        gint64 left_bytes, done_bytes, us;
+    } ends[GW_DISK_PACE_WINDOWS + 1]; /* of windows, the oldest first; before them the start of the first */
+    guint n_ends;
+    guint n_stalled; /* windows in a row */
     guint rounds, n_hopeless_rounds;
     gint64 hopeless_round_us; /* the first of those in a row */
     gint64 least;             /* chunks that differed after any round since */
     gint64 now_us;
-    gint64 copied_bps, written_bps; /* in the last whole window; by the guest */
+    gint64 copied_bps, written_bps; /* in those windows; by the guest */
 } GwDiskPace;
 
 /* `pace` begins as zeros. */

@@ -44,12 +44,13 @@ set_limit (LocalHost *local, JsonObject *device, guint index, gint64 bps, GError
     return gw_local_qmp (local, GW_QMP_BLOCK_SET_IO_THROTTLE, args, NULL, error);
 }
 
-static JsonNode *
+/* Empty when QEMU does not tell.  (transfer full) */
+static JsonArray *
 ask_devices (LocalHost *local)
 {
     g_autoptr (JsonNode) reply =
         local->qmp != NULL ? gw_qmp_call (local->qmp, GW_QMP_QUERY_BLOCK, NULL, NULL, NULL) : NULL;
-    return reply != NULL && JSON_NODE_HOLDS_ARRAY (reply) ? g_steal_pointer (&reply) : NULL;
+    return reply != NULL && JSON_NODE_HOLDS_ARRAY (reply) ? json_node_dup_array (reply) : json_array_new ();
 }
 
 /* One whose disk is copied has a mirror's filter for its node. */
@@ -78,28 +79,27 @@ JsonObject *
 gw_local_hold_disks (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
     gint64 bps;
-    if (local->mirrors == NULL || !gw_json_get_int (params, "bps", 0, G_MAXINT64, &bps, error)) {
-        if (error != NULL && *error == NULL)
-            gw_fail (error, GW_CAUSE_RPC_INVALID, "no disk is being copied");
+    if (!gw_json_get_int (params, "bps", 0, G_MAXINT64, &bps, error))
+        return NULL;
+    if (local->mirrors == NULL) {
+        gw_fail (error, GW_CAUSE_RPC_INVALID, "no disk is being copied");
         return NULL;
     }
     if (bps == 0)
         return gw_json_new ("done:b", gw_mirror_set_block (local), NULL);
-    g_autoptr (JsonNode) reply = ask_devices (local);
+    g_autoptr (JsonArray) devices = ask_devices (local);
     gboolean is_done = FALSE;
-    guint n = reply != NULL ? json_array_get_length (json_node_get_array (reply)) : 0;
-    for (guint i = 0; i < n; i++)
-        is_done |= limit_device (local, json_array_get_object_element (json_node_get_array (reply), i), i, bps);
+    for (guint i = 0; i < json_array_get_length (devices); i++)
+        is_done |= limit_device (local, json_array_get_object_element (devices, i), i, bps);
     return gw_json_new ("done:b", is_done, NULL);
 }
 
 void
 gw_local_release_disks (LocalHost *local)
 {
-    g_autoptr (JsonNode) reply = ask_devices (local);
-    guint n = reply != NULL ? json_array_get_length (json_node_get_array (reply)) : 0;
-    for (guint i = 0; i < n; i++) {
-        JsonObject *device = json_array_get_object_element (json_node_get_array (reply), i);
+    g_autoptr (JsonArray) devices = ask_devices (local);
+    for (guint i = 0; i < json_array_get_length (devices); i++) {
+        JsonObject *device = json_array_get_object_element (devices, i);
         JsonObject *inserted = gw_json_peek_object (device, "inserted");
         if (inserted != NULL && is_our_limit (inserted))
             (void) set_limit (local, device, i, 0, NULL); /* it is gone with the disk, or with QEMU */

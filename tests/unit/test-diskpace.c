@@ -24,6 +24,7 @@ static const World worlds[] = {
     { "fast for a while", 1000 * MB, 50, 100, 20, 0, 0, 0, GW_DISK_PACE_GOOD, 50, 65 },
     { "an outage is no time", 1000 * MB, 100, 0, 0, 3, 600, 0, GW_DISK_PACE_GOOD, 605, 610 },
     { "a long search", 1000 * MB, 100, 0, 0, 0, 0, 200, GW_DISK_PACE_GOOD, 205, 215 },
+    { "a full disk, written at random", 128 * MB, 8, 40, 1e9, 0, 0, 0, GW_DISK_PACE_HOPELESS, 29, 60 },
     { "a dead copy", 1000 * MB, 0, 0, 0, 0, 0, 0, GW_DISK_PACE_STALLED, 299, 310 },
     { "a dead copy and a writing guest", 1000 * MB, 0, 10, 1e9, 0, 0, 0, GW_DISK_PACE_STALLED, 299, 310 },
 };
@@ -36,12 +37,15 @@ test_world (gconstpointer data)
     GwDiskPaceJudgement judgement = GW_DISK_PACE_GOOD;
     double left = (double) w->bytes, done = 0, now = 0;
     gboolean is_in_step = FALSE;
+    g_autoptr (GRand) rand = g_rand_new_with_seed (7);
     for (; now < 2000 && judgement == GW_DISK_PACE_GOOD && !is_in_step; now += STEP_US / 1e6) {
         gboolean is_outage = now >= w->outage_from && now < w->outage_to;
         double carried = is_outage || now < (double) w->scan_s ? 0 : w->link * MB * STEP_US / 1e6;
         carried = MIN (carried, left);
         done += carried;
         left += (now < w->guest_s ? w->guest * MB * STEP_US / 1e6 : 0) - carried;
+        if (w->bytes == 128 * MB) /* what is left cannot be more than all, and comes and goes */
+            left = g_rand_double_range (rand, 100 * MB, 126 * MB);
         is_in_step = left < 4 * MB;
         GwDiskSample sample = { .at_us = 1 + (gint64) (now * 1e6), .left_bytes = (gint64) left,
                                 .done_bytes = (gint64) done, .is_in_step = is_in_step,
