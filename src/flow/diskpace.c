@@ -5,6 +5,7 @@
 
 #define WINDOW_US (5 * G_USEC_PER_SEC)
 #define GAIN_SHARE 50         /* of what is carried, one part in so many must be gained */
+#define HOPE_US (3600.0 * G_USEC_PER_SEC) /* or all be done in this time */
 #define LAST_WINDOWS 3        /* ... and in these of them */
 #define LAST_SHARE 4
 #define PATIENCE_STALLED 60
@@ -58,13 +59,25 @@ end_window (GwDiskPace *pace, const GwDiskSample *now)
     pace->start = *now;
 }
 
+/* Little is enough where little is left. */
+static gboolean
+ends_in_time (const GwDiskPace *pace, gint64 gained)
+{
+    gint64 us = 0;
+    for (guint i = 1; i < pace->n_ends; i++)
+        us += pace->ends[i].us;
+    return gained > 0 &&
+           (double) pace->ends[pace->n_ends - 1].left_bytes / (double) gained * (double) us < HOPE_US;
+}
+
 static gboolean
 gains_nothing (const GwDiskPace *pace)
 {
     gint64 copied, copied_last;
     if (pace->n_ends < G_N_ELEMENTS (pace->ends))
         return FALSE;
-    return get_gain (pace, GW_DISK_PACE_WINDOWS, &copied) <= copied / GAIN_SHARE &&
+    gint64 gained = get_gain (pace, GW_DISK_PACE_WINDOWS, &copied);
+    return gained <= copied / GAIN_SHARE && !ends_in_time (pace, gained) &&
            get_gain (pace, LAST_WINDOWS, &copied_last) <= copied_last / LAST_SHARE;
 }
 

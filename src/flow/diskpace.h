@@ -6,8 +6,8 @@
  * ------
  * The flow says several times a second what is copied and what is left.  Both grow as the guest writes, so
  * that the difference is what the copies gain on it.  This is looked at in windows.  When six of them together
- * gained less than a fiftieth of what they carried, and the last three less than a quarter (or it would only
- * be the end of a burst), the guest writes as fast as it is copied.  A window in which nothing was carried
+ * gained less than a fiftieth of what they carried, too little to be done within an hour, and the last three
+ * less than a quarter (or it would only be the end of a burst), the guest writes as fast as it is copied.  A window in which nothing was carried
  * at all is a stalled one, and for those there is much more patience: QEMU may be looking for what there is
  * to copy.  Time without a link does not count.
  *
