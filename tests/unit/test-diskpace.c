@@ -21,7 +21,7 @@ static const World worlds[] = {
     { "slow but steady", 1000 * MB, 10, 9, 1e9, 0, 0, 0, GW_DISK_PACE_GOOD, 900, 1010 },
     { "as fast as the link", 1000 * MB, 10, 9.9, 1e9, 0, 0, 0, GW_DISK_PACE_HOPELESS, 29, 36 },
     { "faster than the link", 1000 * MB, 10, 20, 1e9, 0, 0, 0, GW_DISK_PACE_HOPELESS, 29, 36 },
-    { "little left of much that is written", 50 * MB, 100, 99.9, 1e9, 0, 0, 0, GW_DISK_PACE_GOOD, 400, 520 },
+    { "little left of much that is written", 50 * MB, 10, 9.95, 1e9, 0, 0, 0, GW_DISK_PACE_GOOD, 850, 1000 },
     { "fast for a while", 1000 * MB, 50, 100, 20, 0, 0, 0, GW_DISK_PACE_GOOD, 50, 65 },
     { "an outage is no time", 1000 * MB, 100, 0, 0, 3, 600, 0, GW_DISK_PACE_GOOD, 605, 610 },
     { "a long search", 1000 * MB, 100, 0, 0, 0, 0, 200, GW_DISK_PACE_GOOD, 205, 215 },
