@@ -266,7 +266,8 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
 guint
 gw_job_get_disk_limit_ms (const GwJob *job)
 {
-    return (guint) CLAMP (4 * job->plan->max_downtime_ms, FINISH_MIN_MS, FINISH_MAX_MS);
+    return has_copies (job) ? (guint) CLAMP (4 * job->plan->max_downtime_ms, FINISH_MIN_MS, FINISH_MAX_MS)
+                            : FINISH_MAX_MS;
 }
 
 gboolean
