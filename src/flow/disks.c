@@ -257,7 +257,8 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
         if (!wait_a_while (job, error))
             return FALSE;
     }
-    *blame = failing_side (job);
+    if (gw_error_get_cause (*error) != GW_CAUSE_NOT_CONVERGED) /* that is the guest's */
+        *blame = failing_side (job);
     return FALSE;
 }
 

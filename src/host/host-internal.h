@@ -97,6 +97,9 @@ gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
 GStrv gw_procfs_read_argv (pid_t pid, GError **error);
 /* Clock ticks since boot at which `pid` started, 0 when there is no such process or it is a zombie. */
 gint64 gw_procfs_get_start_time (pid_t pid);
+/* Whether the process has the very file open that `file` leads to now: one that was removed under it and made
+ * anew has only the name.  TRUE also where its open files cannot be listed. */
+gboolean gw_procfs_has_open (pid_t pid, const char *file);
 
 /* --- qmpset.c: many questions at once ------------------------------------------------------------------------ */
 

@@ -83,6 +83,25 @@ read_user (pid_t pid, GwVm *vm, GError **error)
 }
 
 gboolean
+gw_procfs_has_open (pid_t pid, const char *file)
+{
+    g_autofree char *directory = proc_path (pid, "fd");
+    g_autoptr (GDir) fds = g_dir_open (directory, 0, NULL);
+    const char *name;
+    struct stat st, other;
+    if (fds == NULL)
+        return TRUE;
+    if (stat (file, &st) != 0)
+        return FALSE;
+    while ((name = g_dir_read_name (fds)) != NULL) {
+        g_autofree char *link = g_build_filename (directory, name, NULL);
+        if (stat (link, &other) == 0 && other.st_ino == st.st_ino && other.st_dev == st.st_dev)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean
 gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error)
 {
     vm->pid = pid;

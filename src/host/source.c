@@ -38,6 +38,17 @@ on_source_exit (gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
+/* What the name of a disk's image leads to now may be another file than the one that QEMU has open. */
+static void
+forget_other_files (GwVm *vm)
+{
+    for (guint i = 0; i < vm->disks->len; i++) {
+        GwDisk *disk = vm->disks->pdata[i];
+        if (disk->path != NULL && !gw_procfs_has_open ((pid_t) vm->pid, disk->path))
+            disk->st_dev = disk->st_ino = 0;
+    }
+}
+
 JsonObject *
 gw_local_adopt (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -52,6 +63,7 @@ gw_local_adopt (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     local->vm = gw_adopt_vm (local->qmp, local->context, cancellable, error);
     if (local->vm == NULL)
         return NULL;
+    forget_other_files (local->vm);
     g_free (local->vm_dir);
     local->vm_dir = gw_vm_file_find_launched (local->vm, &local->vm->epoch);
     local->qemu_watch =

@@ -69,30 +69,11 @@ is_disk_of (const GwVm *vm, const char *path)
     return FALSE;
 }
 
-/* Whether QEMU has the very file open that `path` leads to now: one that was removed under it and made anew has
- * the name, and nothing of the disk.  Where its open files cannot be listed, the name has to do. */
-static gboolean
-is_open_in (gint64 pid, const struct stat *st)
-{
-    g_autofree char *directory = g_strdup_printf ("/proc/%" G_GINT64_FORMAT "/fd", pid);
-    g_autoptr (GDir) fds = g_dir_open (directory, 0, NULL);
-    const char *name;
-    if (fds == NULL)
-        return TRUE;
-    while ((name = g_dir_read_name (fds)) != NULL) {
-        g_autofree char *link = g_build_filename (directory, name, NULL);
-        struct stat other;
-        if (stat (link, &other) == 0 && other.st_ino == st->st_ino && other.st_dev == st->st_dev)
-            return TRUE;
-    }
-    return FALSE;
-}
-
 static gboolean
 is_open_file (const LocalHost *local, const char *path)
 {
     struct stat st;
-    return stat (path, &st) == 0 && S_ISREG (st.st_mode) && is_open_in (local->vm->pid, &st);
+    return stat (path, &st) == 0 && S_ISREG (st.st_mode) && gw_procfs_has_open ((pid_t) local->vm->pid, path);
 }
 
 /* "" where there can be none, which is no failure: the directory may be read-only.  Beside a device it
