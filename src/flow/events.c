@@ -178,27 +178,26 @@ keep_trouble (GwJobSide *side, GwCause cause, const char *text)
     GwLinkTrouble *trouble = &side->job->trial_trouble;
     if (trouble->text != NULL)
         return;
-    *trouble = (GwLinkTrouble) { cause, cause == GW_CAUSE_LINK_LOST ? GW_SIDE_LINK : side->side,
-                                 g_strdup (text) };
+    *trouble = (GwLinkTrouble) { cause, gw_job_blame_cause (side->side, cause), g_strdup (text) };
 }
 
 static void
 on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
 {
     const char *colon = strstr (detail, ": ");
-    if (side->job->is_trial) {
-        keep_trouble (side, GW_CAUSE_LINK_LOST, colon != NULL ? colon + 2 : detail);
-        return;
-    }
-    side->job->needs_link = TRUE;
-    if (side->job->in_postcopy)
-        return; /* what is lost with it is sent again (recover.c) */
     g_autofree char *code = colon != NULL ? g_strndup (detail, (gsize) (colon - detail)) : NULL;
     GwCause cause = gw_cause_from_code (code);
     const char *text = colon != NULL ? colon + 2 : detail;
     GwJob *job = side->job;
     if (cause == GW_CAUSE_NONE)
         cause = GW_CAUSE_LINK_LOST;
+    if (job->is_trial) {
+        keep_trouble (side, cause, text);
+        return;
+    }
+    job->needs_link = TRUE;
+    if (job->in_postcopy)
+        return; /* what is lost with it is sent again (recover.c) */
     if (cause == GW_CAUSE_LINK_LOST) /* it was lost when its last path was */
         gw_job_add_sign (job, GW_SIGN_LINK_LOST, GW_SIDE_LINK,
                          job->outage_us != 0 ? job->outage_us : at_us, cause, text);

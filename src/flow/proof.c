@@ -16,7 +16,11 @@
 #include <string.h>
 
 #define POLL_MS 5
-#define LAST_MS 20000        /* for the last round; the guest stands still */
+/* For the last round, in which the guest stands still: this many times the allowed downtime, within bounds.
+ * Mostly it takes milliseconds; a disk that answers after seconds is not worth the guest's waiting for it. */
+#define LAST_SHARE 16
+#define LAST_MIN_MS 5000
+#define LAST_MAX_MS 20000
 #define FULL_MS 3600000      /* ... when it was asked to look at everything again */
 #define FEW 16               /* chunks that differ and do not matter yet */
 #define PAUSE_US (G_USEC_PER_SEC) /* between rounds while the guest runs */
@@ -273,7 +277,10 @@ static gboolean
 compare_last (GwJob *job, GError **error)
 {
     gboolean is_full = strcmp (job->plan->verify, "full") == 0;
-    gint64 deadline = gw_deadline_ms (is_full || !job->vm->is_running ? FULL_MS : LAST_MS);
+    gint64 allowed_ms = LAST_SHARE * job->plan->max_downtime_ms;
+    gint64 last_ms = CLAMP (allowed_ms, LAST_MIN_MS, LAST_MAX_MS);
+    gint64 deadline =
+        gw_deadline_ms (is_full || !job->vm->is_running ? FULL_MS : (guint) last_ms);
     if (!finish_round (job, deadline, error))
         return FALSE;
     if (is_full) {
