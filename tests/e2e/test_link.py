@@ -31,7 +31,7 @@ class Scene:
         faults.wait_until(lambda: 'phase="copying memory"' in started.stderr() or
                           not started.is_running(), 30, "precopy")
         time.sleep(1.5)
-        assert started.is_running()
+        assert started.is_running(), started.wait(5)
         return started
 
     def expect_moved(self, started, outage_s=0, plain_s=None, timeout=180):
@@ -72,7 +72,9 @@ def scene(tmp_path):
 @pytest.fixture(scope="module")
 def plain_s(tmp_path_factory):
     """Seconds of the same move with nothing in its way."""
-    with rig.Net(rate=RATE) as net:
+    # made before own_state is, for all of the module
+    with rig.Net(rate=RATE) as net, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GODWIT_STATE", str(tmp_path_factory.mktemp("state")))
         scene = Scene(net, tmp_path_factory.mktemp("plain"))
         done = scene.expect_moved(scene.start())
         assert done.report["outages"] == []
