@@ -3,103 +3,12 @@
 #ifndef GW_HOST_INTERNAL_H
 #define GW_HOST_INTERNAL_H
 
+#include "cmdline.h"
+#include "disks.h"
 #include "host-service.h"
 #include "journal.h"
+#include "process.h"
 #include "qmp.h"
-
-/* --- optstr.c: the argument of one option ------------------------------------------------------- */
-
-typedef struct _GwOptStr GwOptStr;
-
-/* Never fails: what is not understood is kept as it is. */
-GwOptStr *gw_optstr_parse (const char *text);
-void gw_optstr_free (GwOptStr *opt);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOptStr, gw_optstr_free)
-char *gw_optstr_to_text (const GwOptStr *opt);
-/* The value of `key`, or NULL; of several the last, as QEMU does. */
-const char *gw_optstr_get (const GwOptStr *opt, const char *key);
-gboolean gw_optstr_has (const GwOptStr *opt, const char *key);
-/* The value of `implied_key`, which may stand first without its name. */
-const char *gw_optstr_get_first (const GwOptStr *opt, const char *implied_key);
-void gw_optstr_set (GwOptStr *opt, const char *key, const char *value);
-void gw_optstr_set_first (GwOptStr *opt, const char *implied_key, const char *value);
-gboolean gw_optstr_has_flag (const GwOptStr *opt, const char *flag);
-void gw_optstr_remove_flag (GwOptStr *opt, const char *flag);
-/* Calls `fn` for every string value with the last word of its key; what it returns (transfer full)
- * replaces the value, NULL keeps it. */
-typedef char *(*GwOptVisitFn) (const char *key, const char *value, gpointer user_data);
-void gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data);
-
-/* --- cmdline.c: the list of options ---------------------------------------------------------------- */
-
-typedef enum {
-    GW_OPTION_KEEP,
-    GW_OPTION_FLAG,
-    GW_OPTION_DROP,
-    GW_OPTION_DROP_FLAG,
-    GW_OPTION_PATH,
-    GW_OPTION_CREATES,
-    GW_OPTION_IMAGE,
-    GW_OPTION_KEYED,
-    GW_OPTION_DRIVE,
-    GW_OPTION_BLOCKDEV,
-    GW_OPTION_CHARDEV,
-    GW_OPTION_NETDEV,
-    GW_OPTION_OBJECT,
-    GW_OPTION_DEVICE,
-    GW_OPTION_MACHINE,
-    GW_OPTION_MON,
-    GW_OPTION_CHARSPEC,
-    GW_OPTION_DISPLAY,
-    GW_OPTION_DISPLAY_FLAG,
-    GW_OPTION_REFUSE,
-    GW_OPTION_REFUSE_FLAG,
-} GwOptionAction;
-
-typedef struct {
-    const char *name; /* without dashes */
-    GwOptionAction action;
-    const char *keys; /* separated by blanks */
-} GwOptionInfo;
-
-typedef struct {
-    char *name; /* as written, "-drive"; "" for a bare disk image */
-    char *arg;  /* NULL when it takes none */
-    const GwOptionInfo *info;
-} GwOption;
-
-const GwOptionInfo *gw_option_get_info (const char *name);
-GwOption *gw_option_new (const char *name, const char *arg);
-void gw_option_free (GwOption *option);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOption, gw_option_free)
-/* argv[0] is the program and is left out.  GPtrArray of GwOption. */
-GPtrArray *gw_cmdline_parse (const char *const *argv, GError **error);
-GStrv gw_cmdline_to_argv (const GPtrArray *options);
-
-/* --- derive.c ------------------------------------------------------------------------------------------ */
-
-/* The command line that makes `vm` on another host, paths mapped by `maps` ("SOURCE=DESTINATION").
- * Pure.  NULL with GW_CAUSE_OPTION_UNSUPPORTED, GW_CAUSE_DEVICE_UNDERIVABLE or GW_CAUSE_USAGE. */
-GwDerived *gw_derive_command_line (const GwVm *vm, const char *const *maps, GError **error);
-
-/* --- rehearse_argv.c ------------------------------------------------------------------------------------ */
-
-/* The arguments of a throw-away QEMU with the devices of `derived`, and in `*ret_obstacles` why there
- * can be none; an empty list: it can.  Pure.  (transfer full) */
-GStrv gw_derive_rehearsal (const GwVm *vm, const GwDerived *derived, GStrv *ret_obstacles,
-                           GError **error);
-
-/* --- procfs.c: what /proc says of a process --------------------------------------------------------------- */
-
-/* Fills pid, start_time, uid, user, binary, cwd and argv of `vm`. */
-gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
-/* The words of its command line.  (transfer full) */
-GStrv gw_procfs_read_argv (pid_t pid, GError **error);
-/* Clock ticks since boot at which `pid` started, 0 when there is no such process or it is a zombie. */
-gint64 gw_procfs_get_start_time (pid_t pid);
-/* Whether the process has the very file open that `file` leads to now: one that was removed under it and made
- * anew has only the name.  TRUE also where its open files cannot be listed. */
-gboolean gw_procfs_has_open (pid_t pid, const char *file);
 
 /* --- qmpset.c: many questions at once ------------------------------------------------------------------------ */
 
@@ -173,85 +82,6 @@ gboolean gw_host_call_plain (GwHost *host, GwRpcMethod method, JsonObject *param
 gpointer gw_host_call_struct (GwHost *host, GwRpcMethod method, JsonObject *params,
                               const GwStructType *type, GCancellable *cancellable, GError **error);
 void gw_host_emit (GwHost *host, gint64 at_us, const char *event, const char *detail);
-
-/* --- process.c: a child process ------------------------------------------------------------------------------------------ */
-
-typedef struct _GwProcess GwProcess;
-typedef struct {
-    const char *const *argv;
-    const char *cwd;      /* NULL: ours */
-    const char *log_path; /* standard output and error are appended to it */
-    const char *user;     /* name of the user to become, NULL: stay */
-    const int *fds;       /* n_fds descriptors (transfer full) that the child gets as 3, 4, ... */
-    guint n_fds;
-    gboolean dies_with_us; /* killed when the thread that starts it ends, however that comes */
-} GwProcessSpec;
-typedef void (*GwProcessExitFn) (GwProcess *process, gpointer user_data);
-
-/* Starts a child in a session of its own.  `exit_fn` is called once in `context` when it ends. */
-GwProcess *gw_process_spawn (const GwProcessSpec *spec, GMainContext *context,
-                             GwProcessExitFn exit_fn, gpointer user_data, GError **error);
-gboolean gw_process_is_running (const GwProcess *process);
-pid_t gw_process_get_pid (const GwProcess *process);
-/* "exited with status 1", "was killed by signal 9 (Killed)"; with its last words when it had any.
- * (transfer full) */
-char *gw_process_describe_end (const GwProcess *process);
-/* The last `max` bytes of the log, cleaned for people.  (transfer full) */
-char *gw_process_read_log (const char *log_path, gsize max);
-/* SIGTERM, without waiting. */
-void gw_process_terminate (GwProcess *process);
-/* SIGTERM, then after `grace_ms` SIGKILL; returns when it is gone. */
-void gw_process_stop (GwProcess *process, guint grace_ms);
-/* Waits for its end without doing anything about it. */
-gboolean gw_process_wait (GwProcess *process, guint timeout_ms, GError **error);
-/* Forgets the child, which goes on. */
-void gw_process_free (GwProcess *process);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwProcess, gw_process_free)
-
-/* --- pidwatch.c: a process that is not our child ---------------------------------------------------------------------------- */
-
-typedef struct _GwPidWatch GwPidWatch;
-/* NULL when the process is gone already or the kernel has no pidfd. */
-GwPidWatch *gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn,
-                              gpointer user_data);
-gboolean gw_pid_watch_is_running (const GwPidWatch *watch);
-/* As gw_process_describe_end(), as far as the kernel tells. */
-const char *gw_pid_watch_describe_end (const GwPidWatch *watch);
-/* What it has written to its standard error since then; "" when that is no file.  (transfer full) */
-char *gw_pid_watch_read_words (const GwPidWatch *watch);
-void gw_pid_watch_free (GwPidWatch *watch);
-
-/* --- ending.c: how a process ended ------------------------------------------------------------------------------------- */
-
-/* Of a wait status (-1: not known) and its last words (may be NULL).  (transfer full) */
-char *gw_ending_describe (int wait_status, gboolean is_out_of_memory, const char *words);
-/* Whether a QEMU that was to load a device state, and ended as `how` says (with its last words), did not like
- * it; else somebody ended it.  It may have crashed after it said so: two threads of QEMU 7.2 close the
- * same socket while it ends (`qemu_socket_set_nonblock: Assertion`), mostly on a busy host.  Pure. */
-gboolean gw_ending_tells_rejection (const char *how);
-/* The wait status of a process that has ended and is not our child; -1 when the kernel does not tell. */
-int gw_ending_read_status (pid_t pid, int pidfd);
-/* Its standard error when that is a file, and how long that is now; -1: it is none. */
-int gw_ending_open_stderr (pid_t pid, gint64 *ret_size);
-/* What was written to that file from `from` on, the end of it, cleaned for people.  (transfer full) */
-char *gw_ending_read_words (int fd, gint64 from);
-
-/* --- oom.c: whether the kernel killed it for want of memory ------------------------------------------------------------ */
-
-typedef struct _GwOomWatch GwOomWatch;
-/* Never NULL; what happened before is not looked at. */
-GwOomWatch *gw_oom_watch_new (pid_t pid);
-/* To be asked once, when the process has ended by a signal. */
-gboolean gw_oom_watch_has_killed (GwOomWatch *watch);
-void gw_oom_watch_free (GwOomWatch *watch);
-/* Whether a record of the kernel's log says that `pid` was killed.  Pure. */
-gboolean gw_oom_record_names (const char *record, pid_t pid);
-
-/* --- disktrouble.c: what is wrong with a VM's disks ------------------------------------------------------------------- */
-
-/* A line a disk whose file system is full, whose file is gone or whose server does not answer; "" for none.
- * Takes seconds when a server is silent.  (transfer full) */
-char *gw_disks_describe_trouble (const GwVm *vm);
 
 /* --- records.c: who may start ------------------------------------------------------------------------------------------------- */
 
@@ -402,82 +232,8 @@ GwVmStates *gw_qemu_read_vm_states (const GwHostConfig *config, GMainContext *co
                                     const char *machine);
 /* Of the text of -dump-vmstate, which may be anything.  Array of GwVmState in `states`. */
 gboolean gw_vm_states_parse (GwVmStates *states, const char *text, gssize len);
-/* --- images.c, exports.c: what the destination gets disks into ----------------------------------------------------- */
 
-#define GW_DISK_EXPORT "godwit" /* name of an image's NBD export, the only one on its socket */
-
-/* Whether the configuration lets an image be made at `path`. */
-gboolean gw_images_are_allowed_at (const GwHostConfig *config, const char *path);
-/* Whether it is a copy that was not finished, and kept. */
-gboolean gw_image_is_partial (const char *path);
-/* Path of the socket of the disk that is copied as number `index`, on either side.  (transfer full) */
-char *gw_disk_socket (const char *job_dir, guint index);
-
-typedef struct _GwImage GwImage;
-typedef struct {
-    const GwHostConfig *config;
-    GMainContext *context;
-    const char *job, *job_dir, *user; /* user who will open it, NULL: we */
-    const GwDiskPlan *plan;
-} GwImageSpec;
-/* Makes an empty image of the very size and format; a file that it may replace steps aside.  NULL with
- * GW_CAUSE_DISK_IMAGE or GW_CAUSE_DISK_SPACE, and nothing is left of it. */
-GwImage *gw_image_new (const GwImageSpec *spec, GError **error);
-/* Frees `image`, whose file stays; the one that it replaced goes. */
-void gw_image_keep (GwImage *image);
-/* Frees `image` and removes its file, unless the plan keeps it for another try; the one that it replaced
- * comes back. */
-void gw_image_discard (GwImage *image);
-void gw_image_push_out (const GwImage *image);
-/* All of it is on the storage, and from now on it is a disk like any other. */
-gboolean gw_image_complete (const GwImage *image, GError **error);
-
-typedef struct _GwExports GwExports;
-/* Where the images can be read: an array of GwDiskSource.  (transfer full) */
-GArray *gw_exports_list (const GwExports *exports);
-/* Frees `exports` and keeps the images. */
-void gw_exports_keep (GwExports *exports);
-/* Frees `exports`, which ends the servers and removes the images.  NULL is fine. */
-void gw_exports_free (GwExports *exports);
-
-/* --- mirror.c: the source's copies under way --------------------------------------------------------------------------- */
-
-typedef struct _GwMirrorSet GwMirrorSet;
-void gw_mirror_set_free (GwMirrorSet *set);
-
-/* --- disk_hash.c, proof.c: whether a copy is equal ------------------------------------------------------------------------- */
-
-typedef struct {
-    char *socket, *export; /* of an NBD server */
-    gint64 bytes;
-} GwDiskSource;
-
-/* Appends the chunks of one more disk. */
-void gw_chunk_disks_add (GArray *disks, gint64 bytes);
-/* Runs as messages have them: disk, first, count, disk, first, count ...  (transfer full) */
-JsonArray *gw_chunk_runs_to_json (const GArray *runs);
-/* The way back, from a peer: RPC_INVALID when they are too many, leave the `disks` (of gint64: chunks of
- * each), or are more than a disk has.  (transfer full) */
-GArray *gw_chunk_runs_from_json (JsonArray *list, const GArray *disks, GError **error);
-/* An empty array of GwDiskSource.  (transfer full) */
-GArray *gw_disk_sources_new (void);
-/* Appends what the dirty bitmap, which the export has, says of it.  Blocks for at most half a minute. */
-gboolean gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
-                             GError **error);
-
-/* Reads the first sector and flushes. */
-gboolean gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error);
-
-typedef struct _GwHashWork GwHashWork;
-/* Begins to hash `runs` (of GwChunkRun) in a thread; with `targets`, which may be NULL, it also writes
- * each chunk there. */
-GwHashWork *gw_hash_work_new (GArray *sources, GArray *targets, const GArray *runs, guint64 seed);
-/* {"done","error","hashes"} from hash `from` on, 16 hexadecimal digits each.  (transfer full) */
-JsonObject *gw_hash_work_get (GwHashWork *work, gint64 from, guint max);
-/* Waits for the thread, which stops within a tenth of a second.  NULL is fine. */
-void gw_hash_work_free (GwHashWork *work);
-
-typedef struct _GwProof GwProof;
+/* --- linkprobe.c, guestram.c ------------------------------------------------------------------------- */
 
 typedef struct _GwLinkSink GwLinkSink;
 typedef struct _GwGuestRam GwGuestRam;
