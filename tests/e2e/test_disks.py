@@ -528,7 +528,7 @@ def odd_source(host, directory, megabytes, *options):
 
 def test_slow_disk_that_fails_in_the_copy(net, tmp_path):
     """Each read of the source's disk takes a while; then none succeeds, and later they do again."""
-    images = odd_source(net.b, tmp_path, 64, "delay-read=300ms", "delay-write=5ms")
+    images = odd_source(net.b, tmp_path, 96, "delay-read=150ms", "delay-write=5ms")
     scene = Scene(net, tmp_path, images)
     started = rig.start_migrate(scene.vm, scene.twin, scene.agent)
     faults.wait_until(lambda: copied(started, "d1") >= 10, 30, "the copy")
