@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The head of a group, and the group as an object. */
+#include "internal.h"
+
+#include <string.h>
+
+/* Offsets in the head; docs/ram-codec.md. */
+enum { AT_VERSION = 0, AT_FLAGS = 1, AT_URGENCY = 2, AT_PAGE_BITS = 3, AT_BODY = 4, AT_PARTS = 8,
+       AT_OUTPUT = 24, AT_NUMBER = 28 };
+G_STATIC_ASSERT (AT_PARTS + 4 * GW_RAM_N_PARTS == AT_OUTPUT);
+G_STATIC_ASSERT (AT_NUMBER + 4 == GW_RAM_HEAD);
+
+gsize
+gw_ram_head_get_plain (const GwRamHeadFields *head)
+{
+    gsize sum = 0;
+    for (guint i = 0; i < GW_RAM_N_PARTS; i++)
+        sum += head->part[i];
+    return sum;
+}
+
+GwRamGroup *
+gw_ram_group_new (gsize size)
+{
+    GwRamGroup *group = g_new0 (GwRamGroup, 1);
+    group->bytes = g_malloc (size);
+    group->size = size;
+    group->len = GW_RAM_HEAD;
+    return group;
+}
+
+void
+gw_ram_group_free (GwRamGroup *group)
+{
+    if (group == NULL)
+        return;
+    g_free (group->bytes);
+    g_free (group);
+}
+
+void
+gw_ram_group_seal (GwRamGroup *group)
+{
+    const GwRamHeadFields *head = &group->head;
+    uint8_t *p = group->bytes;
+    p[AT_VERSION] = GW_RAM_VERSION;
+    p[AT_FLAGS] = head->flags;
+    p[AT_URGENCY] = head->urgency;
+    p[AT_PAGE_BITS] = head->page_bits;
+    gw_store_be32 (p + AT_BODY, head->body);
+    for (guint i = 0; i < GW_RAM_N_PARTS; i++)
+        gw_store_be32 (p + AT_PARTS + 4 * i, head->part[i]);
+    gw_store_be32 (p + AT_OUTPUT, head->output);
+    gw_store_be32 (p + AT_NUMBER, head->number);
+    group->len = GW_RAM_HEAD + head->body;
+}
+
+/* The numbers of a head, in bounds of their own but not yet of each other. */
+static gboolean
+load_fields (const uint8_t *p, GwRamHeadFields *head, GError **error)
+{
+    *head = (GwRamHeadFields){ .flags = p[AT_FLAGS], .urgency = p[AT_URGENCY],
+                               .page_bits = p[AT_PAGE_BITS], .body = gw_load_be32 (p + AT_BODY),
+                               .output = gw_load_be32 (p + AT_OUTPUT),
+                               .number = gw_load_be32 (p + AT_NUMBER) };
+    if (p[AT_VERSION] != GW_RAM_VERSION || (head->flags & ~GW_RAM_PACKED) != 0
+        || head->urgency > GW_RAM_URGENT)
+        return gw_fail (error, GW_CAUSE_CODEC_INVALID,
+                        "expected a group of version %u, found version %u, flags 0x%02x, urgency %u",
+                        GW_RAM_VERSION, p[AT_VERSION], head->flags, head->urgency);
+    for (guint i = 0; i < GW_RAM_N_PARTS; i++) {
+        head->part[i] = gw_load_be32 (p + AT_PARTS + 4 * i);
+        if (head->part[i] > GW_RAM_GROUP_MAX)
+            return gw_fail (error, GW_CAUSE_CODEC_INVALID,
+                            "group %u: expected at most %u bytes of part %u, found %u", head->number,
+                            GW_RAM_GROUP_MAX, i, head->part[i]);
+    }
+    return TRUE;
+}
+
+static gboolean
+load_head (const uint8_t *p, GwRamHeadFields *head, GError **error)
+{
+    if (!load_fields (p, head, error))
+        return FALSE;
+    gsize plain = gw_ram_head_get_plain (head);
+    gboolean is_packed = (head->flags & GW_RAM_PACKED) != 0;
+    if (plain <= GW_RAM_GROUP_MAX && head->output <= GW_RAM_GROUP_MAX
+        && (is_packed ? head->body > 0 && head->body < plain : head->body == plain))
+        return TRUE;
+    return gw_fail (error, GW_CAUSE_CODEC_INVALID,
+                    "group %u: expected at most %u bytes, found %u%s of %zu for %u of output",
+                    head->number, GW_RAM_GROUP_MAX, head->body, is_packed ? " packed" : "", plain,
+                    head->output);
+}
+
+gboolean
+gw_ram_group_measure (const uint8_t head[static GW_RAM_HEAD], gsize *ret_len, GError **error)
+{
+    GwRamHeadFields fields;
+    if (!load_head (head, &fields, error))
+        return FALSE;
+    *ret_len = GW_RAM_HEAD + fields.body;
+    return TRUE;
+}
+
+GwRamGroup *
+gw_ram_group_load (const uint8_t *data, gsize len, GError **error)
+{
+    GwRamHeadFields head;
+    if (len < GW_RAM_HEAD) {
+        gw_fail (error, GW_CAUSE_CODEC_INVALID, "expected the %u bytes of a group's head, found %zu",
+                 GW_RAM_HEAD, len);
+        return NULL;
+    }
+    if (!load_head (data, &head, error))
+        return NULL;
+    if (len != GW_RAM_HEAD + (gsize) head.body) {
+        gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u: expected %u bytes of body, found %zu",
+                 head.number, head.body, len - GW_RAM_HEAD);
+        return NULL;
+    }
+    GwRamGroup *group = gw_ram_group_new (len);
+    group->head = head;
+    group->len = len;
+    group->plain = GW_RAM_HEAD + gw_ram_head_get_plain (&head);
+    memcpy (group->bytes, data, len);
+    return group;
+}
+
+const uint8_t *
+gw_ram_group_get_bytes (const GwRamGroup *group, gsize *ret_len)
+{
+    *ret_len = group->len;
+    return group->bytes;
+}
+
+GwRamUrgency
+gw_ram_group_get_urgency (const GwRamGroup *group)
+{
+    return group->head.urgency;
+}
+
+gsize
+gw_ram_group_get_output (const GwRamGroup *group)
+{
+    return group->head.output;
+}
+
+gsize
+gw_ram_group_get_plain (const GwRamGroup *group)
+{
+    return group->plain;
+}
+
+gboolean
+gw_ram_group_is_packed (const GwRamGroup *group)
+{
+    return (group->head.flags & GW_RAM_PACKED) != 0;
+}
