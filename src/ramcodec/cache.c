@@ -2,24 +2,26 @@
 /*
  * Which pages the encoder keeps.
  *
- * Each slot has an age of merit, 0 to AGE_MAX: 0 for a page seen once, more for one that was sent again,
- * one up for each use.  While there are free slots every page gets one.  Then a hand goes round: a page
- * that wants a slot looks at the one under the hand, takes it if its merit is 0, and otherwise a page
- * that was sent again lowers it by one and goes without.  So a pass over all of memory does not push
- * out what is being written again and again, and a working set larger than the cache keeps a part of
- * itself in it instead of chasing itself through.
+ * Each slot has a merit, 0 to MERIT_MAX: 0 for a page seen once, more for one that was sent again, one
+ * up for each use.  While there are free slots every page gets one.  Then a hand goes round: a page that
+ * wants a slot looks at the one under the hand and takes it if its merit is 0.  Otherwise it goes
+ * without; a page seen once then moves the hand, and every DENIALS-th page that was sent again lowers that
+ * merit by one and moves it.  So a pass over all of memory does not push out what is written again and again, and a
+ * working set of up to DENIALS + 1 times the cache keeps a part of itself in it instead of chasing
+ * itself through.
  */
 #include "internal.h"
 
 #include <string.h>
 
-#define AGE_MAX 3
+#define MERIT_MAX 2
+#define DENIALS 2
 
 typedef struct {
     uint64_t owner; /* the page that may change it in place */
     uint64_t hash;
     uint32_t next;  /* in its bucket */
-    uint8_t age;
+    uint8_t merit;
     uint8_t is_used;
 } Slot;
 
@@ -30,6 +32,7 @@ struct _GwRamCache {
     uint32_t bucket_mask;
     uint32_t n_claimed; /* slots below were claimed once */
     uint32_t hand;
+    uint32_t n_denied;
 };
 
 uint64_t
@@ -103,25 +106,26 @@ uint32_t
 gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot)
 {
     if (cache->n_claimed < cache->slots.limit) {
-        cache->info[cache->n_claimed].age = is_hot ? 1 : 0;
+        cache->info[cache->n_claimed].merit = is_hot ? 1 : 0;
         return cache->n_claimed++;
     }
     uint32_t slot = cache->hand;
+    gboolean is_taken = cache->info[slot].merit == 0;
+    if (is_taken)
+        cache->info[slot].merit = is_hot ? 1 : 0;
+    else if (is_hot && ++cache->n_denied % DENIALS != 0)
+        return GW_RAM_NO_SLOT;
+    else if (is_hot)
+        cache->info[slot].merit--;
     cache->hand = (cache->hand + 1) % cache->slots.limit;
-    if (cache->info[slot].age == 0) {
-        cache->info[slot].age = is_hot ? 1 : 0;
-        return slot;
-    }
-    if (is_hot)
-        cache->info[slot].age--;
-    return GW_RAM_NO_SLOT;
+    return is_taken ? slot : GW_RAM_NO_SLOT;
 }
 
 void
 gw_ram_cache_touch (GwRamCache *cache, uint32_t slot)
 {
-    if (cache->info[slot].age < AGE_MAX)
-        cache->info[slot].age++;
+    if (cache->info[slot].merit < MERIT_MAX)
+        cache->info[slot].merit++;
 }
 
 static void
@@ -145,7 +149,7 @@ gw_ram_cache_put (GwRamCache *cache, uint32_t slot, uint64_t owner, GwRamHash ha
         unlink_slot (cache, slot);
     memcpy (bytes, page, cache->slots.page_size);
     uint32_t *bucket = &cache->buckets[hash.low & cache->bucket_mask];
-    *info = (Slot){ owner, hash.low, *bucket, info->age, TRUE };
+    *info = (Slot){ owner, hash.low, *bucket, info->merit, TRUE };
     *bucket = slot;
     return TRUE;
 }

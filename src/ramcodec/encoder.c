@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#define SMALL_BLOCKS 16u        /* RAM blocks for whose rounding up the index has room */
 #define FADE_BYTES (64u << 20) /* of pages sent again, over which the estimate looks back */
 
 enum {
@@ -192,6 +193,7 @@ choose (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry, GwRamH
     if (same != GW_RAM_NO_SLOT) {
         op->kind = GW_RAM_OP_COPY;
         op->from = same;
+        gw_ram_cache_touch (e->cache, same);
         if (entry != NULL)
             entry->slot = same;
         return GW_RAM_COPY;
@@ -296,8 +298,9 @@ on_list (GwRamEncoder *e, const GwStreamRecord *record)
     e->has_ram = TRUE;
     if (e->key == NULL || e->machine.state != GW_ENCODE_PRECOPY)
         return;
+    uint64_t spare = gw_ram_index_measure (page_bits, 1) * SMALL_BLOCKS;
     uint64_t index = MIN (gw_ram_index_measure (page_bits, record->ram.total)
-                              + gw_ram_index_measure (page_bits, 1) * 64,
+                              + MIN (spare, memory / 16),
                           memory / 2);
     uint64_t slots = (memory - index) / gw_ram_cache_measure (e->params.page_size);
     gw_ram_index_clear (&e->index);
