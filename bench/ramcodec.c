@@ -11,7 +11,6 @@
  */
 #include "ramcodec.h"
 
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -94,8 +93,9 @@ open_stream (const char *name, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
         if (strcmp (name, kinds[i]) == 0)
             return make_stream (name);
-    g_autoptr (GMappedFile) file = g_mapped_file_new (name, FALSE, error);
-    return file != NULL ? g_mapped_file_get_bytes (file) : NULL;
+    char *data;
+    gsize len;
+    return g_file_get_contents (name, &data, &len, error) ? g_bytes_new_take (data, len) : NULL;
 }
 
 /* --- a run ------------------------------------------------------------------------------------------ */

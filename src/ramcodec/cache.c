@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define MERIT_MAX 2
-#define DENIALS 2
+#define DENIALS 4
 
 typedef struct {
     uint64_t owner; /* the page that may change it in place */
