@@ -12,9 +12,9 @@
 #include "internal.h"
 
 #define CLOSE 0.95
-#define PROBE_EVERY 256u
+#define PROBE_EVERY 128u
 #define PAUSE_MAX 64u
-#define WEIGHT 0.125  /* of the newest group in an average */
+#define WEIGHT 0.25  /* of the newest group in an average */
 #define NO_GAIN 0.98
 #define USUAL 3u      /* index of the level when nothing is known */
 
@@ -58,6 +58,8 @@ find_best (const GwRamLevels *levels, double link_rate, double cores)
 int
 gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores)
 {
+    for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
+        levels->levels[i].age++;
     if (levels->skipped < levels->pause) {
         levels->skipped++;
         return GW_RAM_LEVEL_NONE;
@@ -67,8 +69,7 @@ gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores)
     guint index = find_probe (levels);
     if (index == 0)
         index = find_best (levels, link_rate, cores);
-    for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
-        levels->levels[i].age = i == index ? 0 : levels->levels[i].age + 1;
+    levels->levels[index].age = 0;
     return level_numbers[index];
 }
 

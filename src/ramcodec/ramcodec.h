@@ -134,7 +134,7 @@ gboolean gw_ram_unpack (GwRamPacker *packer, GwRamGroup *group, GError **error);
 typedef struct {
     double ratio;  /* packed bytes by plain bytes, 1 is no gain; 0 is not known */
     double rate;   /* plain bytes a second and core; 0 is not known */
-    uint32_t age;  /* choices since it was last tried */
+    uint32_t age;  /* groups since it was last tried */
 } GwRamLevel;
 
 #define GW_RAM_N_LEVELS 5

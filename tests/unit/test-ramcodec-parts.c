@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The parts of the codec by themselves: hash, delta, index, cache, packing, levels. */
+#include "../../src/ramcodec/internal.h"
+
+#include <string.h>
+
+#define PAGE 4096u
+#define SECRET ((const uint8_t *) "sixteen bytes ok")
+
+static void
+fill_random (GRand *rand, uint8_t *page)
+{
+    for (guint i = 0; i < PAGE; i++)
+        page[i] = (uint8_t) g_rand_int (rand);
+}
+
+/* --- hash ---------------------------------------------------------------------------------------- */
+
+static guint
+count_bits (GwRamHash a, GwRamHash b)
+{
+    return (guint) (__builtin_popcountll (a.low ^ b.low) + __builtin_popcountll (a.high ^ b.high));
+}
+
+/* Every bit of the page counts, wherever it is, and changes about half of the hash. */
+static void
+test_hash_sees_every_word (void)
+{
+    g_autoptr (GwRamKey) key = gw_ram_key_new (SECRET, 16, PAGE);
+    g_autoptr (GRand) rand = g_rand_new_with_seed (1);
+    uint8_t page[PAGE];
+    guint sum = 0;
+    fill_random (rand, page);
+    GwRamHash hash = gw_ram_hash (key, page);
+    for (guint i = 0; i < PAGE * 8; i++) {
+        page[i / 8] ^= (uint8_t) (1 << i % 8);
+        guint bits = count_bits (hash, gw_ram_hash (key, page));
+        g_assert_cmpuint (bits, >, 10);
+        sum += bits;
+        page[i / 8] ^= (uint8_t) (1 << i % 8);
+    }
+    g_assert_cmpuint (sum / (PAGE * 8), >, 58);
+    g_assert_cmpuint (sum / (PAGE * 8), <, 69);
+    g_assert_true (gw_ram_hash_equal (hash, gw_ram_hash (key, page)));
+}
+
+/* Words exchanged, and sums kept: what a plain sum of products would not see. */
+static void
+test_hash_sees_order (void)
+{
+    g_autoptr (GwRamKey) key = gw_ram_key_new (SECRET, 16, PAGE);
+    uint8_t a[PAGE] = { 0 }, b[PAGE] = { 0 };
+    for (guint i = 0; i < PAGE; i += 8) {
+        memset (b, 0, sizeof b);
+        b[i] = 1;
+        g_assert_false (gw_ram_hash_equal (gw_ram_hash (key, a), gw_ram_hash (key, b)));
+        memcpy (a, b, sizeof a);
+    }
+    memset (a, 0, sizeof a);
+    memset (b, 0, sizeof b);
+    a[7] = b[7 + 16] = 0x80; /* the top bit of one pair, or of the next */
+    g_assert_false (gw_ram_hash_equal (gw_ram_hash (key, a), gw_ram_hash (key, b)));
+}
+
+static void
+test_hash_is_keyed (void)
+{
+    g_autoptr (GwRamKey) one = gw_ram_key_new (SECRET, 16, PAGE);
+    g_autoptr (GwRamKey) same = gw_ram_key_new (SECRET, 16, PAGE);
+    g_autoptr (GwRamKey) other = gw_ram_key_new ((const uint8_t *) "sixteen bytes no", 16, PAGE);
+    const uint8_t zero[PAGE] = { 0 };
+    GwRamHash hash = gw_ram_hash (one, zero);
+    g_assert_true (gw_ram_hash_equal (hash, gw_ram_hash (same, zero)));
+    g_assert_cmpuint (count_bits (hash, gw_ram_hash (other, zero)), >, 30);
+}
+
+/* --- delta --------------------------------------------------------------------------------------- */
+
+static void
+test_delta_there_and_back (void)
+{
+    g_autoptr (GRand) rand = g_rand_new_with_seed (2);
+    uint8_t base[PAGE], page[PAGE], runs[PAGE + 2], words[PAGE];
+    gsize n_runs, n_words;
+    for (guint i = 0; i < 3000; i++) {
+        fill_random (rand, base);
+        memcpy (page, base, PAGE);
+        for (int k = g_rand_int_range (rand, 0, 40); k > 0; k--) {
+            gsize at = (gsize) g_rand_int_range (rand, 0, PAGE);
+            gsize len = (gsize) g_rand_int_range (rand, 1, i % 7 == 0 ? 3000 : 30);
+            memset (page + at, (int) i, MIN (PAGE - at, len));
+        }
+        g_assert_true (gw_ram_delta_make (base, page, PAGE, PAGE, runs, &n_runs, words, &n_words));
+        gsize taken_runs = n_runs, taken_words = n_words;
+        g_assert_true (gw_ram_delta_apply (runs, &taken_runs, words, &taken_words, base, PAGE));
+        g_assert_cmpmem (base, PAGE, page, PAGE);
+        g_assert_cmpuint (taken_runs, ==, n_runs);
+        g_assert_cmpuint (taken_words, ==, n_words);
+    }
+}
+
+static void
+test_delta_has_a_limit (void)
+{
+    uint8_t base[PAGE] = { 0 }, page[PAGE], runs[PAGE + 2], words[PAGE];
+    gsize n_runs = 77, n_words = 78;
+    memset (page, 1, sizeof page);
+    g_assert_false (gw_ram_delta_make (base, page, PAGE, 3072, runs, &n_runs, words, &n_words));
+    g_assert_cmpuint (n_runs, ==, 77);
+    g_assert_cmpuint (n_words, ==, 78);
+    memset (page + 3072, 0, PAGE - 3072);
+    g_assert_true (gw_ram_delta_make (base, page, PAGE, 3072, runs, &n_runs, words, &n_words));
+    g_assert_cmpuint (n_words, ==, 3072);
+    g_assert_cmpuint (n_runs, ==, 6); /* 255 words, 129 words, the end */
+}
+
+/* --- index --------------------------------------------------------------------------------------- */
+
+static void
+test_index_stays_in_budget (void)
+{
+    GwRamIndex index;
+    guint n = 0;
+    gw_ram_index_init (&index, 12, 100000);
+    gw_ram_index_add_block (&index, 3, (uint64_t) 10000 * PAGE);
+    gw_ram_index_add_block (&index, 4, UINT64_MAX); /* no room for its table */
+    gw_ram_index_add_block (&index, UINT_MAX, PAGE);
+    g_assert_null (gw_ram_index_get (&index, 4, 0, TRUE));
+    g_assert_null (gw_ram_index_get (&index, 9, 0, TRUE));
+    g_assert_null (gw_ram_index_get (&index, 3, 0, FALSE));
+    for (guint i = 0; i < 10000; i++)
+        n += gw_ram_index_get (&index, 3, (uint64_t) i * PAGE, TRUE) != NULL;
+    g_assert_cmpuint (index.used_bytes, <=, 100000);
+    g_assert_cmpuint (n, ==, 4096); /* four chunks of 24 KiB */
+    g_assert_null (gw_ram_index_get (&index, 3, UINT64_MAX, TRUE));
+    GwRamEntry *entry = gw_ram_index_get (&index, 3, 5 * PAGE, TRUE);
+    g_assert_cmpuint (entry->state, ==, GW_RAM_NEVER);
+    g_assert_cmpuint (entry->slot, ==, GW_RAM_NO_SLOT);
+    g_assert_true (gw_ram_index_peek (&index, 3, 5 * PAGE) == entry);
+    gw_ram_index_clear (&index);
+}
+
+/* --- cache --------------------------------------------------------------------------------------- */
+
+static void
+test_cache_finds_content (void)
+{
+    g_autoptr (GwRamKey) key = gw_ram_key_new (SECRET, 16, PAGE);
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (100, PAGE);
+    g_autoptr (GRand) rand = g_rand_new_with_seed (3);
+    g_autofree uint8_t *pages = g_malloc (300 * PAGE);
+    guint n_found = 0;
+    for (guint i = 0; i < 300; i++) {
+        fill_random (rand, pages + i * PAGE);
+        uint32_t slot = gw_ram_cache_claim (cache, FALSE);
+        g_assert_cmpuint (slot, <, 100);
+        g_assert_true (gw_ram_cache_put (cache, slot, i, gw_ram_hash (key, pages + i * PAGE),
+                                         pages + i * PAGE));
+        g_assert_true (gw_ram_cache_is_owner (cache, slot, i));
+    }
+    for (guint i = 0; i < 300; i++) {
+        const uint8_t *page = pages + i * PAGE;
+        uint32_t slot = gw_ram_cache_find (cache, gw_ram_hash (key, page), page);
+        if (slot == GW_RAM_NO_SLOT)
+            continue;
+        n_found++;
+        g_assert_cmpmem (gw_ram_cache_get (cache, slot), PAGE, page, PAGE);
+    }
+    g_assert_cmpuint (n_found, ==, 100); /* the last hundred */
+    g_assert_cmpuint (gw_ram_cache_get_bytes (cache), <=, 100 * gw_ram_cache_measure (PAGE));
+}
+
+/* The same hash is not enough. */
+static void
+test_cache_compares (void)
+{
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (4, PAGE);
+    uint8_t a[PAGE] = { 1 }, b[PAGE] = { 2 };
+    GwRamHash hash = { 5, 5 };
+    g_assert_true (gw_ram_cache_put (cache, gw_ram_cache_claim (cache, FALSE), 0, hash, a));
+    g_assert_cmpuint (gw_ram_cache_find (cache, hash, a), ==, 0);
+    g_assert_cmpuint (gw_ram_cache_find (cache, hash, b), ==, GW_RAM_NO_SLOT);
+}
+
+/* A pass over memory does not push out what is used again. */
+static void
+test_cache_keeps_what_is_used (void)
+{
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (64, PAGE);
+    const uint8_t page[PAGE] = { 0 };
+    for (guint i = 0; i < 64; i++) {
+        uint32_t slot = gw_ram_cache_claim (cache, i < 32);
+        g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
+    }
+    for (guint i = 1000; i < 5000; i++) {
+        uint32_t slot = gw_ram_cache_claim (cache, FALSE);
+        if (slot != GW_RAM_NO_SLOT)
+            g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
+    }
+    for (uint32_t slot = 0; slot < 64; slot++)
+        g_assert_true (gw_ram_cache_is_owner (cache, slot, slot) == (slot < 32));
+}
+
+/* --- levels -------------------------------------------------------------------------------------- */
+
+/* What a level does, in the units of the link's rate. */
+typedef struct {
+    double ratio[GW_RAM_N_LEVELS], rate[GW_RAM_N_LEVELS];
+} World;
+
+static const int numbers[GW_RAM_N_LEVELS] = { 0, -5, -1, 1, 3 };
+
+static void
+live (GwRamLevels *levels, const World *world, double link_rate, double cores, guint *ret_counts)
+{
+    memset (ret_counts, 0, GW_RAM_N_LEVELS * sizeof *ret_counts);
+    for (guint i = 0; i < 3000; i++) {
+        int level = gw_ram_levels_choose (levels, link_rate, cores);
+        guint k = 0;
+        while (numbers[k] != level)
+            k++;
+        ret_counts[k]++;
+        gw_ram_levels_note (levels, level, 500000, (gsize) (500000 * world->ratio[k]),
+                            k == 0 ? 0 : (gint64) (500000 / world->rate[k] * 1e6));
+    }
+}
+
+static void
+test_levels_follow_the_link (void)
+{
+    static const World text = { { 1, 0.5, 0.42, 0.35, 0.32 }, { 0, 900e6, 700e6, 500e6, 200e6 } };
+    static const struct {
+        double link_rate, cores;
+        guint expected;
+    } rows[] = {
+        { 12e6, 1, 4 },   /* 100 Mbit/s: the best ratio */
+        { 125e6, 1, 3 },  /* 1 Gbit/s: 3 would take more than a core */
+        { 125e6, 2, 4 },
+        { 1250e6, 1, 0 }, /* 10 Gbit/s: one core cannot keep up */
+        { 1250e6, 2, 1 },
+        { 5000e6, 2, 0 },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        GwRamLevels levels = { 0 };
+        guint counts[GW_RAM_N_LEVELS];
+        g_test_message ("row %u", i);
+        live (&levels, &text, rows[i].link_rate, rows[i].cores, counts);
+        g_assert_cmpuint (counts[rows[i].expected], >, 2700);
+    }
+}
+
+/* What does not shrink is hardly tried, and what begins to shrink is. */
+static void
+test_levels_stop_trying (void)
+{
+    static const World noise = { { 1, 1, 1, 1, 1 }, { 0, 4e9, 4e9, 4e9, 2e9 } };
+    static const World text = { { 1, 0.5, 0.42, 0.35, 0.32 }, { 0, 900e6, 700e6, 500e6, 200e6 } };
+    GwRamLevels levels = { 0 };
+    guint counts[GW_RAM_N_LEVELS];
+    live (&levels, &noise, 12e6, 1, counts);
+    g_assert_cmpuint (counts[0], >, 2900);
+    live (&levels, &text, 12e6, 1, counts);
+    g_assert_cmpuint (counts[4], >, 2000);
+    g_assert_cmpint (gw_ram_levels_choose (&(GwRamLevels){ 0 }, 0, 0), ==, 1);
+}
+
+/* --- packing -------------------------------------------------------------------------------------- */
+
+static GwRamGroup *
+raw_group (gsize len, gboolean is_random)
+{
+    g_autoptr (GRand) rand = g_rand_new_with_seed (1);
+    g_autofree uint8_t *data = g_malloc (len);
+    GwRamBuilder builder;
+    for (gsize i = 0; i < len; i++)
+        data[i] = is_random ? (uint8_t) g_rand_int (rand) : (uint8_t) (i / 100);
+    gw_ram_builder_init (&builder, 12);
+    gw_ram_builder_put_raw (&builder, data, len);
+    gw_ram_builder_close (&builder);
+    GwRamGroup *group = g_queue_pop_head (&builder.done);
+    gw_ram_builder_clear (&builder);
+    return group;
+}
+
+static void
+test_pack (void)
+{
+    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
+    for (int level = GW_RAM_LEVEL_LEAST - 1; level <= GW_RAM_LEVEL_MOST + 1; level++) {
+        g_autoptr (GwRamGroup) group = raw_group (100000, FALSE);
+        g_autoptr (GwRamGroup) noise = raw_group (100000, TRUE);
+        g_autoptr (GwRamGroup) twin = raw_group (100000, FALSE);
+        g_autoptr (GError) error = NULL;
+        g_assert_true (gw_ram_pack (packer, group, level) == (level != GW_RAM_LEVEL_NONE));
+        g_assert_false (gw_ram_pack (packer, group, level)); /* not twice */
+        g_assert_false (gw_ram_pack (packer, noise, level));
+        g_assert_cmpuint (noise->len, ==, noise->plain);
+        g_assert_cmpuint (group->plain, ==, twin->len);
+        g_assert_true (gw_ram_unpack (packer, group, &error));
+        g_assert_no_error (error);
+        g_assert_cmpmem (group->bytes, group->len, twin->bytes, twin->len);
+    }
+}
+
+/* A packed body that holds more or less than its head says. */
+static void
+test_unpack_is_exact (void)
+{
+    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
+    for (int by = -1; by <= 1; by++) {
+        g_autoptr (GwRamGroup) group = raw_group (5000, FALSE);
+        g_autoptr (GError) error = NULL;
+        g_assert_true (gw_ram_pack (packer, group, 1));
+        group->head.part[GW_RAM_PART_LITERALS] += (uint32_t) by;
+        g_assert_true (gw_ram_unpack (packer, group, &error) == (by == 0));
+        g_assert_true (by == 0 || g_error_matches (error, GW_ERROR, GW_CAUSE_CODEC_INVALID));
+    }
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+    g_test_add_func ("/ramcodec/hash/every-word", test_hash_sees_every_word);
+    g_test_add_func ("/ramcodec/hash/order", test_hash_sees_order);
+    g_test_add_func ("/ramcodec/hash/keyed", test_hash_is_keyed);
+    g_test_add_func ("/ramcodec/delta/there-and-back", test_delta_there_and_back);
+    g_test_add_func ("/ramcodec/delta/limit", test_delta_has_a_limit);
+    g_test_add_func ("/ramcodec/index/budget", test_index_stays_in_budget);
+    g_test_add_func ("/ramcodec/cache/finds", test_cache_finds_content);
+    g_test_add_func ("/ramcodec/cache/compares", test_cache_compares);
+    g_test_add_func ("/ramcodec/cache/keeps", test_cache_keeps_what_is_used);
+    g_test_add_func ("/ramcodec/levels/link", test_levels_follow_the_link);
+    g_test_add_func ("/ramcodec/levels/stop", test_levels_stop_trying);
+    g_test_add_func ("/ramcodec/pack", test_pack);
+    g_test_add_func ("/ramcodec/unpack", test_unpack_is_exact);
+    return g_test_run ();
+}
