@@ -129,8 +129,11 @@ take_slots (Run *run, Op *op)
         expected = op->from;
         run->place.slot = op->from + 1;
     }
-    if ((op->bits & (GW_RAM_OP_KEEP | GW_RAM_OP_KEEP_AT)) == 0)
+    uint8_t keep = op->bits & (GW_RAM_OP_KEEP | GW_RAM_OP_KEEP_AT);
+    if (keep == 0)
         return TRUE;
+    if (keep == (GW_RAM_OP_KEEP | GW_RAM_OP_KEEP_AT))
+        return FALSE;
     if (!take_slot (run, (op->bits & GW_RAM_OP_KEEP_AT) != 0, expected, &op->keep))
         return FALSE;
     run->place.slot = op->keep + 1;

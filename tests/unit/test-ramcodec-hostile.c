@@ -180,6 +180,7 @@ test_slots_and_deltas (void)
         { "\x42\x64\x01", "\377\0\377\0\1\1\0\0", "abcdefgh", 3, 8, 8, OK },
         { "\x42\x24\x01", "\0\0\0\0", "", 3, 4, 0, BAD },  /* runs left over */
         { "\x42\x64\x01", "\0\0", "abcdefgh", 3, 2, 8, BAD }, /* words left over */
+        { "\xc2\x02\x23\x01", "", "", 4, 0, 0, BAD },      /* kept in two ways */
         { "\x82\xc6\x01\x23\x01", "", "", 5, 0, 0, OK },   /* kept in slot 99, the last */
         { "\x82\xc8\x01\x23\x01", "", "", 5, 0, 0, BAD },  /* in slot 100 */
     };
