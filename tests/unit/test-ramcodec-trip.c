@@ -142,6 +142,39 @@ test_postcopy (void)
     }
 }
 
+/* Each of the commands that end precopy ends leaving out, by itself. */
+static void
+test_switches (void)
+{
+    const GwStreamSection ram = { .id = 2, .version = 4, .name = (char *) "ram" };
+    const GwStreamRange range = { 0, LANE_PAGE };
+    for (guint i = 0; i < 4; i++) {
+        Lane lane;
+        Trip trip;
+        trip_init (&trip);
+        lane_init (&lane, 8, 1);
+        lane_begin (&lane);
+        lane_pass (&lane, 100, GW_STREAM_BYTE_PART);
+        if (i == 1)
+            gw_stream_put_discard (lane.out, lane_blocks[0], &range, 1);
+        if (i == 2)
+            gw_stream_put_command (lane.out, GW_COMMAND_POSTCOPY_LISTEN, NULL, 0);
+        if (i == 3)
+            gw_stream_put_command (lane.out, GW_COMMAND_ENABLE_COLO, NULL, 0);
+        gw_stream_put_section (lane.out, GW_STREAM_BYTE_PART, &ram);
+        for (guint page = 0; page < 16; page++)
+            lane_send (&lane, page);
+        lane_end_part (&lane);
+        gw_stream_put_eof (lane.out);
+        Arrival arrival = go (&trip, &lane);
+        g_assert_cmpuint (arrival.counters.classes[GW_RAM_UNCHANGED].pages, ==, i == 0 ? 14 : 0);
+        if (i > 0)
+            assert_same_bytes (&arrival, lane.out->data, lane.out->len);
+        arrival_clear (&arrival);
+        lane_clear (&lane);
+    }
+}
+
 /* The urgent lane and a lane after a recovery know nothing of before. */
 static void
 test_other_lanes (void)
@@ -253,6 +286,66 @@ test_mutated (void)
     g_assert_cmpuint (n_passing, >, 5);
     g_assert_cmpuint (n_passing, <, 400);
     lane_clear (&lane);
+}
+
+/* The configuration may say another page size than the caller: such pages are raw. */
+static void
+test_page_bits (void)
+{
+    GwStreamBlock block = { .name = (char *) "a", .used_length = 8 * LANE_PAGE };
+    uint8_t page[LANE_PAGE];
+    Trip trip;
+    g_autoptr (GByteArray) stream = g_byte_array_new ();
+    trip_init (&trip);
+    trip.params.page_size = 1024;
+    memset (page, 'x', sizeof page);
+    gw_stream_put_header (stream);
+    gw_stream_put_configuration (stream, "virt-7.2");
+    put_config_part (stream, "configuration/target-page-bits", "\0\0\0\14", 4);
+    put_ram_start (stream, &block, 1);
+    put_start (stream, GW_STREAM_BYTE_PART, 2, NULL, 0);
+    for (guint i = 0; i < 12; i++)
+        gw_stream_put_ram_page (stream, i == 0 ? "a" : NULL, (uint64_t) (i % 6) * LANE_PAGE,
+                                i % 3 == 0 ? NULL : page, LANE_PAGE);
+    put_eos (stream, 2);
+    gw_stream_put_eof (stream);
+    Arrival arrival = trip_go (&trip, stream->data, stream->len);
+    assert_same_bytes (&arrival, stream->data, stream->len);
+    g_assert_false (arrival.is_passing);
+    g_assert_cmpuint (arrival.counters.classes[GW_RAM_OTHER].pages, ==, 12);
+    arrival_clear (&arrival);
+}
+
+/* Behind the block list the reader must look eight bytes ahead to know whether a page-size word
+ * follows; these bytes are passed on meanwhile, and may be the head of a page. */
+static void
+test_page_after_list (void)
+{
+    static const gsize most[] = { 0, 1, 3, 9 };
+    for (guint i = 0; i < G_N_ELEMENTS (most); i++) {
+        const GwStreamSection ram = { .id = 2, .version = 4, .name = (char *) "ram" };
+        const GwStreamBlock block = { .name = (char *) "pc.ram", .used_length = 4 * LANE_PAGE };
+        const GwStreamBlock *list[] = { &block };
+        Lane lane;
+        Trip trip;
+        trip_init (&trip);
+        trip.most = most[i];
+        lane_init (&lane, 4, 1);
+        memset (lane.memory, 'x', 2 * LANE_PAGE);
+        gw_stream_put_header (lane.out);
+        gw_stream_put_advise (lane.out, LANE_PAGE, LANE_PAGE);
+        gw_stream_put_section (lane.out, GW_STREAM_BYTE_START, &ram);
+        gw_stream_put_ram_list (lane.out, list, 1);
+        lane_send (&lane, 1);
+        lane_send (&lane, 0);
+        lane_end_part (&lane);
+        gw_stream_put_eof (lane.out);
+        Arrival arrival = go (&trip, &lane);
+        assert_same_bytes (&arrival, lane.out->data, lane.out->len);
+        g_assert_false (arrival.is_passing);
+        arrival_clear (&arrival);
+        lane_clear (&lane);
+    }
 }
 
 static void
@@ -442,6 +535,9 @@ main (int argc, char **argv)
     g_test_add_func ("/ramcodec/trip/keeps-names", test_keeps_names);
     g_test_add_func ("/ramcodec/trip/device-ends-leaving-out", test_device_ends_leaving_out);
     g_test_add_func ("/ramcodec/trip/postcopy", test_postcopy);
+    g_test_add_func ("/ramcodec/trip/switches", test_switches);
+    g_test_add_func ("/ramcodec/trip/page-bits", test_page_bits);
+    g_test_add_func ("/ramcodec/trip/page-after-list", test_page_after_list);
     g_test_add_func ("/ramcodec/trip/other-lanes", test_other_lanes);
     g_test_add_func ("/ramcodec/trip/recovery", test_recovery);
     g_test_add_func ("/ramcodec/trip/samples", test_samples);
