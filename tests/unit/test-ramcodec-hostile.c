@@ -193,6 +193,22 @@ test_slots_and_deltas (void)
     }
 }
 
+/* Output is bounded by what the head says, not by what the operations would give. */
+static void
+test_output (void)
+{
+    static const char page[LANE_PAGE];
+    static const guint32 outputs[] = { 0, 7, 8, 9, 4103, 4105, GW_RAM_GROUP_MAX };
+    for (guint i = 0; i < G_N_ELEMENTS (outputs); i++) {
+        Fake fake = { .parts = { page, "", "", "\x02" }, .lengths = { LANE_PAGE, 0, 0, 1 },
+                      .output = outputs[i], .version = 1, .page_bits = 12 };
+        g_assert_cmpint (give_once (&fake), ==, BAD);
+        fake.parts[3] = "\x00\x80\x20";
+        fake.lengths[3] = 3;
+        g_assert_cmpint (give_once (&fake), ==, BAD);
+    }
+}
+
 /* The first error is for ever. */
 static void
 test_stays_failed (void)
@@ -268,6 +284,7 @@ main (int argc, char **argv)
     g_test_add_func ("/ramcodec/hostile/heads", test_heads);
     g_test_add_func ("/ramcodec/hostile/sizes", test_sizes);
     g_test_add_func ("/ramcodec/hostile/slots-and-deltas", test_slots_and_deltas);
+    g_test_add_func ("/ramcodec/hostile/output", test_output);
     g_test_add_func ("/ramcodec/hostile/stays-failed", test_stays_failed);
     g_test_add_func ("/ramcodec/hostile/broken-packing", test_broken_packing);
     g_test_add_func ("/ramcodec/hostile/short", test_short);
