@@ -16,6 +16,7 @@ static JsonObject *
 handle (GwConnection *connection, GwRpcRequest *request, GError **error)
 {
     JsonObject *params = json_object_ref (request->params);
+    (void) gw_point ("request", gw_rpc_method_get_info (request->method)->name);
     /* The host's operations are not cut short when the agent stops: each has its time limit, and
      * a start under way must come to its end. */
     if (gw_host_has_method (request->method))
@@ -28,22 +29,26 @@ handle (GwConnection *connection, GwRpcRequest *request, GError **error)
     return NULL;
 }
 
-static void
+/* FALSE: a test wants the answer to be lost, and the connection with it. */
+static gboolean
 answer (GwConnection *connection, GwRpcRequest *request)
 {
     g_autoptr (GError) error = NULL;
     g_autoptr (JsonObject) result = handle (connection, request, &error);
+    if (gw_point ("reply", gw_rpc_method_get_info (request->method)->name))
+        return FALSE;
     if (request->id < 0)
-        return;
+        return TRUE;
     if (result == NULL && error == NULL)
         gw_fail (&error, GW_CAUSE_RPC_INVALID, "'%s' is not possible now",
                  gw_rpc_method_get_info (request->method)->name);
     if (result == NULL) {
         (void) gw_rpc_reply_error (connection->rpc, request->id, error);
-        return;
+        return TRUE;
     }
     g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), result);
     (void) gw_rpc_reply (connection->rpc, request->id, node, NULL); /* as for notifications */
+    return TRUE;
 }
 
 void
@@ -60,9 +65,8 @@ gw_agent_serve (GwAgent *agent, GIOStream *stream)
     for (;;) {
         g_autoptr (GwRpcRequest) request =
             gw_rpc_next_request (connection.rpc, G_MAXINT64, connection.stopping, NULL);
-        if (request == NULL)
+        if (request == NULL || !answer (&connection, request))
             break;
-        answer (&connection, request);
     }
     (void) gw_rpc_flush (connection.rpc, 1000, NULL);
     gw_host_free (connection.host);

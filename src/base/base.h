@@ -216,6 +216,11 @@ char *gw_text_clean (const char *text, gssize len, gsize max);
 /* 1536 -> "1.5 KiB".  (transfer full) */
 char *gw_text_bytes (guint64 bytes);
 
+/* --- point.c --------------------------------------------------------------------------------- */
+
+/* The program reaches "KIND:NAME": a test may stop it here, or (TRUE) wants an answer to be lost.  Any thread. */
+gboolean gw_point (const char *kind, const char *name);
+
 /* --- fd.c ------------------------------------------------------------------------------------ */
 
 /* A file descriptor that is closed when it goes out of scope; -1 is none (g_autofd is GLib 2.76). */

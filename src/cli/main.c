@@ -26,7 +26,7 @@ print_help (void)
     printf ("Usage: godwit COMMAND [ARGUMENTS]\n\n"
             "Moves running QEMU virtual machines between hosts without stopping them.\n\nCommands:\n");
     for (guint i = 0; i < G_N_ELEMENTS (commands); i++)
-        printf ("  %-8s %-22s %s\n", commands[i].name, commands[i].usage, commands[i].summary);
+        printf ("  %-9s %-22s %s\n", commands[i].name, commands[i].usage, commands[i].summary);
     printf ("\n"
             "  VM    qmp:PATH, the QMP unix socket of a running QEMU, or the name of a VM that godwit\n"
             "        brought to this host\n"

@@ -62,8 +62,10 @@ gw_job_close_journal (GwJob *job, const char *result, JsonObject *report)
     g_autoptr (GError) error = NULL;
     if (job->journal == NULL)
         return;
+    /* whoever settles what is undecided has to find the QEMU again */
+    gboolean is_over = job->machine.state != GW_JOB_UNDECIDED;
     if (!gw_journal_end_job (job->journal, job->id, GW_SIDE_SOURCE, result, report, &error) ||
-        !gw_journal_drop_objects (job->journal, job->id, GW_SIDE_SOURCE, &error))
+        (is_over && !gw_journal_drop_objects (job->journal, job->id, GW_SIDE_SOURCE, &error)))
         g_warning ("cannot keep the report of job %s: %s; ignoring", job->id, error->message);
     gw_journal_tidy (job->journal);
     g_clear_pointer (&job->journal, gw_journal_close);

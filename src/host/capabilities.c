@@ -94,3 +94,19 @@ gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **e
                 list, gw_json_new ("capability:s", on[i], "state:b", FALSE, NULL));
     return json_array_get_length (list) == 0 || send_list (local, list, NULL, error);
 }
+
+gboolean
+gw_local_reset_capabilities (LocalHost *local, GError **error)
+{
+    g_autoptr (GStrvBuilder) on = g_strv_builder_new ();
+    if (!remember (local, NULL, error))
+        return FALSE;
+    g_autoptr (JsonArray) now = g_steal_pointer (&local->old_capabilities);
+    for (guint i = 0; i < json_array_get_length (now); i++) {
+        JsonObject *item = json_array_get_object_element (now, i);
+        if (gw_json_peek_bool (item, "state", FALSE))
+            g_strv_builder_add (on, gw_json_peek_string (item, "capability", ""));
+    }
+    g_auto (GStrv) names = g_strv_builder_end (on);
+    return gw_local_clear_capabilities (local, (const char *const *) names, error);
+}

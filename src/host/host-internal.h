@@ -96,7 +96,11 @@ typedef struct {
 } GwRecordSpec;
 GwRecord *gw_record_open (const GwRecordSpec *spec, guint timeout_ms, GError **error);
 GwRecordKind gw_record_get_kind (const GwRecord *record);
-/* Writes `kind`, which is on the disk when this returns.  Only the moves of its state table. */
+/* Whether it is STARTED, and of a guest that is to run. */
+gboolean gw_record_is_to_run (const GwRecord *record);
+/* Writes STARTED of a guest that is to run, or to stand still as it did at the source. */
+gboolean gw_record_start (GwRecord *record, gint64 epoch, const char *vm, gboolean is_running, GError **error);
+/* Writes `kind` (STARTED: it is to run), which is on the disk when this returns.  Only the moves of its state table. */
 gboolean gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char *vm,
                            GError **error);
 void gw_record_close (GwRecord *record);
@@ -137,6 +141,8 @@ gboolean gw_vm_file_write (const char *vm_dir, const GwHostJob *job, pid_t pid, 
 /* Directory of the VM that `name` (name, uuid or job) is, NULL when there is none.  (transfer full) */
 char *gw_vm_file_find (const GwHostConfig *config, const char *name);
 /* Directory and epoch of `vm`, proven by process and start time; NULL when godwit did not launch it. */
+/* The process in the file of the directory; 0: there is no file. */
+void gw_vm_file_get_process (const char *vm_dir, gint64 *ret_pid, gint64 *ret_start_time);
 char *gw_vm_file_find_launched (const GwVm *vm, gint64 *ret_epoch);
 
 /* --- courierctl.c: the courier of this side ----------------------------------------------------------------------------------------- */
@@ -394,6 +400,12 @@ gboolean gw_local_give_copies_up (LocalHost *local, const char *what, guint with
 /* Takes away every limit of ours that a disk of this QEMU has. */
 void gw_local_release_disks (LocalHost *local);
 
+/* sweep.c: what other jobs left */
+/* Mirrors of jobs that have ended, with what belongs to them. */
+void gw_local_sweep_mirrors (LocalHost *local);
+/* All that has the name of a job: nobody works on one. */
+gboolean gw_local_sweep_disks (LocalHost *local, GError **error);
+
 /* disk_probe.c */
 /* Starts QEMU's NBD server. */
 gboolean gw_local_start_nbd (LocalHost *local, const char *socket, GError **error);
@@ -406,6 +418,65 @@ JsonObject *gw_local_get_hashes (LocalHost *, JsonObject *, GCancellable *, GErr
 JsonObject *gw_local_end_proof (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* What a comparison has in QEMU goes, and its thread ends. */
 void gw_local_drop_proof (LocalHost *local);
+
+/* --- wreck.c, wreck_vm.c: what a job has left whose process has ended ---------------------------------------- */
+
+typedef struct {
+    const GwHostConfig *config;
+    GMainContext *context;
+    GwJournal *journal;
+    const char *job;
+    GwSide side;
+} GwWreck;
+
+/* The QEMU of its side. */
+typedef struct {
+    gboolean is_known;    /* FALSE: the job came to none */
+    gboolean was_running; /* source: when the job began */
+    gboolean is_alive;    /* this very process */
+    gint64 pid, start_time;
+    char *monitor; /* owned */
+} GwWreckQemu;
+
+gboolean gw_wreck_find_qemu (const GwWreck *wreck, GwWreckQemu *ret_qemu, GError **error);
+void gw_wreck_qemu_clear (GwWreckQemu *qemu);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwWreckQemu, gw_wreck_qemu_clear)
+/* It is gone when this is TRUE. */
+gboolean gw_wreck_kill (const GwWreck *wreck, const GwWreckQemu *qemu, GError **error);
+/* destination: the guest never ran, and nothing that could run is left.  FALSE: something is. */
+gboolean gw_wreck_take_apart (const GwWreck *wreck, GError **error);
+void gw_wreck_remove_directories (const GwWreck *wreck, gboolean also_of_vm);
+/* Its row of the journal, an empty object when there is none.  (transfer full) */
+JsonObject *gw_wreck_find_row (const GwWreck *wreck, GError **error);
+/* Whether a row says that the job is still to be settled. */
+gboolean gw_wreck_is_open (JsonObject *row);
+/* The job is over, also in what its coordinator told. */
+gboolean gw_wreck_close (const GwWreck *wreck, const char *result, GError **error);
+
+/* Adds "qemu" ("untouched", "gone", "stands", "runs", "fetches": runs in postcopy without all of its memory, "deaf"),
+ * "pid", "run_state", "migration", and "why" it is deaf. */
+void gw_wreck_look (const GwWreck *wreck, JsonObject *evidence);
+/* source: no migration, and the guest runs if it ran.  "stayed" or "lost"; NULL: it did not succeed. */
+const char *gw_wreck_bring_back (const GwWreck *wreck, GError **error);
+/* source: its copy is no more. */
+gboolean gw_wreck_end_vm (const GwWreck *wreck, GError **error);
+/* destination, STARTED: the guest goes on if it is to run and stands. */
+gboolean gw_wreck_let_run (const GwWreck *wreck, gboolean is_to_run, GError **error);
+
+/* evidence.c: for `godwit reconcile` */
+JsonObject *gw_local_get_evidence (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_reconcile (LocalHost *, JsonObject *, GCancellable *, GError **);
+
+/* mend.c: one side of one job */
+
+/* How long the lock on its record is waited for, and whether the destination's REFUSED, or the operator's word in its
+ * place, allows the source's guest to run after RELEASED. */
+typedef struct {
+    guint lock_ms;
+    gboolean is_refused;
+} GwMendTerms;
+/* "settled": nothing was open.  NULL: it stays open.  Else the result that was written. */
+const char *gw_wreck_mend (const GwWreck *wreck, const GwMendTerms *terms, GError **error);
 
 /* --- capabilities.c: of QEMU's migration -------------------------------------------------------------------------------------------------- */
 
@@ -424,5 +495,7 @@ gboolean gw_local_set_capabilities (LocalHost *local, guint which, GCancellable 
 void gw_local_restore_capabilities (LocalHost *local);
 /* Switches off those of `on` that godwit uses: nobody knows any more which were on before. */
 gboolean gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **error);
+/* The same, of all that are on. */
+gboolean gw_local_reset_capabilities (LocalHost *local, GError **error);
 
 #endif

@@ -9,7 +9,11 @@ gw_host_call (GwHost *host, GwRpcMethod method, JsonObject *params, GCancellable
               GError **error)
 {
     g_autoptr (JsonObject) owned = params != NULL ? params : json_object_new ();
-    return host->ops->call (host, method, owned, cancellable, error);
+    const char *name = gw_rpc_method_get_info (method)->name;
+    (void) gw_point ("call", name);
+    JsonObject *result = host->ops->call (host, method, owned, cancellable, error);
+    (void) gw_point ("return", name);
+    return result;
 }
 
 gboolean
@@ -352,6 +356,7 @@ gw_host_begin_start (GwHost *host, gboolean is_running, gboolean in_postcopy, gu
     g_autoptr (JsonObject) params = gw_json_new ("run:b", is_running, "in_postcopy:b", in_postcopy,
                                                  "timeout_ms:i", (gint64) timeout_ms, NULL);
     GwHostPending *pending = g_new0 (GwHostPending, 1);
+    (void) gw_point ("call", "handover.start");
     host->ops->begin (host, GW_RPC_HANDOVER_START, params, timeout_ms + START_SLACK_MS, pending);
     return pending;
 }
@@ -395,6 +400,7 @@ gboolean
 gw_host_finish_start (GwHostPending *pending, GwHostStart *ret_start, GError **error)
 {
     g_autoptr (JsonObject) result = pending_finish (pending, error);
+    (void) gw_point ("return", "handover.start");
     if (result == NULL)
         return FALSE;
     *ret_start = (GwHostStart) { gw_json_peek_bool (result, "started", FALSE),

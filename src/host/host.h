@@ -313,6 +313,16 @@ const char *gw_record_kind_name (GwRecordKind kind);
 gboolean gw_host_settle_record (GwHost *host, const char *job, gboolean refuse,
                                 GwRecordKind *ret_kind, GCancellable *cancellable, GError **error);
 
+/* What this host knows of one side of `job`, open or not (evidence.c): {"known","vm","uuid","epoch","peer","result",
+ * "record","worked_on","qemu","pid","run_state","migration","why"}.  (transfer full) */
+JsonObject *gw_host_get_evidence (GwHost *host, const char *job, GwSide side, GCancellable *cancellable,
+                                  GError **error);
+/* Does something about that side, if it may be done: destination "refuse", "run", "end"; source "resume", "end".
+ * `proof` is what allows it: "started", "refused", "stayed", "destination-is-dead" or "".  What became of it: "refused",
+ * "started", "arrived", "stayed", "moved", "lost", or "settled" (there was nothing to do).  (transfer full) */
+char *gw_host_reconcile (GwHost *host, const char *job, GwSide side, const char *act, const char *proof,
+                         GCancellable *cancellable, GError **error);
+
 /* source: writes a token beside each image (token.c), "" where it could not.  (transfer full) */
 GStrv gw_host_put_tokens (GwHost *host, const char *const *images, GCancellable *cancellable,
                           GError **error);

@@ -117,39 +117,6 @@ start_mirror (LocalHost *local, const GwDiskPlan *plan, gint64 speed_bps, GError
     return FALSE;
 }
 
-/* "gw-12345678-0", "gw-12345678-0-t": of any job. */
-static gboolean
-is_ours (const char *name, const char *suffix)
-{
-    return g_str_has_prefix (name, "gw-") && g_str_has_suffix (name, suffix);
-}
-
-/* What a coordinator that was killed left in QEMU: its mirrors have ended with the link, and hold
- * nothing.  Whatever is in use refuses to go. */
-static void
-sweep (LocalHost *local, GCancellable *cancellable)
-{
-    g_autoptr (JsonNode) jobs = gw_qmp_call (local->qmp, GW_QMP_QUERY_JOBS, NULL, cancellable, NULL);
-    g_autoptr (JsonObject) flat = gw_json_new ("flat:b", TRUE, NULL);
-    JsonArray *list = jobs != NULL && JSON_NODE_HOLDS_ARRAY (jobs) ? json_node_get_array (jobs) : NULL;
-    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
-        JsonObject *job = json_array_get_object_element (list, i);
-        const char *id = gw_json_peek_string (job, "id", "");
-        if (is_ours (id, "") && strcmp (gw_json_peek_string (job, "status", ""), "concluded") == 0)
-            (void) gw_local_qmp (local, GW_QMP_JOB_DISMISS, gw_json_new ("id:s", id, NULL), NULL, NULL);
-    }
-    g_autoptr (JsonNode) nodes =
-        gw_qmp_call (local->qmp, GW_QMP_QUERY_NAMED_BLOCK_NODES, flat, cancellable, NULL);
-    list = nodes != NULL && JSON_NODE_HOLDS_ARRAY (nodes) ? json_node_get_array (nodes) : NULL;
-    for (guint i = 0; list != NULL && i < json_array_get_length (list); i++) {
-        const char *name =
-            gw_json_peek_string (json_array_get_object_element (list, i), "node-name", "");
-        if (is_ours (name, "-t"))
-            (void) gw_local_qmp (local, GW_QMP_BLOCKDEV_DEL, gw_json_new ("node-name:s", name, NULL), NULL,
-                                 NULL);
-    }
-}
-
 JsonObject *
 gw_local_start_mirrors (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -161,8 +128,7 @@ gw_local_start_mirrors (LocalHost *local, JsonObject *params, GCancellable *canc
         gw_fail (error, GW_CAUSE_RPC_INVALID, "no VM is open here whose disks could be copied");
         return NULL;
     }
-    sweep (local, cancellable);
-    gw_local_release_disks (local);
+    gw_local_sweep_mirrors (local);
     local->mirrors = g_new0 (GwMirrorSet, 1);
     local->mirrors->list = g_ptr_array_new_with_free_func (mirror_free);
     local->mirrors->can_change = gw_qmp_has_command (local->qmp, GW_QMP_BLOCK_JOB_CHANGE);

@@ -9,6 +9,7 @@ struct _GwRecord {
     char *job;
     GwSide side;
     GwMachine machine; /* states are GwRecordKind */
+    gboolean is_running; /* started: the guest is to run */
 };
 
 /* A source writes only RELEASED.  A destination writes STARTED or REFUSED; a STARTED whose QEMU
@@ -63,17 +64,18 @@ lock (GwRecord *record, const char *state_dir, GMainContext *context, guint time
 static gboolean
 replay (GwRecord *record, GError **error)
 {
-    g_auto (GStrv) names = gw_journal_get_records (record->journal, record->job, record->side, error);
-    if (names == NULL)
-        return FALSE;
-    for (gsize i = 0; names[i] != NULL; i++) {
+    g_autoptr (JsonArray) rows = gw_journal_list_records (record->journal, record->job, record->side, error);
+    for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++) {
+        JsonObject *row = json_array_get_object_element (rows, i);
+        const char *name = gw_json_peek_string (row, "record", "");
         GwRecordKind kind;
-        if (!gw_record_kind_from_name (names[i], &kind, NULL) || !gw_machine_can (&record->machine, kind))
+        if (!gw_record_kind_from_name (name, &kind, NULL) || !gw_machine_can (&record->machine, kind))
             return gw_fail (error, GW_CAUSE_JOURNAL_DAMAGED, "the journal's records of job %s are damaged: '%s' "
-                            "after '%s'", record->job, names[i], gw_machine_state_name (&record->machine));
+                            "after '%s'", record->job, name, gw_machine_state_name (&record->machine));
         gw_machine_move (&record->machine, kind);
+        record->is_running = gw_json_peek_int (row, "run", 1) != 0;
     }
-    return TRUE;
+    return rows != NULL;
 }
 
 GwRecord *
@@ -98,6 +100,25 @@ gw_record_get_kind (const GwRecord *record)
 }
 
 gboolean
+gw_record_is_to_run (const GwRecord *record)
+{
+    return gw_record_get_kind (record) == GW_RECORD_STARTED && record->is_running;
+}
+
+gboolean
+gw_record_start (GwRecord *record, gint64 epoch, const char *vm, gboolean is_running, GError **error)
+{
+    g_assert (gw_machine_can (&record->machine, GW_RECORD_STARTED) && record->side == GW_SIDE_DESTINATION);
+    if (!gw_journal_put_started (record->journal, record->job, epoch, vm, is_running, error)) {
+        g_prefix_error (error, "cannot write 'started': ");
+        return FALSE;
+    }
+    record->is_running = is_running;
+    gw_machine_move (&record->machine, GW_RECORD_STARTED);
+    return TRUE;
+}
+
+gboolean
 gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char *vm, GError **error)
 {
     g_assert (gw_machine_can (&record->machine, kind));
@@ -106,6 +127,7 @@ gw_record_append (GwRecord *record, GwRecordKind kind, gint64 epoch, const char 
         g_prefix_error (error, "cannot write '%s': ", gw_record_kind_name (kind));
         return FALSE;
     }
+    record->is_running = TRUE; /* of STARTED: the guest is to run */
     gw_machine_move (&record->machine, kind);
     return TRUE;
 }

@@ -161,7 +161,8 @@ gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellabl
 {
     if (!need_vm (local, error) || local->job_dir == NULL)
         return NULL;
-    if (!remember_parameters (local, cancellable, error) ||
+    if (!remember_parameters (local, cancellable, error) || !gw_local_need_journal (local, error) ||
+        !gw_journal_put_settings (local->journal, local->job, local->old_parameters, error) ||
         !gw_local_set_capabilities (local, choose_capabilities (params), cancellable, error) ||
         !set_parameters (local, params, cancellable, error))
         return NULL;
@@ -191,9 +192,10 @@ gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cance
         gw_fail (error, GW_CAUSE_HOST_IO, "job %s was released before", local->job);
         return NULL;
     }
-    return gw_record_append (record, GW_RECORD_RELEASED, local->epoch, local->vm_uuid, error)
-               ? json_object_new ()
-               : NULL;
+    if (!gw_record_append (record, GW_RECORD_RELEASED, local->epoch, local->vm_uuid, error))
+        return NULL;
+    (void) gw_point ("released", "written");
+    return json_object_new ();
 }
 
 /* --- undoing --------------------------------------------------------------------------------------------------- */

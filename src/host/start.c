@@ -168,17 +168,20 @@ start_locked (LocalHost *local, GwRecord *record, JsonObject *params, gint64 *re
         return gw_fail (error, GW_CAUSE_START_REFUSED, "job %s was %s before", local->job,
                         gw_record_kind_name (gw_record_get_kind (record)));
     }
-    if (!gw_record_append (record, GW_RECORD_STARTED, local->epoch, local->vm_uuid, error)) {
+    gboolean is_running = gw_json_peek_bool (params, "run", TRUE);
+    if (!gw_record_start (record, local->epoch, local->vm_uuid, is_running, error)) {
         refuse (local, record);
         return FALSE;
     }
     *ret_started_us = g_get_real_time ();
-    if (gw_json_peek_bool (params, "run", TRUE) &&
+    (void) gw_point ("started", "written");
+    if (is_running &&
         !run_guest (local, gw_json_peek_bool (params, "in_postcopy", FALSE), error)) {
         refuse (local, record);
         return FALSE;
     }
     local->is_started = TRUE;
+    (void) gw_point ("started", "runs");
     return TRUE;
 }
 

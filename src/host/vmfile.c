@@ -78,6 +78,15 @@ gw_vm_file_find (const GwHostConfig *config, const char *name)
     return walk (config, has_name, (gpointer) name);
 }
 
+void
+gw_vm_file_get_process (const char *vm_dir, gint64 *ret_pid, gint64 *ret_start_time)
+{
+    g_autoptr (JsonObject) vm = read_file (vm_dir);
+    gint64 pid = vm != NULL ? gw_json_peek_int (vm, "pid", 0) : 0;
+    *ret_pid = pid > 0 && pid <= G_MAXINT32 ? pid : 0;
+    *ret_start_time = vm != NULL ? gw_json_peek_int (vm, "start_time", 0) : 0;
+}
+
 /* The monitor that godwit gave the VM lies in the VM's directory, whichever agent launched it. */
 static char *
 find_own_monitor (const GwVm *vm)

@@ -21,7 +21,8 @@ static const GwColumn step_columns[] = { { "step", GW_COLUMN_TEXT, 1, 64 },
 static const GwColumn record_columns[] = { { "record", GW_COLUMN_TEXT, 1, 16 },
                                            { "epoch", GW_COLUMN_INT, 0, G_MAXINT32 },
                                            { "vm", GW_COLUMN_TEXT, 0, GW_JOURNAL_NAME_MAX },
-                                           { "at_us", GW_COLUMN_INT, 0, G_MAXINT64 } };
+                                           { "at_us", GW_COLUMN_INT, 0, G_MAXINT64 },
+                                           { "run", GW_COLUMN_INT, 0, 1 } };
 static const GwColumn vm_columns[] = { { "uuid", GW_COLUMN_TEXT, 1, GW_JOURNAL_NAME_MAX },
                                        { "name", GW_COLUMN_TEXT, 0, GW_JOURNAL_NAME_MAX },
                                        { "epoch", GW_COLUMN_INT, 0, G_MAXINT32 },
@@ -93,7 +94,7 @@ JsonArray *
 gw_journal_list_records (GwJournal *journal, const char *job, GwSide side, GError **error)
 {
     sqlite3_stmt *stmt = gw_journal_query (
-        journal, error, "SELECT record, epoch, vm, at_us FROM records WHERE job = ?1 AND side = ?2 ORDER BY"
+        journal, error, "SELECT record, epoch, vm, at_us, run FROM records WHERE job = ?1 AND side = ?2 ORDER BY"
         " number", "ss", job, gw_side_name (side));
     g_autoptr (JsonArray) rows = gw_journal_collect (journal, stmt, record_columns, error);
     if (rows != NULL && json_array_get_length (rows) > GW_JOURNAL_RECORDS_MAX) {

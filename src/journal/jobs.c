@@ -60,7 +60,7 @@ begin_job (GwJournal *journal, gconstpointer data, GError **error)
         (job->epoch > 0 && !gw_journal_check_epoch (journal, job->uuid, job->epoch, job->job, error)))
         return FALSE;
     if (!gw_journal_run (journal, error,
-                         "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, '', '')"
+                         "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, '', '', '')"
                          " ON CONFLICT DO NOTHING", "ssssissiisi", job->job, gw_side_name (job->side), job->vm,
                          job->uuid, job->epoch, job->peer, plan, job->pid, job->start_time, job->boot,
                          g_get_real_time ()))
@@ -74,6 +74,7 @@ gw_journal_begin_job (GwJournal *journal, const GwJournalJob *job, GwJournalAliv
                       GError **error)
 {
     const Begin begin = { job, is_alive };
+    (void) gw_point ("journal", "begin");
     return gw_journal_transact (journal, begin_job, &begin, error);
 }
 
@@ -97,7 +98,44 @@ gw_journal_name_job (GwJournal *journal, const GwJournalJob *job, GwJournalAlive
                      GError **error)
 {
     const Begin begin = { job, is_alive };
+    (void) gw_point ("journal", "name");
     return gw_journal_transact (journal, name_job, &begin, error);
+}
+
+/* What it found set in the source's QEMU, for whoever has to put it back. */
+typedef struct {
+    const char *job, *text;
+} Settings;
+
+static gboolean
+put_settings (GwJournal *journal, gconstpointer data, GError **error)
+{
+    const Settings *settings = data;
+    return gw_journal_run (journal, error, "UPDATE jobs SET settings = ?2 WHERE job = ?1 AND side = 'source'", "ss",
+                           settings->job, settings->text);
+}
+
+gboolean
+gw_journal_put_settings (GwJournal *journal, const char *job, JsonObject *settings, GError **error)
+{
+    g_autofree char *text = gw_json_to_text (settings, FALSE);
+    const Settings data = { job, text };
+    (void) gw_point ("journal", "settings");
+    return gw_journal_transact (journal, put_settings, &data, error);
+}
+
+JsonObject *
+gw_journal_get_settings (GwJournal *journal, const char *job, GError **error)
+{
+    static const GwColumn columns[] = { { "settings", GW_COLUMN_JSON, 0, GW_JOURNAL_NAME_MAX } };
+    sqlite3_stmt *stmt = gw_journal_query (
+        journal, error, "SELECT settings FROM jobs WHERE job = ?1 AND side = 'source'", "s", job);
+    g_autoptr (JsonArray) rows = gw_journal_collect (journal, stmt, columns, error);
+    if (rows == NULL)
+        return NULL;
+    JsonObject *found = json_array_get_length (rows) > 0
+                            ? gw_json_peek_object (json_array_get_object_element (rows, 0), "settings") : NULL;
+    return found != NULL ? json_object_ref (found) : json_object_new ();
 }
 
 /* --- on its way ------------------------------------------------------------------------------------------- */
@@ -125,6 +163,7 @@ gw_journal_enter_step (GwJournal *journal, const char *job, GwSide side, const c
                        GError **error)
 {
     const Mark mark = { job, step, side };
+    (void) gw_point ("step", step);
     /* What a step has done is QEMU's state: a power cut takes both.  The end of a process takes neither. */
     gboolean ok = gw_journal_run (journal, error, "PRAGMA synchronous = NORMAL", "") &&
                   gw_journal_transact (journal, enter_step, &mark, error);
@@ -210,6 +249,7 @@ gw_journal_end_job (GwJournal *journal, const char *job, GwSide side, const char
                     JsonObject *report, GError **error)
 {
     const End end = { job, result, side, report };
+    (void) gw_point ("journal", "end");
     return gw_journal_transact (journal, end_job, &end, error);
 }
 

@@ -83,6 +83,10 @@ gboolean gw_journal_begin_job (GwJournal *journal, const GwJournalJob *job, GwJo
 /* What is known of it by now: vm, uuid, epoch; the same refusals. */
 gboolean gw_journal_name_job (GwJournal *journal, const GwJournalJob *job, GwJournalAliveFn is_alive,
                               GError **error);
+/* What the job found set in the source's QEMU, before it sets anything else.  What it was; an empty object: nothing
+ * was written.  (transfer full) */
+gboolean gw_journal_put_settings (GwJournal *journal, const char *job, JsonObject *settings, GError **error);
+JsonObject *gw_journal_get_settings (GwJournal *journal, const char *job, GError **error);
 /* The job enters `step` ("undo NAME": takes it back), and has left the one before. */
 gboolean gw_journal_enter_step (GwJournal *journal, const char *job, GwSide side, const char *step,
                                 GError **error);
@@ -108,6 +112,9 @@ GStrv gw_journal_get_records (GwJournal *journal, const char *job, GwSide side, 
  * GW_CAUSE_EPOCH_STALE. */
 gboolean gw_journal_put_record (GwJournal *journal, const char *job, GwSide side, const char *record,
                                 gint64 epoch, const char *vm, GError **error);
+/* The destination's STARTED of a guest that is to run, or to stand still as it did at the source. */
+gboolean gw_journal_put_started (GwJournal *journal, const char *job, gint64 epoch, const char *vm,
+                                 gboolean is_running, GError **error);
 
 /* --- objects.c: what a job makes --------------------------------------------------------------------- */
 
@@ -142,7 +149,7 @@ JsonArray *gw_journal_find_job (GwJournal *journal, const char *job, GError **er
 JsonArray *gw_journal_list_open_jobs (GwJournal *journal, GError **error);
 /* The steps of a job: {"step","entered_us","left_us" (0: it never did)}.  (transfer full) */
 JsonArray *gw_journal_list_steps (GwJournal *journal, const char *job, GwSide side, GError **error);
-/* The records of a job: {"record","epoch","vm","at_us"}.  (transfer full) */
+/* The records of a job: {"record","epoch","vm","at_us","run"}.  (transfer full) */
 JsonArray *gw_journal_list_records (GwJournal *journal, const char *job, GwSide side, GError **error);
 /* The VMs: {"uuid","name","epoch","owner","peer","job","at_us"}.  (transfer full) */
 JsonArray *gw_journal_list_vms (GwJournal *journal, GError **error);

@@ -33,6 +33,8 @@ gw_journal_put_objects (GwJournal *journal, const char *job, GwSide side,
                         const GwJournalObject *objects, gsize n_objects, GError **error)
 {
     const Put put = { job, side, objects, n_objects };
+    if (n_objects > 0)
+        (void) gw_point ("object", objects[0].kind);
     return n_objects == 0 || gw_journal_transact (journal, put_objects, &put, error);
 }
 

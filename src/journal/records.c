@@ -22,6 +22,7 @@ typedef struct {
     const char *job, *record, *vm;
     GwSide side;
     gint64 epoch;
+    gboolean is_running; /* of "started": the guest is to run */
 } Put;
 
 /* What the record makes of the VM as this host knows it. */
@@ -52,8 +53,9 @@ put_record (GwJournal *journal, gconstpointer data, GError **error)
         return FALSE;
     return gw_journal_use_epoch (journal, put->vm, put->epoch, error) &&
            gw_journal_run (journal, error, "INSERT INTO records VALUES (?1, ?2, (SELECT count (*) FROM records"
-                           " WHERE job = ?1 AND side = ?2), ?3, ?4, ?5, ?6)", "sssisi", put->job,
-                           gw_side_name (put->side), put->record, put->epoch, put->vm, g_get_real_time ()) &&
+                           " WHERE job = ?1 AND side = ?2), ?3, ?4, ?5, ?6, ?7)", "sssisii", put->job,
+                           gw_side_name (put->side), put->record, put->epoch, put->vm, g_get_real_time (),
+                           (gint64) put->is_running) &&
            change_owner (journal, put, error);
 }
 
@@ -61,6 +63,16 @@ gboolean
 gw_journal_put_record (GwJournal *journal, const char *job, GwSide side, const char *record,
                        gint64 epoch, const char *vm, GError **error)
 {
-    const Put put = { job, record, vm, side, epoch };
+    const Put put = { job, record, vm, side, epoch, TRUE };
+    (void) gw_point ("journal", record);
+    return gw_journal_transact (journal, put_record, &put, error);
+}
+
+gboolean
+gw_journal_put_started (GwJournal *journal, const char *job, gint64 epoch, const char *vm,
+                        gboolean is_running, GError **error)
+{
+    const Put put = { job, "started", vm, GW_SIDE_DESTINATION, epoch, is_running };
+    (void) gw_point ("journal", "started");
     return gw_journal_transact (journal, put_record, &put, error);
 }

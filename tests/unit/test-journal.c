@@ -420,7 +420,7 @@ test_prune_many (void)
     begin (journal, JOB, GW_SIDE_SOURCE);
     dir_edit (dir, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
               "INSERT INTO jobs SELECT 'gw-n' || i, side, vm, uuid, epoch, peer, plan, pid, start_time, boot, "
-              "began_us - i, began_us, 'moved', '' FROM n, jobs WHERE job = 'gw-0001'");
+              "began_us - i, began_us, 'moved', '', '' FROM n, jobs WHERE job = 'gw-0001'");
     end (journal, JOB, "moved");
     g_autofree char *count = dir_ask (dir, "SELECT count (*) FROM jobs");
     g_assert_cmpint (atoi (count), ==, GW_JOURNAL_JOBS_KEPT);

@@ -154,15 +154,31 @@ test_refused (void)
 
 /* --- what stays ------------------------------------------------------------------------------------------- */
 
+/* Nobody can say to it that it is to run: that is tried again. */
 static void
 test_started (void)
 {
     g_autoptr (Dir) dir = dir_new ();
     g_auto (Wreck) wreck = { 0 };
     make_wreck (dir, &wreck, GONE, "started", NULL);
+    g_test_expect_message (NULL, G_LOG_LEVEL_WARNING, "*cannot connect*stays open*");
     mend (dir);
+    g_test_assert_expected_messages ();
     g_assert_true (is_alive (&wreck));
     g_assert_true (is_there (wreck.vm_dir) && is_there (wreck.file));
+    assert_state (dir, "", "started");
+}
+
+/* It ran here, and has ended since. */
+static void
+test_started_and_gone (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, "started", "another");
+    mend (dir);
+    g_assert_true (is_alive (&wreck)); /* somebody else's */
+    g_assert_true (is_there (wreck.file));
     g_assert_false (is_there (wreck.job_dir));
     assert_state (dir, "arrived", "started");
 }
@@ -273,6 +289,7 @@ main (int argc, char **argv)
     g_test_add_func ("/mend/undecided", test_undecided);
     g_test_add_func ("/mend/refused", test_refused);
     g_test_add_func ("/mend/started", test_started);
+    g_test_add_func ("/mend/started-and-gone", test_started_and_gone);
     g_test_add_func ("/mend/worked-on", test_worked_on);
     g_test_add_func ("/mend/others", test_others);
     g_test_add_func ("/mend/elsewhere", test_elsewhere);

@@ -194,9 +194,9 @@ test_damaged (void)
         "UPDATE records SET epoch = -1",
         "UPDATE records SET at_us = -1",
         "UPDATE records SET vm = printf ('%.5000c', 'x')",
-        "INSERT INTO records VALUES ('gw-0001', 'destination', 1, 'started', 1, '', 1)",
-        ("INSERT INTO records VALUES ('gw-0001', 'destination', 1, 'refused', 1, '', 1),"
-         " ('gw-0001', 'destination', 2, 'started', 1, '', 1)"),
+        "INSERT INTO records VALUES ('gw-0001', 'destination', 1, 'started', 1, '', 1, 1)",
+        ("INSERT INTO records VALUES ('gw-0001', 'destination', 1, 'refused', 1, '', 1, 1),"
+         " ('gw-0001', 'destination', 2, 'started', 1, '', 1, 1)"),
     };
     for (guint i = 0; i < G_N_ELEMENTS (edits); i++) {
         g_autoptr (Dir) dir = dir_new ();

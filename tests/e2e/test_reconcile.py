@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Jobs that nobody works on any more: who owns the VM is found out, said and done."""
+
+import signal
+
+import pytest
+import rig
+from rig import faults
+
+
+def reconcile(scene, *options, host=None):
+    """The command on the source's host: a Done with `.job`, the only report."""
+    done = rig.godwit(host or scene.net.a, "reconcile", "--json", *options)
+    assert done.report, done
+    return done
+
+
+def settled(scene, result, place):
+    """It is settled, and said so again."""
+    for job in reconcile(scene).report["jobs"] + reconcile(scene, scene.job).report["jobs"]:
+        assert (job["result"], job["runs_on"], job["exit"]) == (result, place, 0), job
+    assert reconcile(scene).report == {"jobs": [], "exit": 0}
+    row, = [job for job in rig.godwit(scene.net.a, "history", "--json").report["jobs"] if job["job"] == scene.job]
+    assert (row["state"], row["result"]) == ("ended", result)
+
+
+def test_the_destination_decides_and_a_person_in_its_place(net, tmp_path):
+    """Its agent is killed with the right to start in hand."""
+    scene = rig.Scene(net, tmp_path)
+    started, _ = scene.hand_over()
+    scene.agent.kill()
+    started.signal(signal.SIGKILL)
+    started.wait()
+    # nobody can tell
+    done = reconcile(scene)
+    job, = done.report["jobs"]
+    scene.job = job["job"]
+    assert (done.exit, job["result"], job["needs"]) == (6, "undecided", ["--destination-is-dead"]), job
+    assert (job["source"]["record"], job["source"]["qemu"]) == ("released", "stands")
+    told = rig.godwit(net.a, "reconcile", scene.job)
+    assert told.exit == 6 and "--destination-is-dead, when you know" in told.stdout, told
+    # what is said of the other side does not help
+    assert reconcile(scene, "--source-is-dead").exit == 6
+    assert scene.vm.ticks.is_silent("a", 1)
+    mark = scene.vm.ticks.mark()
+    scene.agent.start()
+    settled(scene, "stayed", "source")
+    scene.vm.ticks.wait_side("a", 100, since=mark)
+    assert scene.vm.ticks.is_silent("b", 0.1)
+    scene.expect_running()
+    scene.expect_clean(gone=[str(scene.agent.pid), "godwitd"])
+    scene.expect_next_works()
+
+
+@pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
+def test_a_person_decides(net, tmp_path):
+    """The destination is gone for good, and the command has told that it is undecided."""
+    scene = rig.Scene(net, tmp_path)
+    started, qemu = scene.hand_over()
+    scene.agent.kill()
+    faults.kill(qemu)
+    done = started.wait()
+    assert (done.exit, done.report["result"]) == (6, "undecided"), done
+    scene.job = done.report["job"]
+    done = reconcile(scene, "--destination-is-dead")
+    job, = done.report["jobs"]
+    assert (done.exit, job["result"], job["runs_on"]) == (0, "stayed", "source"), job
+    scene.expect_running()
+    # it was not: what it has left goes, and nothing of it runs
+    scene.agent.start()
+    settled(scene, "stayed", "source")
+    scene.expect_next_works()
+
+
+def test_the_destination_s_agent_dies_between_its_record_and_the_start(net, tmp_path):
+    """STARTED is written and the guest stands: the next agent lets it go on."""
+    scene = rig.Scene(net, tmp_path)
+    point = tmp_path / "point"
+    scene.agent.stop()
+    scene.agent.env = {"GODWIT_POINT": f"stop=started:written={point}"}
+    scene.agent.start()
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
+    faults.wait_until(point.exists, 60, "the record")
+    faults.wait_until(lambda: faults.state(scene.agent.pid) == "T", 10, "the stop")
+    scene.agent.kill()
+    started.signal(signal.SIGKILL)  # it would ask again
+    started.wait()
+    assert scene.vm.ticks.is_silent("a", 1) and scene.vm.ticks.is_silent("b", 0.1)
+    scene.agent.env = None
+    scene.agent.start()
+    scene.vm.ticks.wait_side("b", 100)
+    scene.job, = [job["job"] for job in rig.godwit(net.a, "history", "--json").report["jobs"]]
+    done = reconcile(scene)
+    job, = done.report["jobs"]
+    assert (done.exit, job["result"], job["runs_on"]) == (0, "moved", "destination"), job
+    faults.wait_gone(scene.vm.pid)
+    settled(scene, "moved", "destination")
+    scene.vm.report.check()
+    assert scene.vm.ticks.move("a", "b").overlap_ms == 0
+
+
+def test_a_command_that_was_killed(net, tmp_path):
+    """Before the right was given, no other host is needed."""
+    scene = rig.Scene(net, tmp_path)
+    started = scene.switch_over("last ram")
+    started.signal(signal.SIGKILL)
+    net.set_rate(None)
+    started.wait()
+    assert scene.vm.ticks.is_silent("a", 0.5)
+    job, = reconcile(scene).report["jobs"]
+    scene.job = job["job"]
+    assert (job["result"], job["source"]["record"]) == ("stayed", "none"), job
+    settled(scene, "stayed", "source")
+    scene.expect_running()
+    scene.expect_next_works()
