@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The crash grid: at every journal record and every message between the parties, something dies, stands still, or is
+lost. `make soak`; CELLS=N (how many), SEED=N (which); `make test` runs a sample (test_crash.py).
+
+A cell is (coordinator, where, point, victim, action). The program at `where` stops at the point (GODWIT_POINT), the
+victim is dealt with, and the program goes on. Whatever happens then, when all are back, reconcile must settle
+it, the guest runs on one side and never ran on both, its memory and its disk are whole, nothing is left over, and it can
+be moved."""
+
+import collections
+import contextlib
+import json
+import os
+import random
+import time
+
+import pytest
+import rig
+from rig import disk, faults
+
+CELLS = int(os.environ.get("CELLS") or "120")
+SEED = int(os.environ.get("SEED") or "1")
+LOG = os.environ.get("GODWIT_CRASH_LOG")  # one JSON object a cell, for scripts/crash-table
+
+VICTIMS = ("command", "source agent", "destination agent", "source courier", "destination courier", "source QEMU",
+           "destination QEMU")
+STOP_S, CUT_S = 10, 8
+OPTIONS = ("--no-rehearse", "--max-downtime", "2000")
+# Not of the job: what a command asks its agent, what is repeated all the time, and a job's first word.
+DULL = ("hello", "ping", "job.run", "job.watch", "job.status", "job.abort", "qemu.progress", "qemu.verify",
+        "vm.list", "report.")
+
+Cell = collections.namedtuple("Cell", "coordinator where point victim action")
+
+
+class Rig:
+    """A guest that moves to and fro between two hosts, each with an agent."""
+
+    def __init__(self, net, tmp_path):
+        self.net, self.tmp_path = net, tmp_path
+        self.count = 0
+        self.agents = {host.name: rig.Agent(host, tmp_path / f"agent-{host.name}") for host in net.hosts}
+        self.vm = None
+
+    def directory(self, host):
+        self.count += 1
+        return self.tmp_path / f"{host.name}{self.count}"
+
+    def boot(self):
+        """A new guest on a: the first, or after one was lost."""
+        if self.vm:
+            self.vm.stop()
+            self.twin.stop()
+        image = self.tmp_path / f"disk{self.count}.img"
+        with open(image, "xb") as file:
+            file.truncate(1 << 20)
+        self.vm = rig.Guest(self.net.a, self.directory(self.net.a), mem="131064K", disk=str(image),
+                            load=rig.Load(mem="8M", dirty="2M/s", content="text", diskrate=50))
+        self.vm.start().wait_boot()
+        self.twin = self.vm.twin(self.net.b, self.directory(self.net.b))
+
+    @property
+    def here(self):
+        return self.agents[self.vm.side]
+
+    @property
+    def there(self):
+        return self.agents[self.twin.side]
+
+    def restart(self, agent, env=None):
+        if agent.process.poll() is None:
+            faults.cont(agent.pid)
+            agent.kill()
+        agent.env = env
+        agent.start()
+
+    def start(self, coordinator, env=None):
+        """A migration by the command, or by the source's agent."""
+        state = {"GODWIT_STATE": str(self.here.state)}
+        options = (*OPTIONS, "--agent", self.here.destination) if coordinator == "agent" else OPTIONS
+        return rig.start_migrate(self.vm, self.twin, self.there, *options, env={**state, **(env or {})})
+
+    def has_moved(self):
+        """The guest is where the twin was; the next twin is where it came from."""
+        self.twin.find(10)
+        faults.wait_gone(self.vm.pid)
+        if self.vm.process:
+            self.vm.process.wait(10)
+        old, self.vm = self.vm, self.twin
+        self.twin = self.vm.twin(old.host, self.directory(old.host))
+
+    def reconcile(self, *options):
+        return rig.godwit(self.here.host, "reconcile", "--json", *options, env={"GODWIT_STATE": str(self.here.state)})
+
+    def couriers(self):
+        return [pid for host in self.net.hosts for pid in faults.named(host.pids(), b"godwit-courier")]
+
+    def left_over(self):
+        """Directories of jobs, and of VMs that do not run, and couriers."""
+        left = [str(path) for agent in self.agents.values() for path in agent.state.glob("jobs/*")]
+        mine = sum(len(list(agent.state.glob("vms/*"))) for agent in self.agents.values())
+        expected = 0 if self.vm.process else 1
+        return left + [f"courier {pid}" for pid in self.couriers()] + ([f"{mine} VM directories"] if mine != expected else [])
+
+
+# --- the cells ------------------------------------------------------------------------------------------------------
+
+def is_dull(point):
+    return any(point.partition(":")[2].startswith(name) for name in DULL)
+
+
+def points_of(lines, pid):
+    found = [line.partition(" ")[2].strip() for line in lines if line.startswith(f"{pid} ")]
+    return [point for point in dict.fromkeys(found) if not is_dull(point)]
+
+
+def enumerate_points(world):
+    """The points that one migration passes, by coordinator and by program: noted, not listed."""
+    points = {}
+    for coordinator in ("command", "agent"):
+        file = world.tmp_path / f"points-{coordinator}"
+        note = {"GODWIT_POINT": f"note=={file}"}
+        world.restart(world.there, note)
+        if coordinator == "agent":
+            world.restart(world.here, note)
+        started = world.start(coordinator, note if coordinator == "command" else None)
+        done = started.wait()
+        assert done.exit == 0, done
+        pid = started.pid if coordinator == "command" else world.here.pid
+        lines = file.read_text().splitlines()
+        points[coordinator] = {"coordinator": points_of(lines, pid), "destination": points_of(lines, world.there.pid)}
+        for agent in world.agents.values():
+            world.restart(agent)
+        world.has_moved()
+    return points
+
+
+def all_cells(points):
+    """In an order that does not depend on the machine."""
+    for coordinator in ("command", "agent"):
+        for where in ("coordinator", "destination"):
+            for point in sorted(points[coordinator][where]):
+                for victim in VICTIMS:
+                    for action in ("kill", "stop"):
+                        yield Cell(coordinator, where, point, victim, action)
+                yield Cell(coordinator, where, point, "link", "cut")
+                if where == "destination" and point.startswith("reply:"):
+                    yield Cell(coordinator, where, point, "reply", "lost")
+
+
+def choose(points, number, seed):
+    cells = list(all_cells(points))
+    chosen = random.Random(seed).sample(cells, min(number, len(cells)))
+    return chosen, len(cells)
+
+
+# --- one cell ----------------------------------------------------------------------------------------------------------
+
+class Attempt:
+    """What is done to one migration."""
+
+    def __init__(self, world, cell):
+        self.world, self.cell = world, cell
+        self.file = world.tmp_path / f"point{world.count}"
+        self.file.unlink(missing_ok=True)
+        world.count += 1
+        order = "drop" if cell.action == "lost" else "stop"
+        env = {"GODWIT_POINT": f"{order}={cell.point}={self.file}"}
+        self.mark = world.vm.ticks.mark()
+        self.source_qemu, self.killed = world.vm.pid, None
+        if cell.where == "destination":
+            world.restart(world.there, env)
+        elif cell.coordinator == "agent":
+            world.restart(world.here, env)
+        self.started = world.start(cell.coordinator,
+                                   env if (cell.where, cell.coordinator) == ("coordinator", "command") else None)
+        self.stopped = (world.there.pid if cell.where == "destination" else
+                        world.here.pid if cell.coordinator == "agent" else self.started.pid)
+
+    def reach(self):
+        """Whether the point was reached."""
+        faults.wait_until(lambda: self.file.exists() or not self.started.is_running(), 60, "the point")
+        if not self.file.exists():
+            return False
+        if self.cell.action != "lost":
+            faults.wait_until(lambda: faults.state(self.stopped) in ("T", None), 10, "the stop")
+        return True
+
+    def victim(self):
+        """Its pid; None when it is not there (yet, or any more)."""
+        world = self.world
+        match self.cell.victim:
+            case "command":
+                return self.started.pid if self.started.is_running() else None
+            case "source agent":
+                return world.here.pid
+            case "destination agent":
+                return world.there.pid
+            case "source QEMU":
+                return self.source_qemu if not faults.is_zombie(self.source_qemu) else None
+            case "destination QEMU":
+                pids = faults.named(self.twin_host().pids(), b"qemu-system-x86_64")
+                return next((pid for pid in pids if faults.start_time(pid)), None)
+            case "source courier" | "destination courier":
+                host = world.vm.host if self.cell.victim.startswith("source") else self.twin_host()
+                return next(iter(faults.named(host.pids(), b"godwit-courier")), None)
+        return None
+
+    def twin_host(self):
+        return self.world.twin.host
+
+    def strike(self):
+        """The action; whether there was a victim."""
+        pid = self.victim()
+        if self.cell.action == "cut":
+            with self.world.net.outage():
+                faults.cont(self.stopped)
+                time.sleep(CUT_S)
+            return True
+        if self.cell.action == "kill" and pid:
+            faults.kill(pid, wait=pid != self.started.pid)
+            self.killed = pid
+        elif self.cell.action == "stop" and pid:
+            if pid != self.stopped:
+                faults.stop(pid)
+                faults.cont(self.stopped)
+            time.sleep(STOP_S)
+            faults.cont(pid)
+        if self.stopped != self.killed:
+            faults.cont(self.stopped)
+        return self.cell.action == "lost" or pid is not None
+
+    def finish(self):
+        """The command has ended, and all agents are back: a Done, or None when it was killed."""
+        done = None
+        if self.killed != self.started.pid:
+            done = self.started.wait(150)
+        else:
+            with contextlib.suppress(Exception):
+                self.started.wait(10)
+        for agent in self.world.agents.values():
+            if agent.process.poll() is not None:
+                self.world.restart(agent)
+        return done
+
+
+def is_at_rest(world):
+    """No job runs on either host."""
+    for agent in world.agents.values():
+        told = rig.godwit(agent.host, "history", "--json", "--agent", agent.destination).report
+        if any(job["state"] == "running" for job in told["jobs"]):
+            return False
+    return True
+
+
+def settle(world):
+    """Asks until nothing is open: the last answer that had a job in it."""
+    last = []
+    deadline = time.monotonic() + 60
+    while True:
+        done = world.reconcile()
+        if done.report["jobs"]:
+            last = done.report["jobs"]
+        if done.exit == 0 and not done.report["jobs"] and is_at_rest(world):
+            return last
+        if time.monotonic() > deadline:
+            raise AssertionError(f"reconcile does not settle it: {json.dumps(done.report)[:3000]}")
+        time.sleep(0.3)
+
+
+def runner(world):
+    """The side that runs: waits for ticks of one, and that the other is silent."""
+    mark = world.vm.ticks.mark()
+    sides = (world.vm.side, world.twin.side)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        time.sleep(0.25)
+        counts = {side: len(world.vm.ticks.window(mark, None, side)) for side in sides}
+        running = [side for side in sides if counts[side] >= 30]
+        assert len(running) < 2, "the guest runs on both sides"
+        if running:
+            return running[0]
+    return None
+
+
+def changes(world, mark):
+    """How often the side changed: once when it moved."""
+    ticks = world.vm.ticks.window(mark)
+    return sum(a.side != b.side for a, b in zip(ticks, ticks[1:]))
+
+
+def expect_whole(world):
+    """Memory, and every record that the guest was told to be on its disk."""
+    acked = world.vm.report.acked
+    world.vm.report.check()
+    found = disk.read(world.vm.disk)
+    assert not found.damage, found.damage
+    assert found.last >= acked and found.has(acked), (found.last, acked)
+    assert not found.missing(), found.missing()
+
+
+def may_be_lost(attempt, row):
+    """A guest ends with its QEMU: the source's before it moved, the destination's since."""
+    return attempt.cell.action == "kill" and attempt.cell.victim.endswith("QEMU") and row["struck"]
+
+
+def run_cell(world, cell):
+    """Runs it and says what was seen; raises what must not be."""
+    began = time.monotonic()
+    attempt = Attempt(world, cell)
+    row = {**cell._asdict(), "reached": attempt.reach(), "struck": False}
+    if row["reached"]:
+        row["struck"] = attempt.strike()
+    done = attempt.finish()
+    if done is not None:
+        row |= {"exit": done.exit, "cause": done.cause, "result": (done.report or {}).get("result")}
+        assert done.report, done
+        assert row["struck"] or done.exit == 0, done
+    settled = settle(world)
+    row["reconciled"] = [job["result"] for job in settled]
+    place = runner(world)
+    row["runs"] = {world.vm.side: "source", world.twin.side: "destination", None: "nowhere"}[place]
+    assert changes(world, attempt.mark) <= 1, "the guest went to and fro"
+    if place is None:
+        assert may_be_lost(attempt, row), f"the guest stands still: {row}"
+    told = (row.get("result"), row["runs"])
+    assert told not in (("moved", "source"), ("stayed", "destination")), f"the report is wrong: {row}"
+    after(world, row)
+    row["seconds"] = round(time.monotonic() - began, 1)
+    return row
+
+
+def after(world, row):
+    """Nothing is left, the guest is whole, and can be moved."""
+    for agent in world.agents.values():  # no point waits in it for the next one
+        if agent.env:
+            world.restart(agent)
+    if row["runs"] == "nowhere":
+        world.boot()
+        return
+    if row["runs"] == "destination":
+        world.has_moved()
+    faults.wait_until(lambda: not world.left_over(), 15, f"clean-up: {world.left_over()}", 0.2)
+    expect_whole(world)
+    done = world.start("command").wait()
+    assert done.exit == 0, f"the next migration: {done}"
+    world.has_moved()
+
+
+def note_row(row):
+    if LOG:
+        with open(LOG, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def run_cells(net, tmp_path, number, seed):
+    """Runs that many; a list of what failed."""
+    world = Rig(net, tmp_path)
+    world.boot()
+    cells, total = choose(enumerate_points(world), number, seed)
+    print(f"seed {seed}: {len(cells)} of {total} cells")
+    failed = []
+    for cell in cells:
+        try:
+            row = run_cell(world, cell)
+        except Exception as error:  # the next cells are run all the same, with another guest
+            row = {**cell._asdict(), "failed": f"{type(error).__name__}: {error}"[:3000]}
+            failed.append(row)
+            renew(world)
+        note_row(row)
+        print(json.dumps(row)[:600], flush=True)
+    return failed
+
+
+def renew(world):
+    """After a failure: agents, guest and command that know nothing of it."""
+    world.net.heal()
+    for host in world.net.hosts:
+        for pid in faults.named(host.pids(), b"godwit") + faults.named(host.pids(), b"qemu-system-x86_64"):
+            faults.cont(pid)
+            faults.kill(pid)
+    world.vm = None
+    world.agents = {host.name: rig.Agent(host, world.directory(host)) for host in world.net.hosts}
+    world.boot()
+
+
+@pytest.mark.timeout(CELLS * 60 + 300)
+def test_the_grid(net, tmp_path):
+    failed = run_cells(net, tmp_path, CELLS, SEED)
+    assert not failed, json.dumps(failed, indent=1)
