@@ -28,8 +28,8 @@ static const char *const migrations[] = {
     "CREATE TABLE host (number INTEGER NOT NULL PRIMARY KEY CHECK (number = 1), machine TEXT NOT NULL,"
     " ino INTEGER NOT NULL) STRICT;",
     /* 3: whether the guest is to run that was started; what a job found set in the source's QEMU */
-    "ALTER TABLE records ADD COLUMN run INTEGER NOT NULL DEFAULT 1;"
-    "ALTER TABLE jobs ADD COLUMN settings TEXT NOT NULL DEFAULT '';",
+    ("ALTER TABLE records ADD COLUMN run INTEGER NOT NULL DEFAULT 1;"
+     "ALTER TABLE jobs ADD COLUMN settings TEXT NOT NULL DEFAULT '';"),
 };
 
 guint

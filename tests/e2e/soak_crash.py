@@ -97,6 +97,8 @@ class Rig:
 
     def left_over(self):
         """Directories of jobs, and of VMs that do not run, and couriers."""
+        for agent in self.agents.values():  # whoever comes across what a VM has left that ended removes it
+            rig.godwit(agent.host, "list", "--agent", agent.destination)
         left = [str(path) for agent in self.agents.values() for path in agent.state.glob("jobs/*")]
         mine = sum(len(list(agent.state.glob("vms/*"))) for agent in self.agents.values())
         expected = 0 if self.vm.process else 1
