@@ -89,8 +89,7 @@ refuse (LocalHost *local, const GwWreck *wreck, JsonObject *params, GError **err
     static const GwMendTerms terms = { .lock_ms = LOCK_MS };
     if (gw_wreck_mend (wreck, &terms, error) == NULL)
         return NULL;
-    JsonObject *ask = gw_json_new ("job:s", wreck->job, "refuse:b", TRUE, NULL);
-    g_autoptr (JsonObject) owned = ask;
+    g_autoptr (JsonObject) ask = gw_json_new ("job:s", wreck->job, "refuse:b", TRUE, NULL);
     g_autoptr (JsonObject) answer = gw_local_settle_record (local, ask, NULL, error);
     if (answer == NULL)
         return NULL;
