@@ -6,7 +6,10 @@
 
 #define POLL_MS 250
 #define LINK_MS 1000        /* for a round trip before the copies start */
-#define PROBE_MS 3000       /* for a disk to answer; the guest runs */
+/* For a disk to answer, while the guest runs: QEMU drains each several times while the guest stands still. */
+#define PROBE_SHARE 4
+#define PROBE_MIN_MS 1500
+#define PROBE_MAX_MS 3000
 #define FINISH_MIN_MS 2000  /* for the rest of the disks, with the guest stopped */
 #define FINISH_MAX_MS 10000
 #define BEHIND_BYTES (4 << 20)
@@ -22,9 +25,11 @@ has_copies (const GwJob *job)
 gboolean
 gw_step_ask_disks (GwJob *job, GwSide *blame, GError **error)
 {
+    gint64 allowed_ms = PROBE_SHARE * job->plan->max_downtime_ms;
+    gint64 within_ms = CLAMP (allowed_ms, PROBE_MIN_MS, PROBE_MAX_MS);
     *blame = GW_SIDE_SOURCE;
     return job->disks->disks->len == 0 ||
-           gw_host_probe_disks (job->source.host, job->disks, PROBE_MS, job->cancellable, error);
+           gw_host_probe_disks (job->source.host, job->disks, (guint) within_ms, job->cancellable, error);
 }
 
 gboolean
@@ -238,6 +243,14 @@ is_any_resumed (const GwJob *job)
     return FALSE;
 }
 
+/* QEMU stops a guest that dirties next to nothing by itself as soon as its memory has been sent: not before every
+ * chunk has been compared once. */
+static gboolean
+may_send_memory (const GwJob *job)
+{
+    return is_any_resumed (job) ? gw_job_proof_can_switch (job) : gw_job_proof_has_round (job);
+}
+
 gboolean
 gw_step_disks (GwJob *job, GwSide *blame, GError **error)
 {
@@ -250,7 +263,7 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
         *blame = GW_SIDE_SOURCE;
         if (are_ready (job) && job->proof == NULL && !gw_job_start_proof (job, error))
             return FALSE;
-        if (are_ready (job) && (!is_any_resumed (job) || gw_job_proof_can_switch (job)))
+        if (are_ready (job) && may_send_memory (job))
             return TRUE;
         if (gw_job_is_out_of_time (job))
             return gw_job_fail_slow_disks (job, error);

@@ -257,6 +257,8 @@ void gw_job_proof_free (GwJobProof *proof);
 /* Once the copies are in step: begins to compare them. */
 gboolean gw_job_start_proof (GwJob *job, GError **error);
 gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
+/* Whether every chunk has been compared once. */
+gboolean gw_job_proof_has_round (const GwJob *job);
 /* Whether only little is left to compare with the guest stopped. */
 gboolean gw_job_proof_can_switch (const GwJob *job);
 /* How its rounds go. */

@@ -22,7 +22,9 @@
 #define LAST_MIN_MS 5000
 #define LAST_MAX_MS 20000
 #define FULL_MS 3600000      /* ... when it was asked to look at everything again */
-#define FEW 16               /* chunks that differ and do not matter yet */
+#define FEW 16               /* chunks that differ and do not matter yet, if they are soon read */
+#define SHARE 4              /* of the allowed downtime, for reading them */
+#define LONG_US (2 * G_USEC_PER_SEC) /* a round; the time of a shorter one is rather that of asking for it */
 #define PAUSE_US (G_USEC_PER_SEC) /* between rounds while the guest runs */
 
 struct _GwJobProof {
@@ -31,7 +33,9 @@ struct _GwJobProof {
     GArray *here, *there; /* guint64: hashes that have come */
     GArray *next;    /* GwChunkRun: those that differed, sorted */
     gint64 n_chunks; /* of this round */
+    gint64 begun_us; /* this round, or the one before */
     gint64 ended_us; /* of the round before, 0: one is under way */
+    gint64 longest_us, chunk_us; /* of the rounds that took long, the longest, and each of its chunks */
     guint n_rounds;  /* ended */
     gint64 n_compared, n_last;
     gboolean here_is_done, there_is_done;
@@ -64,6 +68,7 @@ ask_sides (GwJob *job, GError **error)
     g_array_set_size (proof->here, 0);
     g_array_set_size (proof->there, 0);
     proof->here_is_done = proof->there_is_done = FALSE;
+    proof->begun_us = g_get_monotonic_time ();
     proof->ended_us = 0;
     proof->is_unsure = TRUE;
     if (!gw_host_hash_disks (job->destination.host, proof->runs, proof->seed, FALSE, NULL, error) ||
@@ -150,6 +155,11 @@ end_round (GwJobProof *proof)
     proof->n_compared += proof->n_chunks;
     proof->n_last = proof->n_chunks;
     proof->ended_us = g_get_monotonic_time ();
+    gint64 took_us = proof->ended_us - proof->begun_us;
+    if (proof->n_chunks > 0 && took_us > proof->longest_us) {
+        proof->longest_us = took_us;
+        proof->chunk_us = took_us / proof->n_chunks;
+    }
 }
 
 /* Takes what has come; TRUE also when the round goes on. */
@@ -184,6 +194,15 @@ advance (GwJob *job, GError **error)
 }
 
 static gboolean
+fail_late (const GwJobProof *proof, GError **error)
+{
+    return gw_fail (error, GW_CAUSE_DISK_SYNC,
+                    "the comparison of the disks takes too long: in round %u the source has read %u and the "
+                    "destination %u of %" G_GINT64_FORMAT " MiB",
+                    proof->n_rounds + 1, proof->here->len, proof->there->len, proof->n_chunks);
+}
+
+static gboolean
 finish_round (GwJob *job, gint64 deadline_us, GError **error)
 {
     while (job->proof->ended_us == 0) {
@@ -192,7 +211,7 @@ finish_round (GwJob *job, gint64 deadline_us, GError **error)
         if (gw_job_has_fault (job))
             return gw_job_wait (job, NULL, 0, error);
         if (g_get_monotonic_time () > deadline_us)
-            return gw_fail (error, GW_CAUSE_DISK_SYNC, "the comparison of the disks takes too long");
+            return fail_late (job->proof, error);
         if (job->proof->ended_us == 0)
             (void) gw_wait_ms (job->context, POLL_MS, NULL, NULL);
     }
@@ -207,6 +226,7 @@ gw_job_start_proof (GwJob *job, GError **error)
     if (strcmp (job->plan->verify, "none") == 0)
         return TRUE;
     job->proof = g_new0 (GwJobProof, 1);
+    job->proof->longest_us = LONG_US;
     job->proof->seed = (guint64) g_random_int () << 32 | g_random_int ();
     job->proof->disks = gw_chunk_disks_new (job->disks);
     job->proof->runs = gw_chunk_runs_new (job->proof->disks);
@@ -237,10 +257,33 @@ gw_job_go_on_with_proof (GwJob *job, GError **error)
 }
 
 gboolean
+gw_job_proof_has_round (const GwJob *job)
+{
+    return job->proof == NULL || job->proof->n_rounds > 0;
+}
+
+/* Of a disk that is slow to read they are fewer. */
+static gint64
+get_few (const GwJob *job)
+{
+    gint64 may_take_us = job->plan->max_downtime_ms * 1000 / SHARE;
+    gint64 in_time = may_take_us / MAX (job->proof->chunk_us, 1);
+    return CLAMP (in_time, 1, FEW);
+}
+
+/* What the last round would have to read besides what is written until then. */
+static gint64
+count_left (const GwJobProof *proof)
+{
+    gint64 n_read = MIN (proof->here->len, proof->there->len);
+    return gw_chunk_runs_count (proof->next) + (proof->ended_us == 0 ? proof->n_chunks - n_read : 0);
+}
+
+gboolean
 gw_job_proof_can_switch (const GwJob *job)
 {
-    return job->proof == NULL ||
-           (job->proof->n_rounds > 0 && !job->proof->is_sending && gw_chunk_runs_count (job->proof->next) <= FEW);
+    return job->proof == NULL || (job->proof->n_rounds > 0 && !job->proof->is_sending &&
+                                  count_left (job->proof) <= get_few (job));
 }
 
 void
@@ -248,7 +291,7 @@ gw_job_proof_add_pace (const GwJob *job, GwDiskSample *sample)
 {
     sample->rounds = job->proof != NULL ? job->proof->n_rounds : 0;
     sample->differing = sample->rounds > 0 ? gw_chunk_runs_count (job->proof->next) : 0;
-    sample->few = FEW;
+    sample->few = job->proof != NULL ? get_few (job) : FEW;
 }
 
 gint64

@@ -7,14 +7,12 @@
  * hole, so that sparse images need not be read.  The thread owns its connections and buffer; `lock`
  * guards hashes, error, is_done and is_stopped.
  */
+#include "disk_nbd.h"
 #include "host-internal.h"
 
-#include <libnbd.h>
 #include <string.h>
 #include <xxhash.h>
 
-#define SLICE_MS 100     /* between two looks at whether to stop */
-#define SILENT_MS 30000  /* a server that says nothing for so long hangs */
 #define EXTENT_MAX ((gint64) 1 << 30)
 
 struct _GwHashWork {
@@ -30,73 +28,22 @@ struct _GwHashWork {
 };
 
 typedef struct {
+    gint64 len;
+    uint32_t flags;
+} Extent;
+
+typedef struct {
     struct nbd_handle *nbd, *target;
     gint64 bytes;
+    Extent extent;     /* a request that is given up may still write to it */
     gint64 extent_end; /* of the last extent asked for; the cursor is inside it */
     gboolean is_zero, has_extents;
 } Reader;
 
-/* --- talking to a server ---------------------------------------------------------------------------------- */
-
-typedef gboolean (*StopFn) (gpointer user_data);
-
-/* FALSE with libnbd's words, or when it took too long. */
 static gboolean
-wait_until (struct nbd_handle *nbd, gint64 cookie, gint64 deadline, StopFn stop, gpointer user_data,
-            GError **error)
+wait_command (struct nbd_handle *nbd, gint64 cookie, GwNbdStopFn stop, gpointer user_data, GError **error)
 {
-    while (cookie >= 0) {
-        int state = nbd_aio_command_completed (nbd, (uint64_t) cookie);
-        if (state > 0)
-            return TRUE;
-        if (state < 0 || nbd_poll (nbd, SLICE_MS) < 0)
-            break;
-        if ((stop != NULL && stop (user_data)) || g_get_monotonic_time () > deadline)
-            return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk does not answer");
-    }
-    return gw_fail (error, GW_CAUSE_DISK_SYNC, "the server of the disk: %s", nbd_get_error ());
-}
-
-static gboolean
-wait_command (struct nbd_handle *nbd, gint64 cookie, StopFn stop, gpointer user_data, GError **error)
-{
-    return wait_until (nbd, cookie, gw_deadline_ms (SILENT_MS), stop, user_data, error);
-}
-
-static struct nbd_handle *
-connect_to (const GwDiskSource *source, const char *context, GError **error)
-{
-    struct nbd_handle *nbd = nbd_create ();
-    if (nbd != NULL && nbd_set_export_name (nbd, source->export) == 0 &&
-        nbd_add_meta_context (nbd, context) == 0 && nbd_aio_connect_unix (nbd, source->socket) == 0) {
-        gint64 deadline = gw_deadline_ms (SILENT_MS);
-        while (nbd_aio_is_connecting (nbd) > 0 && g_get_monotonic_time () < deadline &&
-               nbd_poll (nbd, SLICE_MS) >= 0)
-            ;
-        if (nbd_aio_is_ready (nbd) > 0)
-            return nbd;
-    }
-    gw_fail (error, GW_CAUSE_DISK_SYNC, "cannot read export '%s' at '%s': %s", source->export,
-             source->socket, nbd_get_error () != NULL ? nbd_get_error () : "no answer");
-    nbd_close (nbd);
-    return NULL;
-}
-
-gboolean
-gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error)
-{
-    char sector[512];
-    gint64 deadline = gw_deadline_ms (within_ms);
-    struct nbd_handle *nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
-    gsize len = (gsize) MIN (source->bytes, (gint64) sizeof sector);
-    gboolean ok =
-        nbd != NULL &&
-        wait_until (nbd, nbd_aio_pread (nbd, sector, len, 0, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL,
-                    error) &&
-        (nbd_can_flush (nbd) <= 0 ||
-         wait_until (nbd, nbd_aio_flush (nbd, NBD_NULL_COMPLETION, 0), deadline, NULL, NULL, error));
-    nbd_close (nbd);
-    return ok;
+    return gw_nbd_wait (nbd, cookie, gw_deadline_ms (GW_NBD_SILENT_MS), stop, user_data, error);
 }
 
 /* --- dirty chunks ---------------------------------------------------------------------------------------------- */
@@ -132,7 +79,7 @@ gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, 
                     GError **error)
 {
     g_autofree char *context = g_strconcat ("qemu:dirty-bitmap:", bitmap, NULL);
-    struct nbd_handle *nbd = connect_to (source, context, error);
+    struct nbd_handle *nbd = gw_nbd_connect (source, context, error);
     DirtyScan scan = { runs, disk, 0 };
     gboolean ok = nbd != NULL;
     while (ok && scan.at < source->bytes) {
@@ -161,11 +108,6 @@ must_stop (gpointer user_data)
     return is_stopped;
 }
 
-typedef struct {
-    gint64 len;
-    uint32_t flags;
-} Extent;
-
 static int
 on_extent (void *user_data, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error)
 {
@@ -180,14 +122,15 @@ static gboolean
 is_hole (GwHashWork *work, Reader *reader, gint64 at, gint64 end)
 {
     if (reader->has_extents && reader->extent_end <= at) {
-        Extent extent = { 0, 0 };
-        nbd_extent_callback callback = { .callback = on_extent, .user_data = &extent };
+        Extent *extent = &reader->extent;
+        *extent = (Extent) { 0, 0 };
+        nbd_extent_callback callback = { .callback = on_extent, .user_data = extent };
         gint64 cookie = nbd_aio_block_status (reader->nbd,
                                               (uint64_t) MIN (reader->bytes - at, EXTENT_MAX),
                                               (uint64_t) at, callback, NBD_NULL_COMPLETION, 0);
-        reader->has_extents = wait_command (reader->nbd, cookie, must_stop, work, NULL) && extent.len > 0;
-        reader->extent_end = at + extent.len;
-        reader->is_zero = (extent.flags & LIBNBD_STATE_ZERO) != 0;
+        reader->has_extents = wait_command (reader->nbd, cookie, must_stop, work, NULL) && extent->len > 0;
+        reader->extent_end = at + extent->len;
+        reader->is_zero = (extent->flags & LIBNBD_STATE_ZERO) != 0;
     }
     return reader->has_extents && reader->is_zero && reader->extent_end >= end;
 }
@@ -244,12 +187,12 @@ open_reader (GwHashWork *work, Reader *reader, guint disk, GError **error)
 {
     const GwDiskSource *source = &g_array_index (work->sources, GwDiskSource, disk);
     close_reader (reader);
-    reader->nbd = connect_to (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+    reader->nbd = gw_nbd_connect (source, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
     if (reader->nbd == NULL)
         return FALSE;
     if (work->targets != NULL) {
         const GwDiskSource *target = &g_array_index (work->targets, GwDiskSource, disk);
-        reader->target = connect_to (target, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
+        reader->target = gw_nbd_connect (target, LIBNBD_CONTEXT_BASE_ALLOCATION, error);
         if (reader->target == NULL)
             return FALSE;
     }

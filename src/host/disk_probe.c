@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define CLOSE_MS 3000 /* for the exports to go */
+#define WAKE_MS 8000  /* for the first answer: a disk may have to spin up */
+#define N_TRIES 2     /* for answers in time after that: a busy host may keep a good disk waiting once */
 
 static void
 remove_exports (LocalHost *local, const GPtrArray *ids)
@@ -64,6 +66,21 @@ gw_local_start_nbd (LocalHost *local, const char *socket, GError **error)
     }
 }
 
+/* Whether the disk is awake and answers in within_ms; @error is always set where it does not. */
+static gboolean
+try_disk (const GwDiskSource *source, guint within_ms, GError **error)
+{
+    gint64 start_us = g_get_monotonic_time ();
+    if (!gw_disk_probe (source, MAX (WAKE_MS, within_ms), error))
+        return FALSE;
+    gboolean ok = g_get_monotonic_time () - start_us <= (gint64) within_ms * 1000;
+    for (guint i = 0; i < N_TRIES && !ok; i++) {
+        g_clear_error (error);
+        ok = gw_disk_probe (source, within_ms, error);
+    }
+    return ok;
+}
+
 static gboolean
 probe_one (LocalHost *local, const GwDiskPlan *plan, const char *socket, GPtrArray *ids, guint within_ms,
            GError **error)
@@ -74,10 +91,10 @@ probe_one (LocalHost *local, const GwDiskPlan *plan, const char *socket, GPtrArr
     JsonObject *args = gw_json_new ("type:s", "nbd", "id:s", id, "node-name:s", plan->node, "name:s", id, NULL);
     g_autoptr (GError) failure = NULL;
     if (gw_local_qmp (local, GW_QMP_BLOCK_EXPORT_ADD, args, NULL, &failure) &&
-        gw_disk_probe (&source, within_ms, &failure))
+        try_disk (&source, within_ms, &failure))
         return TRUE;
-    return gw_fail (error, GW_CAUSE_DISK_DEAD, "disk '%s' does not answer as it should: %s", plan->name,
-                    failure->message);
+    return gw_fail (error, GW_CAUSE_DISK_DEAD, "disk '%s' does not answer as it should, within %u ms: %s",
+                    plan->name, within_ms, failure->message);
 }
 
 static gboolean

@@ -68,7 +68,8 @@ GArray *gw_disk_sources_new (void);
 gboolean gw_disk_list_dirty (const GwDiskSource *source, guint disk, const char *bitmap, GArray *runs,
                              GError **error);
 
-/* Reads the first sector and flushes. */
+/* Reads the first sector, flushes, and reads one that holds data if there is any.  FALSE with GW_CAUSE_DISK_SYNC
+ * also when all of that takes longer. */
 gboolean gw_disk_probe (const GwDiskSource *source, guint within_ms, GError **error);
 
 typedef struct _GwHashWork GwHashWork;

@@ -170,7 +170,7 @@ def test_server_of_the_image_hangs_in_the_switchover(net, tmp_path, event):
 
 
 def test_disk_that_takes_two_seconds_to_read(net, tmp_path):
-    """It moves late, or is given up with the right cause; the guest stands still for neither."""
+    """It moves late, or is refused with the right cause; the guest stands still for neither."""
     scene = Scene(net, tmp_path, odd_source(net.b, tmp_path, 8, "delay-read=2"))
     mark = scene.vm.ticks.mark()
     done = rig.migrate(scene.vm, scene.twin, scene.agent, timeout=300)

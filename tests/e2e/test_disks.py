@@ -72,7 +72,7 @@ class Scene:
     def stays(self, done, exit, cause, side, words=""):
         assert done.report is not None, done
         told = done.report["cause"]
-        assert (done.exit, told["code"], told["side"]) == (exit, cause, side), done
+        assert (done.exit, told["code"], told["side"]) == (exit, cause, side), (told, done)
         assert words in str(told["evidence"]), done
         mark = self.vm.ticks.mark()
         self.vm.ticks.wait_side("a", 100, since=mark)
@@ -83,7 +83,7 @@ class Scene:
 
     def arrived(self, done, image="d0.img"):
         """Every acknowledged record is in the destination's raw image, and the guest goes on with it."""
-        assert done.exit == 0, done
+        assert done.exit == 0, (done.report["cause"], done)
         assert not any(event["event"] in ("disk-error", "block-error") for event in done.report["timeline"])
         moved_at = self.vm.report.acked
         self.vm.report.wait_status(lambda status: status.disk > moved_at + 100)
