@@ -47,8 +47,8 @@ gw_job_try_tokens (GwJob *job, GError **error)
     if (n == 0)
         return TRUE;
     g_auto (GStrv) paths = g_strv_builder_end (here), paths_there = g_strv_builder_end (there);
-    g_auto (GStrv) tokens = gw_host_put_tokens (job->source.host, (const char *const *) paths,
-                                                job->cancellable, error);
+    g_auto (GStrv) tokens = gw_host_put_tokens (job->source.host, job->journal != NULL ? job->id : NULL,
+                                                (const char *const *) paths, job->cancellable, error);
     if (tokens == NULL)
         return FALSE;
     g_auto (GStrv) found =

@@ -22,6 +22,7 @@ typedef struct {
     GMainContext *context;
     const char *job, *job_dir, *user; /* user who will open it, NULL: we */
     const GwDiskPlan *plan;
+    GwJournal *journal; /* NULL: nothing is written */
 } GwImageSpec;
 /* Makes an empty image of the very size and format; a file that it may replace steps aside.  NULL with
  * GW_CAUSE_DISK_IMAGE or GW_CAUSE_DISK_SPACE, and nothing is left of it. */
@@ -34,6 +35,12 @@ void gw_image_discard (GwImage *image);
 void gw_image_push_out (const GwImage *image);
 /* All of it is on the storage, and from now on it is a disk like any other. */
 gboolean gw_image_complete (const GwImage *image, GError **error);
+
+struct stat;
+/* Whether the file has that job's name on it: it is an image that the job made, and is not complete. */
+gboolean gw_image_is_of (const char *path, const char *job, struct stat *ret_st);
+/* The partial copy may be resumed by another job. */
+void gw_image_keep_partial (const char *path);
 
 typedef struct _GwExports GwExports;
 /* Where the images can be read: an array of GwDiskSource.  (transfer full) */

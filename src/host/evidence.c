@@ -161,7 +161,7 @@ end_source (LocalHost *local, const GwWreck *wreck, JsonObject *params, GError *
         gw_fail (error, GW_CAUSE_UNDECIDED, "the VM of job %s is still here", wreck->job);
         return NULL;
     }
-    if (!gw_wreck_end_vm (wreck, error))
+    if (!gw_wreck_end_vm (wreck, error) || !gw_wreck_put_away (wreck, FALSE, error))
         return NULL;
     gw_wreck_remove_directories (wreck, FALSE);
     return gw_wreck_close (wreck, is_moved ? "moved" : "lost", error) ? is_moved ? "moved" : "lost" : NULL;

@@ -190,7 +190,7 @@ gw_local_make_images (LocalHost *local, JsonObject *params, GCancellable *cancel
     local->exports = exports_new (local);
     for (guint i = 0; i < plans->disks->len; i++) {
         const GwImageSpec spec = { local->config, local->context, local->job, local->job_dir, user,
-                                   plans->disks->pdata[i] };
+                                   plans->disks->pdata[i], local->journal };
         if (gw_disk_plan_is (spec.plan, "copy") && !add_export (local->exports, &spec, error)) {
             g_clear_pointer (&local->exports, gw_exports_free);
             return NULL;

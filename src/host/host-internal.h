@@ -358,6 +358,8 @@ JsonObject *gw_local_put_tokens (LocalHost *, JsonObject *, GCancellable *, GErr
 JsonObject *gw_local_find_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_drop_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
 void gw_local_drop_token_files (LocalHost *local);
+/* The file of an object of the kind "token". */
+void gw_token_remove (JsonObject *object);
 
 /* linkprobe.c */
 JsonObject *gw_local_start_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
@@ -445,6 +447,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwWreckQemu, gw_wreck_qemu_clear)
 gboolean gw_wreck_kill (const GwWreck *wreck, const GwWreckQemu *qemu, GError **error);
 /* destination: the guest never ran, and nothing that could run is left.  FALSE: something is. */
 gboolean gw_wreck_take_apart (const GwWreck *wreck, GError **error);
+/* What the job made in the file system goes, or what it need not keep when the VM has arrived. */
+gboolean gw_wreck_put_away (const GwWreck *wreck, gboolean has_arrived, GError **error);
 void gw_wreck_remove_directories (const GwWreck *wreck, gboolean also_of_vm);
 /* Its row of the journal, an empty object when there is none.  (transfer full) */
 JsonObject *gw_wreck_find_row (const GwWreck *wreck, GError **error);
@@ -462,6 +466,18 @@ const char *gw_wreck_bring_back (const GwWreck *wreck, GError **error);
 gboolean gw_wreck_end_vm (const GwWreck *wreck, GError **error);
 /* destination, STARTED: the guest goes on if it is to run and stands. */
 gboolean gw_wreck_let_run (const GwWreck *wreck, gboolean is_to_run, GError **error);
+
+/* quarantine.c */
+struct stat;
+/* Whether the object of a file is the regular file that is there now. */
+gboolean gw_object_is_at (JsonObject *object, struct stat *ret_st);
+/* The file of the object goes to where it is kept for a day. */
+gboolean gw_wreck_quarantine (const GwWreck *wreck, JsonObject *object, GError **error);
+typedef enum { GW_SWEEP_DRY, GW_SWEEP_OVER, GW_SWEEP_ALL } GwSweep; /* nothing, what is older than a day, everything */
+/* Adds what it finds to `told` (may be NULL): {"job","path","action","until_us","bytes"}. */
+gboolean gw_quarantine_sweep (GwJournal *journal, GwSweep how, JsonArray *told, GError **error);
+/* cleanup.c: {"dry_run","now"}: {"files"} */
+JsonObject *gw_local_cleanup (LocalHost *, JsonObject *, GCancellable *, GError **);
 
 /* evidence.c: for `godwit reconcile` */
 JsonObject *gw_local_get_evidence (LocalHost *, JsonObject *, GCancellable *, GError **);

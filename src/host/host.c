@@ -105,10 +105,10 @@ call_list (GwHost *host, GwRpcMethod method, JsonObject *params, const char *mem
 }
 
 GStrv
-gw_host_put_tokens (GwHost *host, const char *const *images, GCancellable *cancellable,
+gw_host_put_tokens (GwHost *host, const char *job, const char *const *images, GCancellable *cancellable,
                     GError **error)
 {
-    return call_list (host, GW_RPC_TOKEN_PUT, gw_json_new ("paths:v", images, NULL), "tokens",
+    return call_list (host, GW_RPC_TOKEN_PUT, gw_json_new ("job:s", job, "paths:v", images, NULL), "tokens",
                       cancellable, error);
 }
 

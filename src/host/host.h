@@ -323,8 +323,14 @@ JsonObject *gw_host_get_evidence (GwHost *host, const char *job, GwSide side, GC
 char *gw_host_reconcile (GwHost *host, const char *job, GwSide side, const char *act, const char *proof,
                          GCancellable *cancellable, GError **error);
 
-/* source: writes a token beside each image (token.c), "" where it could not.  (transfer full) */
-GStrv gw_host_put_tokens (GwHost *host, const char *const *images, GCancellable *cancellable,
+/* What jobs that died have left on this host: {"files": [{"job","path","kind"?,"action","until_us"?,"bytes"?}]}.
+ * `is_dry`: it is only told; `is_now`: what is kept for a day goes, too (quarantine.c).  (transfer full) */
+JsonObject *gw_host_cleanup (GwHost *host, gboolean is_dry, gboolean is_now, GCancellable *cancellable,
+                             GError **error);
+
+/* source: writes a token beside each image (token.c), "" where it could not; `job` (NULL: none) is the one in whose
+ * journal they are.  (transfer full) */
+GStrv gw_host_put_tokens (GwHost *host, const char *job, const char *const *images, GCancellable *cancellable,
                           GError **error);
 /* destination: "seen" by each image that has its token beside it, else "".  (transfer full) */
 GStrv gw_host_find_tokens (GwHost *host, const char *const *images, const char *const *tokens,

@@ -438,6 +438,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_RECORD_PUT] = gw_local_put_released,
     [GW_RPC_RECORD_GET] = gw_local_settle_record,
     [GW_RPC_HANDOVER_START] = gw_local_start,
+    [GW_RPC_CLEANUP] = gw_local_cleanup,
     [GW_RPC_JOB_EVIDENCE] = gw_local_get_evidence,
     [GW_RPC_JOB_RECONCILE] = gw_local_reconcile,
     [GW_RPC_QEMU_INVENTORY] = gw_local_take_inventory,

@@ -18,3 +18,10 @@ gw_host_reconcile (GwHost *host, const char *job, GwSide side, const char *act, 
     g_autoptr (JsonObject) answer = gw_host_call (host, GW_RPC_JOB_RECONCILE, params, cancellable, error);
     return answer != NULL ? g_strdup (gw_json_get_string (answer, "result", error)) : NULL;
 }
+
+JsonObject *
+gw_host_cleanup (GwHost *host, gboolean is_dry, gboolean is_now, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_CLEANUP, gw_json_new ("dry_run:b", is_dry, "now:b", is_now, NULL), cancellable,
+                         error);
+}

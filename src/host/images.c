@@ -53,11 +53,26 @@ fail_errno (GError **error, const char *what, const char *path)
                     "cannot %s '%s': %s", what, path, g_strerror (errno));
 }
 
+/* Before it is there and when it is: whoever finds the job interrupted has to know (wreck.c). */
+static gboolean
+journal_file (const GwImageSpec *spec, const char *kind, const char *path, const struct stat *st, GError **error)
+{
+    const GwJournalObject object = { .kind = kind, .path = path, .dev = st != NULL ? (gint64) st->st_dev : 0,
+                                     .ino = st != NULL ? (gint64) st->st_ino : 0 };
+    return spec->journal == NULL ||
+           gw_journal_put_objects (spec->journal, spec->job, GW_SIDE_DESTINATION, &object, 1, error);
+}
+
 /* A file that may be replaced steps aside until the move has succeeded. */
 static gboolean
-put_aside (GwImage *image, const char *job, GError **error)
+put_aside (GwImage *image, const GwImageSpec *spec, GError **error)
 {
-    g_autofree char *aside = g_strdup_printf ("%s.before-%s", image->path, job);
+    struct stat st;
+    g_autofree char *aside = g_strdup_printf ("%s.before-%s", image->path, spec->job);
+    if (lstat (image->path, &st) != 0)
+        return fail_errno (error, "look at", image->path);
+    if (!journal_file (spec, "aside", aside, &st, error))
+        return FALSE;
     if (rename (image->path, aside) != 0)
         return fail_errno (error, "put aside", image->path);
     image->old_path = g_steal_pointer (&aside);
@@ -82,6 +97,9 @@ static gboolean
 make_file (GwImage *image, const GwImageSpec *spec, GError **error)
 {
     struct stat st;
+    const char *kind = spec->plan->is_kept ? "kept-image" : "image";
+    if (!journal_file (spec, kind, image->path, NULL, error))
+        return FALSE;
     g_auto (GwFd) fd = open (image->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 || fstat (fd, &st) != 0)
         return fail_errno (error, "make", image->path);
@@ -89,6 +107,8 @@ make_file (GwImage *image, const GwImageSpec *spec, GError **error)
     image->ino = st.st_ino;
     /* a file system without attributes: the name in the job's memory is enough for the cleanup */
     (void) fsetxattr (fd, TAG, spec->job, strlen (spec->job), 0);
+    if (!journal_file (spec, kind, image->path, &st, error))
+        return FALSE;
     if (ftruncate (fd, strcmp (spec->plan->format, "raw") == 0 ? spec->plan->bytes : 0) != 0)
         return fail_errno (error, "size", image->path);
     return give_to (fd, image->path, spec->user, error);
@@ -138,6 +158,20 @@ gw_image_is_partial (const char *path)
     return getxattr (path, TAG, NULL, 0) > 0;
 }
 
+gboolean
+gw_image_is_of (const char *path, const char *job, struct stat *ret_st)
+{
+    char name[65] = { 0 };
+    ssize_t len = getxattr (path, TAG, name, sizeof name - 1);
+    return len > 0 && strcmp (name, job) == 0 && lstat (path, ret_st) == 0 && S_ISREG (ret_st->st_mode);
+}
+
+void
+gw_image_keep_partial (const char *path)
+{
+    (void) setxattr (path, TAG, "-", 1, 0); /* without it the copy begins again */
+}
+
 /* What an earlier job left of the same disk, and nothing else. */
 static gboolean
 take_partial (GwImage *image, const GwImageSpec *spec, GError **error)
@@ -174,7 +208,7 @@ make (GwImage *image, const GwImageSpec *spec, GError **error)
     image->is_device = spec->plan->overwrites && is_device_at (path);
     if (!image->is_device) {
         if (spec->plan->overwrites && access (path, F_OK) == 0 &&
-            !put_aside (image, spec->job, error))
+            !put_aside (image, spec, error))
             return FALSE;
         if (!make_file (image, spec, error))
             return FALSE;

@@ -18,7 +18,7 @@ static const char *
 mend_destination (const GwWreck *wreck, GwRecord *record, JsonObject *row, GError **error)
 {
     if (gw_record_get_kind (record) == GW_RECORD_STARTED) {
-        if (!gw_wreck_let_run (wreck, gw_record_is_to_run (record), error))
+        if (!gw_wreck_let_run (wreck, gw_record_is_to_run (record), error) || !gw_wreck_put_away (wreck, TRUE, error))
             return NULL;
         gw_wreck_remove_directories (wreck, FALSE);
         return gw_wreck_close (wreck, "arrived", error) ? "arrived" : NULL;
@@ -41,7 +41,7 @@ mend_source (const GwWreck *wreck, const GwMendTerms *terms, GwRecord *record, G
         return NULL;
     }
     const char *result = gw_wreck_bring_back (wreck, error);
-    if (result == NULL)
+    if (result == NULL || !gw_wreck_put_away (wreck, FALSE, error))
         return NULL;
     gw_wreck_remove_directories (wreck, FALSE);
     return gw_wreck_close (wreck, result, error) ? result : NULL;
@@ -88,5 +88,5 @@ gw_host_mend (const GwHostConfig *config, GMainContext *context, GwJournalCare c
                                 gw_side_from_name (gw_json_peek_string (row, "side", "")) };
         mend_job (&wreck, row, care == GW_JOURNAL_CHECKED); /* what cannot be settled is said once */
     }
-    return rows != NULL;
+    return rows != NULL && gw_quarantine_sweep (journal, GW_SWEEP_OVER, NULL, error);
 }

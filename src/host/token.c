@@ -76,15 +76,33 @@ is_open_file (const LocalHost *local, const char *path)
     return stat (path, &st) == 0 && S_ISREG (st.st_mode) && gw_procfs_has_open ((pid_t) local->vm->pid, path);
 }
 
+/* Whoever finds the job interrupted removes it. */
+static gboolean
+journal_token (LocalHost *local, const char *job, const char *path)
+{
+    const GwJournalObject object = { .kind = "token", .path = path };
+    return gw_job_id_is_valid (job) && gw_local_need_journal (local, NULL) &&
+           gw_journal_put_objects (local->journal, job, GW_SIDE_SOURCE, &object, 1, NULL);
+}
+
+void
+gw_token_remove (JsonObject *object)
+{
+    const char *path = gw_json_peek_string (object, "path", "");
+    g_autofree char *base = g_path_get_basename (path);
+    if (g_str_has_prefix (base, PREFIX) && strlen (base) == strlen (PREFIX) + TOKEN_LEN / 2)
+        (void) unlink (path); /* nobody else has that name */
+}
+
 /* "" where there can be none, which is no failure: the directory may be read-only.  Beside a device it
  * would say nothing: all devices of a host are in one directory. */
 static char *
-put_token (LocalHost *local, const char *image)
+put_token (LocalHost *local, const char *job, const char *image)
 {
     g_autofree char *token = token_new ();
     g_autofree char *path =
         token != NULL && is_disk_of (local->vm, image) && is_open_file (local, image) ? token_path (image, token) : NULL;
-    if (path == NULL)
+    if (path == NULL || (job != NULL && !journal_token (local, job, path)))
         return g_strdup ("");
     gboolean ok = write_token (path, token);
     g_ptr_array_add (local->tokens, g_steal_pointer (&path)); /* half written it goes away too */
@@ -111,7 +129,7 @@ gw_local_put_tokens (LocalHost *local, JsonObject *params, GCancellable *cancell
     gw_local_drop_token_files (local);
     local->tokens = g_ptr_array_new_with_free_func (g_free);
     for (gsize i = 0; paths[i] != NULL; i++) {
-        g_autofree char *token = put_token (local, paths[i]);
+        g_autofree char *token = put_token (local, gw_json_peek_string (params, "job", NULL), paths[i]);
         g_strv_builder_add (builder, token);
     }
     g_auto (GStrv) tokens = g_strv_builder_end (builder);

@@ -6,7 +6,9 @@
  */
 #include "host-internal.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -108,6 +110,93 @@ remove_file (JsonObject *object)
         (void) unlink (path); /* what stays is only a name */
 }
 
+/* It was made, and the job died before it had written which file that is: it has the job's name on it. */
+static void
+complete_identity (const GwWreck *wreck, JsonObject *object)
+{
+    struct stat st;
+    if (gw_json_peek_int (object, "ino", 0) != 0 ||
+        !gw_image_is_of (gw_json_peek_string (object, "path", ""), wreck->job, &st))
+        return;
+    json_object_set_int_member (object, "dev", (gint64) st.st_dev);
+    json_object_set_int_member (object, "ino", (gint64) st.st_ino);
+}
+
+static gboolean
+put_image_away (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    complete_identity (wreck, object);
+    return gw_wreck_quarantine (wreck, object, error);
+}
+
+static gboolean
+keep_partial (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    struct stat st;
+    complete_identity (wreck, object);
+    if (gw_object_is_at (object, &st))
+        gw_image_keep_partial (gw_json_peek_string (object, "path", ""));
+    return TRUE;
+}
+
+/* "PATH.before-JOB": the file that was to be replaced gets its name back, if that is free. */
+static gboolean
+bring_aside_back (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    const char *path = gw_json_peek_string (object, "path", "");
+    g_autofree char *suffix = g_strconcat (".before-", wreck->job, NULL);
+    struct stat st;
+    if (!gw_object_is_at (object, &st) || !g_str_has_suffix (path, suffix))
+        return TRUE;
+    g_autofree char *name = g_strndup (path, strlen (path) - strlen (suffix));
+    (void) renameat2 (AT_FDCWD, path, AT_FDCWD, name, RENAME_NOREPLACE); /* else it keeps its other name */
+    return TRUE;
+}
+
+static gboolean
+remove_made_file (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    remove_file (object);
+    return TRUE;
+}
+
+static gboolean
+remove_token (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    gw_token_remove (object);
+    return TRUE;
+}
+
+/* In this order: what was put aside comes back when its name is free. */
+static const struct {
+    const char *kind;
+    gboolean (*undo) (const GwWreck *wreck, JsonObject *object, GError **error);
+    gboolean (*keep) (const GwWreck *wreck, JsonObject *object, GError **error); /* the VM has arrived */
+} kinds[] = {
+    { "file", remove_made_file, NULL },
+    { "token", remove_token, remove_token },
+    { "image", put_image_away, NULL },
+    { "kept-image", keep_partial, NULL },
+    { "aside", bring_aside_back, gw_wreck_quarantine },
+};
+
+gboolean
+gw_wreck_put_away (const GwWreck *wreck, gboolean has_arrived, GError **error)
+{
+    g_autoptr (JsonArray) objects =
+        gw_journal_list_objects (wreck->journal, wreck->job, wreck->side, error);
+    gboolean ok = objects != NULL;
+    for (guint k = 0; ok && k < G_N_ELEMENTS (kinds); k++) {
+        for (guint i = 0; ok && i < json_array_get_length (objects); i++) {
+            JsonObject *object = json_array_get_object_element (objects, i);
+            gboolean (*act) (const GwWreck *, JsonObject *, GError **) = has_arrived ? kinds[k].keep : kinds[k].undo;
+            if (act != NULL && strcmp (gw_json_peek_string (object, "kind", ""), kinds[k].kind) == 0)
+                ok = act (wreck, object, error);
+        }
+    }
+    return ok;
+}
+
 void
 gw_wreck_remove_directories (const GwWreck *wreck, gboolean also_of_vm)
 {
@@ -122,15 +211,9 @@ gboolean
 gw_wreck_take_apart (const GwWreck *wreck, GError **error)
 {
     g_auto (GwWreckQemu) qemu = { 0 };
-    g_autoptr (JsonArray) objects =
-        gw_journal_list_objects (wreck->journal, wreck->job, wreck->side, error);
-    if (objects == NULL || !gw_wreck_find_qemu (wreck, &qemu, error) || !gw_wreck_kill (wreck, &qemu, error))
+    if (!gw_wreck_find_qemu (wreck, &qemu, error) || !gw_wreck_kill (wreck, &qemu, error) ||
+        !gw_wreck_put_away (wreck, FALSE, error))
         return FALSE;
-    for (guint i = 0; i < json_array_get_length (objects); i++) {
-        JsonObject *object = json_array_get_object_element (objects, i);
-        if (strcmp (gw_json_peek_string (object, "kind", ""), "file") == 0)
-            remove_file (object);
-    }
     gw_wreck_remove_directories (wreck, TRUE);
     return TRUE;
 }

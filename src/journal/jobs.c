@@ -260,8 +260,8 @@ forget_job (GwJournal *journal, gconstpointer data, GError **error)
     const char *side = gw_side_name (mark->side);
     return gw_journal_run (journal, error, "DELETE FROM steps WHERE job = ?1 AND side = ?2", "ss", mark->job,
                            side) &&
-           gw_journal_run (journal, error, "DELETE FROM objects WHERE job = ?1 AND side = ?2", "ss", mark->job,
-                           side) &&
+           gw_journal_run (journal, error, "DELETE FROM objects WHERE job = ?1 AND side = ?2 AND kind <> ?3", "sss",
+                           mark->job, side, GW_OBJECT_QUARANTINE) &&
            gw_journal_run (journal, error, "DELETE FROM jobs WHERE job = ?1 AND side = ?2", "ss", mark->job,
                            side);
 }

@@ -120,7 +120,7 @@ gboolean gw_journal_put_started (GwJournal *journal, const char *job, gint64 epo
 
 /* A thing that exists, or will: what it is that may be removed, and nothing that took its place. */
 typedef struct {
-    const char *kind; /* "file", "directory", "process" */
+    const char *kind; /* "file", "directory", "process", "image", "kept-image", "aside", "token", "quarantine" */
     const char *path; /* process: the program */
     gint64 dev, ino, changed_ns; /* 0: not made so far */
     gint64 pid, start_time;      /* of a process */
@@ -129,8 +129,14 @@ typedef struct {
 /* Adds them, or changes those of the same kind and path, all or none. */
 gboolean gw_journal_put_objects (GwJournal *journal, const char *job, GwSide side,
                                  const GwJournalObject *objects, gsize n_objects, GError **error);
-/* All of them are gone, or are not the job's any more. */
+/* A file that outlives its job for a day. */
+#define GW_OBJECT_QUARANTINE "quarantine"
+/* All of them are gone, or are not the job's any more; but for what is in quarantine. */
 gboolean gw_journal_drop_objects (GwJournal *journal, const char *job, GwSide side, GError **error);
+gboolean gw_journal_drop_object (GwJournal *journal, const char *job, GwSide side, const char *kind, const char *path,
+                                 GError **error);
+/* Those of a kind, of all jobs: {"job","side","path","dev","ino","changed_ns"}.  (transfer full) */
+JsonArray *gw_journal_list_kind (GwJournal *journal, const char *kind, GError **error);
 /* As {"kind","path","dev","ino","changed_ns","pid","start_time"}.  (transfer full) */
 JsonArray *gw_journal_list_objects (GwJournal *journal, const char *job, GwSide side, GError **error);
 

@@ -41,8 +41,16 @@ gw_journal_put_objects (GwJournal *journal, const char *job, GwSide side,
 gboolean
 gw_journal_drop_objects (GwJournal *journal, const char *job, GwSide side, GError **error)
 {
-    return gw_journal_run (journal, error, "DELETE FROM objects WHERE job = ?1 AND side = ?2", "ss", job,
-                           gw_side_name (side));
+    return gw_journal_run (journal, error, "DELETE FROM objects WHERE job = ?1 AND side = ?2 AND kind <> ?3", "sss",
+                           job, gw_side_name (side), GW_OBJECT_QUARANTINE);
+}
+
+gboolean
+gw_journal_drop_object (GwJournal *journal, const char *job, GwSide side, const char *kind, const char *path,
+                        GError **error)
+{
+    return gw_journal_run (journal, error, "DELETE FROM objects WHERE job = ?1 AND side = ?2 AND kind = ?3 AND"
+                           " path = ?4", "ssss", job, gw_side_name (side), kind, path);
 }
 
 static const GwColumn columns[] = { { "kind", GW_COLUMN_TEXT, 1, 32 },
@@ -60,4 +68,20 @@ gw_journal_list_objects (GwJournal *journal, const char *job, GwSide side, GErro
         journal, error, "SELECT kind, path, dev, ino, changed_ns, pid, start_time FROM objects WHERE job = ?1"
         " AND side = ?2", "ss", job, gw_side_name (side));
     return gw_journal_collect (journal, stmt, columns, error);
+}
+
+static const GwColumn kind_columns[] = { { "job", GW_COLUMN_TEXT, 1, 64 },
+                                         { "side", GW_COLUMN_TEXT, 1, 16 },
+                                         { "path", GW_COLUMN_TEXT, 1, GW_JOURNAL_NAME_MAX },
+                                         { "dev", GW_COLUMN_INT, G_MININT64, G_MAXINT64 },
+                                         { "ino", GW_COLUMN_INT, G_MININT64, G_MAXINT64 },
+                                         { "changed_ns", GW_COLUMN_INT, 0, G_MAXINT64 } };
+
+JsonArray *
+gw_journal_list_kind (GwJournal *journal, const char *kind, GError **error)
+{
+    sqlite3_stmt *stmt = gw_journal_query (
+        journal, error, "SELECT job, side, path, dev, ino, changed_ns FROM objects WHERE kind = ?1 ORDER BY"
+        " changed_ns", "s", kind);
+    return gw_journal_collect (journal, stmt, kind_columns, error);
 }

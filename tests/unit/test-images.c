@@ -24,7 +24,7 @@ place_setup (Place *p, gconstpointer data)
     p->config = gw_host_config_new (p->dir);
     p->plan = (GwDiskPlan) { .name = (char *) "d0", .format = (char *) "raw", .target = p->path,
                              .bytes = BYTES };
-    p->spec = (GwImageSpec) { p->config, NULL, "gw-1", p->dir, NULL, &p->plan };
+    p->spec = (GwImageSpec) { p->config, NULL, "gw-1", p->dir, NULL, &p->plan, NULL };
 }
 
 static void
