@@ -28,7 +28,7 @@ STOP_S, CUT_S = 10, 8
 OPTIONS = ("--no-rehearse", "--max-downtime", "2000")
 # Not of the job: what a command asks its agent, what is repeated all the time, and a job's first word.
 DULL = ("hello", "ping", "job.run", "job.watch", "job.status", "job.abort", "qemu.progress", "qemu.verify",
-        "vm.list", "report.")
+        "vm.list", "report.list", "report.get")
 
 Cell = collections.namedtuple("Cell", "coordinator where point victim action")
 
@@ -137,16 +137,25 @@ def enumerate_points(world):
     return points
 
 
+def victims_at(passed):
+    """Who is there when these points have been passed."""
+    has_qemu = any(point.endswith(":qemu.launch") for point in passed)
+    has_couriers = sum(point.endswith(":courier.start") for point in passed) > 1
+    return [victim for victim in VICTIMS if (has_qemu or victim != "destination QEMU") and
+            (has_couriers or not victim.endswith("courier"))]
+
+
 def all_cells(points):
     """In an order that does not depend on the machine."""
     for coordinator in ("command", "agent"):
         for where in ("coordinator", "destination"):
-            for point in sorted(points[coordinator][where]):
-                for victim in VICTIMS:
+            order = points[coordinator][where]
+            for point in sorted(order):
+                for victim in victims_at(order[:order.index(point)]):
                     for action in ("kill", "stop"):
                         yield Cell(coordinator, where, point, victim, action)
                 yield Cell(coordinator, where, point, "link", "cut")
-                if where == "destination" and point.startswith("reply:"):
+                if point.startswith("reply:"):
                     yield Cell(coordinator, where, point, "reply", "lost")
 
 

@@ -209,12 +209,11 @@ def test_the_next_agent_takes_apart_what_a_killed_one_left(net, tmp_path):
     move.expect_clean(gone=[str(move.agent.pid), "godwitd"])
 
 
+@pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
 @pytest.mark.parametrize("coordinator", ["agent", "command"])
 def test_an_agent_lets_the_guest_go_on(net, tmp_path, monkeypatch, coordinator):
     """Its coordinator is killed while the guest stands still for the switchover: the agent, which is started again,
     or a command beside it."""
-    if coordinator == "agent" and not rig.soak.ROUNDS:
-        pytest.skip(rig.soak.REASON)
     move = rig.Scene(net, tmp_path)
     own = rig.Agent(net.a, tmp_path / "own")
     if coordinator == "agent":

@@ -7,6 +7,8 @@ import pytest
 import rig
 from rig import faults
 
+import test_disks as disks
+
 
 def reconcile(scene, *options, host=None):
     """The command on the source's host: a Done with `.job`, the only report."""
@@ -99,6 +101,7 @@ def test_the_destination_s_agent_dies_between_its_record_and_the_start(net, tmp_
     assert scene.vm.ticks.move("a", "b").overlap_ms == 0
 
 
+@pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
 def test_a_command_that_was_killed(net, tmp_path):
     """Before the right was given, no other host is needed."""
     scene = rig.Scene(net, tmp_path)
@@ -113,3 +116,35 @@ def test_a_command_that_was_killed(net, tmp_path):
     settled(scene, "stayed", "source")
     scene.expect_running()
     scene.expect_next_works()
+
+
+def test_what_was_made_for_a_disk_is_put_away(net, tmp_path):
+    """Agent and command are killed while it is copied: the source's QEMU has nothing of it, the image is kept aside."""
+    scene = disks.Scene(net, tmp_path, disks.raw())
+    net.set_rate("40mbit")
+    with scene.vm.monitor() as monitor:
+        before = monitor.execute("query-migrate-parameters")
+    started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--max-bandwidth", "3M", "--no-rehearse")
+    faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 60, "precopy")
+    scene.agent.kill()
+    started.signal(signal.SIGKILL)
+    started.wait()
+    job, = reconcile(scene).report["jobs"]
+    assert (job["result"], job["runs_on"]) == ("stayed", "source"), job
+    with scene.vm.monitor() as monitor:
+        assert monitor.execute("query-migrate-parameters") == before
+        assert monitor.execute("query-jobs") == [] and monitor.execute("query-block-exports") == []
+        nodes = monitor.execute("query-named-block-nodes", flat=True)
+        assert not [node for node in nodes if node["node-name"].startswith("gw-") or node.get("dirty-bitmaps")]
+    image, kept = tmp_path / "b/d0.img", tmp_path / f"b/.godwit-quarantine/{job['job']}-d0.img"
+    agent = ("--agent", scene.agent.destination)
+    state = {"GODWIT_STATE": str(scene.agent.state)}
+    told = rig.godwit(net.b, "cleanup", "--dry-run", "--json", env=state).report["files"]
+    assert str(image) in [file["path"] for file in told] and image.exists()
+    scene.agent.start()
+    assert kept.exists() and not image.exists()
+    assert "stays" in rig.godwit(net.b, "cleanup", *agent).stdout and kept.exists()
+    told, = rig.godwit(net.b, "cleanup", "--now", "--json", *agent).report["files"]
+    assert (told["path"], told["action"]) == (str(kept), "removed") and not kept.parent.exists()
+    net.set_rate(None)
+    scene.arrived(scene.move())

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A sample of the crash grid (soak_crash.py): of every victim and action at most one, the same ones each time."""
+
+import json
+
+from rig import soak
+
+import soak_crash as crash
+import pytest
+
+CELLS = (crash.Cell("command", "coordinator", "released:written", "command", "kill"),
+         crash.Cell("agent", "coordinator", "return:record.put", "source agent", "kill"),
+         crash.Cell("command", "destination", "journal:started", "destination agent", "kill"),
+         crash.Cell("command", "destination", "reply:handover.start", "reply", "lost"),
+         crash.Cell("agent", "destination", "started:runs", "source QEMU", "kill"))
+
+
+@pytest.mark.skipif(soak.ROUNDS > 0, reason="all of it is run")
+def test_a_sample(net, tmp_path):
+    world = crash.Rig(net, tmp_path)
+    world.boot()
+    for cell in CELLS:
+        row = crash.run_cell(world, cell)
+        assert row["reached"] and row["struck"], row
+        print(json.dumps(row))
