@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The report of a job whose agent died under it.  The command knows how far the job was told to be.  Until
- * the switchover the VM is on the source for sure, as nobody else was given the right to start it.
+ * The report of a job whose agent died under it.  An agent that comes back within seconds knows whether the right to
+ * start was given away.  Else the command knows how far the job was told to be, and that the VM is on the source for sure
+ * as long as its memory was not being copied.
  */
 #include "cli.h"
 
 #include <string.h>
+
+#define BACK_MS 5000 /* for an agent that is started again */
+#define ASK_MS 200
 
 /* Whether the agent answers and still has the job: then only the connection broke. */
 static gboolean
@@ -21,13 +25,30 @@ is_alive (const char *address, const char *job)
     return jobs != NULL && json_array_get_length (jobs) > 0;
 }
 
-/* By the phases of steps.def. */
+/* By the phases of steps.def.  The last that was told is a while ago: from copying on it may be any later one. */
 static gboolean
 may_have_moved (const char *phase)
 {
-    static const char *const late[] = { "switching over", "handing over", "fetching memory", "verifying",
+    static const char *const late[] = { "copying memory", "switching over", "handing over", "fetching memory", "verifying",
                                         "cleaning up", NULL };
     return g_strv_contains (late, phase);
+}
+
+/* Whether the right to start was given away: an agent that is back has it in its journal.  FALSE: nobody answers. */
+static gboolean
+ask_journal (const char *address, const char *job, gboolean *ret_released)
+{
+    gint64 deadline = gw_deadline_ms (BACK_MS);
+    do {
+        g_autoptr (JsonObject) params = gw_json_new ("job:s", job, "side:s", gw_side_name (GW_SIDE_SOURCE), NULL);
+        g_autoptr (JsonObject) evidence = gw_cli_ask (address, GW_RPC_JOB_EVIDENCE, params, NULL);
+        if (evidence != NULL && gw_json_peek_bool (evidence, "known", FALSE)) {
+            *ret_released = g_strcmp0 (gw_json_peek_string (evidence, "record", ""), "none") != 0;
+            return TRUE;
+        }
+        (void) gw_wait_ms (g_main_context_default (), ASK_MS, NULL, NULL);
+    } while (g_get_monotonic_time () < deadline);
+    return FALSE;
 }
 
 static JsonObject *
@@ -49,10 +70,12 @@ gw_cli_report_lost_agent (const GwRunOptions *options, const char *job, const ch
     static const char *const warnings[] = {
         "the guest may stand still: see 'query-status' of its QEMU; 'cont' lets it go on when the VM is on "
         "the source", NULL };
-    gboolean is_late = may_have_moved (phase);
-    GwCause cause = is_late ? GW_CAUSE_UNDECIDED : GW_CAUSE_AGENT_LOST;
+    gboolean is_late = FALSE;
     if (is_alive (options->agent, job))
         return NULL;
+    if (!ask_journal (options->agent, job, &is_late))
+        is_late = may_have_moved (phase);
+    GwCause cause = is_late ? GW_CAUSE_UNDECIDED : GW_CAUSE_AGENT_LOST;
     JsonObject *report = gw_json_new (
         "job:s", job, "vm:s", options->plan->vm, "uuid:s", "", "result:s",
         is_late ? "undecided" : "stayed", "runs_on:s", is_late ? "unknown" : "source", "exit:i",

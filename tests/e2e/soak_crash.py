@@ -231,6 +231,9 @@ class Attempt:
         if self.cell.action == "kill" and pid:
             faults.kill(pid, wait=pid != self.started.pid)
             self.killed = pid
+            if self.cell.victim.endswith("agent"):  # as a service is
+                time.sleep(1)
+                self.world.restart(self.world.here if self.cell.victim == "source agent" else self.world.there)
         elif self.cell.action == "stop" and pid:
             if pid != self.stopped:
                 faults.stop(pid)
