@@ -113,7 +113,16 @@ rule_read_only (const Case *c)
                        "read-only; '%s' has %" G_GINT64_FORMAT
                        " bytes on the destination, '%s' has %" G_GINT64_FORMAT " on the source",
                        path, c->there->bytes, c->disk->path, c->here->bytes);
-    return decide (c, "recreate", "read-only, and '%s' is there", path);
+    if (c->here == NULL || c->here->content == NULL || c->there->content == NULL) {
+        c->plan->is_unsure = TRUE;
+        return decide (c, "recreate", "read-only, and '%s' is there; its content was not compared", path);
+    }
+    if (strcmp (c->here->content, c->there->content) != 0)
+        return REFUSE (c, GW_CAUSE_DISK_NOT_SHARED,
+                       "read-only; '%s' on the destination is another medium: its content differs from "
+                       "that of '%s' on the source (%s, %s)",
+                       path, c->disk->path, c->there->content, c->here->content);
+    return decide (c, "recreate", "read-only, and '%s' has the same content", path);
 }
 
 /* QEMU flushes nothing, so what the source wrote may never arrive in a file that both open. */

@@ -333,6 +333,8 @@ gboolean gw_job_compare (GwJob *job, const GwInventory *there, GError **error);
 
 /* Writes, reads and removes tokens beside the images, for destination_facts. */
 gboolean gw_job_try_tokens (GwJob *job, GError **error);
+/* Compares what is in read-only media, for the facts of both sides. */
+gboolean gw_job_compare_media (GwJob *job, GError **error);
 
 /* What the policy is given. */
 GwAllowance gw_job_get_allowance (const GwJob *job);

@@ -67,7 +67,7 @@ gw_step_facts (GwJob *job, GwSide *blame, GError **error)
     if (job->destination_facts == NULL)
         return FALSE;
     job->destination_facts->clock_offset_us = job->destination.clock_offset_us;
-    return gw_job_try_tokens (job, error);
+    return gw_job_try_tokens (job, error) && gw_job_compare_media (job, error);
 }
 
 /* A refusal about what the VM is or does is the source's; about what is missing there, the

@@ -353,6 +353,9 @@ JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError *
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 
+/* contents.c */
+JsonObject *gw_local_read_contents (LocalHost *, JsonObject *, GCancellable *, GError **);
+
 /* token.c */
 JsonObject *gw_local_put_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_find_tokens (LocalHost *, JsonObject *, GCancellable *, GError **);

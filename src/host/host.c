@@ -121,6 +121,13 @@ gw_host_find_tokens (GwHost *host, const char *const *images, const char *const 
                       cancellable, error);
 }
 
+GStrv
+gw_host_read_contents (GwHost *host, const char *const *paths, GCancellable *cancellable, GError **error)
+{
+    return call_list (host, GW_RPC_DISK_CONTENTS, gw_json_new ("paths:v", paths, NULL), "contents",
+                      cancellable, error);
+}
+
 gboolean
 gw_host_drop_tokens (GwHost *host, GError **error)
 {

@@ -394,6 +394,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_TOKEN_PUT] = gw_local_put_tokens,
     [GW_RPC_TOKEN_FIND] = gw_local_find_tokens,
     [GW_RPC_TOKEN_DROP] = gw_local_drop_tokens,
+    [GW_RPC_DISK_CONTENTS] = gw_local_read_contents,
     [GW_RPC_VM_ADOPT] = gw_local_adopt,
     [GW_RPC_VM_DERIVE] = gw_local_derive,
     [GW_RPC_JOB_OPEN] = open_job,

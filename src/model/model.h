@@ -274,6 +274,7 @@ typedef struct {
     gboolean takes_images;  /* the host's configuration lets godwit make images in it */
     gint64 fs_dev, free_bytes; /* of the file system of that directory */
     char *real_path;       /* of an image: without symbolic links; NULL: none */
+    char *content;         /* of a read-only medium: a hash of what is in it; NULL: not known */
     gboolean has_token;    /* what the source wrote beside its image was read beside this one */
     char *device_identity; /* of a block device: "wwid naa.6001...", NULL: none */
     GPtrArray *holders;    /* GwLockHolder: processes of this host that hold a lock on an image */

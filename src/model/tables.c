@@ -184,6 +184,7 @@ static const GwField path_facts_fields[] = {
     BOOL (GwPathFacts, is_partial),
     BOOL (GwPathFacts, takes_images), ANY (GwPathFacts, fs_dev), NUM (GwPathFacts, free_bytes),
     STR (GwPathFacts, real_path),
+    STR (GwPathFacts, content),
     BOOL (GwPathFacts, has_token),
     STR (GwPathFacts, device_identity),
     ARRAY (GwPathFacts, holders, lock_holder_type),

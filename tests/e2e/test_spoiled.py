@@ -88,6 +88,13 @@ def certificates(directory, net):
         (where / "server-cert.pem").write_bytes((where / "ca-cert.pem").read_bytes())
 
 
+def media(directory, net):
+    """Of the same size, and one byte near the end is another."""
+    for name, byte in (("one", b"1"), ("two", b"2")):
+        (directory / name).mkdir()
+        (directory / name / "cd.iso").write_bytes(bytes((3 << 20) - 1) + byte)
+
+
 def overlays(directory, net):
     image(directory / "one" / "base")
     (directory / "two").mkdir()
@@ -196,6 +203,9 @@ ROWS = {
         "-drive", "if=none,id=cd,media=cdrom,file={dir}/cd.iso,format=raw", "-device", "virtio-scsi-pci",
         "-device", "scsi-cd,drive=cd"], options=["--map", "{dir}/cd.iso=/nowhere/cd.iso"],
         before=lambda directory, net: image(directory / "cd.iso")),
+    "other-cd": Row("disk-not-shared", ["'{dir}/two/cd.iso' on the destination is another medium"], [
+        "-drive", "if=none,id=cd,media=cdrom,file={dir}/one/cd.iso,format=raw", "-device", "virtio-scsi-pci",
+        "-device", "scsi-cd,drive=cd"], options=TWO, before=media),
 
     # --- networks and neighbours ---
     "no-tap": Row("network-missing", ["tap 'gwtap0'", "no interface 'gwtap0'"], TAP,

@@ -246,7 +246,13 @@ test_read_only_size (void)
     assert_plan (f, "refuse", GW_CAUSE_DISK_NOT_SHARED, "does not exist");
     f->there->exists = TRUE;
     f->there->st_ino = 99;
-    assert_plan (f, "recreate", GW_CAUSE_NONE, "'/d/a' is there");
+    assert_plan (f, "recreate", GW_CAUSE_NONE, "not compared");
+    set (&f->there->content, "0123");
+    assert_plan (f, "recreate", GW_CAUSE_NONE, "not compared");
+    set (&f->here->content, "0123");
+    assert_plan (f, "recreate", GW_CAUSE_NONE, "'/d/a' has the same content");
+    set (&f->here->content, "0124");
+    assert_plan (f, "refuse", GW_CAUSE_DISK_NOT_SHARED, "another medium");
     f->there->bytes = 1;
     assert_plan (f, "refuse", GW_CAUSE_DISK_SMALL, "has 1 bytes on the destination");
 }
