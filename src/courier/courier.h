@@ -33,6 +33,7 @@
 
 #include "pack.h"
 #include "path.h"
+#include "ramlane.h"
 #include "redial.h"
 
 #include <json-glib/json-glib.h>
@@ -52,6 +53,8 @@ typedef struct {
     char *path;       /* of the unix socket */
     gboolean accepts; /* listens at `path`; otherwise connects to it */
     gboolean is_packed; /* from who accepts to who connects in blocks (pack.h) */
+    gint64 codec_bytes; /* likewise by the RAM codec (ramlane.h), with so much memory; 0: not */
+    gboolean is_resumed; /* of the codec: what comes goes on after a recovery */
     GwLinkClass classes[GW_LANE_CLASSES]; /* of the first, second ... connection; the last repeats */
     guint n_classes;
 } GwLaneOption;
@@ -86,7 +89,8 @@ gboolean gw_courier_read_secret (GwCourierOptions *options,
  * address and, in `ret_text`, its one spelling (both transfer full).  NULL with GW_CAUSE_USAGE. */
 GSocketAddress *gw_courier_address_parse (const char *text, char **ret_text, GError **error);
 
-/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack].  FALSE with GW_CAUSE_USAGE. */
+/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack][:codec=BYTES][:resumed].  FALSE with
+ * GW_CAUSE_USAGE. */
 gboolean gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side,
                                GError **error);
 void gw_lane_option_clear (GwLaneOption *option);
@@ -306,6 +310,7 @@ typedef struct {
     GwFd listen_fd; /* -1 when not listening */
     guint n_opened;
     uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes, plain_bytes; /* of lanes that are closed */
+    GwRamOutCounters codec; /* likewise */
     GwPageWaits *waits; /* the destination's RAM; else NULL */
     guint place;
 } GwLaneGroup;
@@ -314,6 +319,7 @@ typedef struct {
     GwLaneGroup *group;      /* borrowed */
     GwSession *session;      /* borrowed */
     GwControl *control;      /* borrowed */
+    GwCrew *crew;            /* borrowed */
     GwSessionLane *carried;  /* the session's; NULL once closed */
     GwFd fd;                 /* the local program's socket, -1 when not open */
     GwMachine out, in;       /* outwards: program to link; inwards: link to program */
@@ -322,7 +328,12 @@ typedef struct {
     GwPacker *packer;        /* outwards; NULL: bytes as they are */
     GwUnpacker *unpacker;    /* inwards, likewise */
     gsize in_debt;           /* inwards: of a block that the program has not taken whole yet */
-    uint64_t plain_bytes;    /* that went into `packer` */
+    uint64_t plain_bytes;    /* that went into `packer` or `ram_out` */
+    GwRamOut *ram_out;       /* outwards, in their place */
+    GwRamIn *ram_in;         /* inwards, likewise */
+    gboolean is_ending;      /* outwards: the program's last byte has come */
+    gint64 due_us;           /* when to come again without being called */
+    GError *failure;         /* of `ram_in`: ends the courier */
     gboolean is_held;        /* inwards: the program's socket is full */
     gboolean is_full;        /* outwards: the session had no room */
     gboolean has_hung_up;    /* poll() said so; it would say it for ever */
@@ -331,7 +342,7 @@ typedef struct {
     guint place;
 } GwLane;
 
-GwLane *gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control);
+GwLane *gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control, GwCrew *crew);
 /* Closes its socket; the session's lane stays. */
 void gw_courier_lane_free (GwLane *lane);
 
@@ -350,17 +361,38 @@ void gw_courier_lane_stop (GwLane *lane);
 void gw_courier_lane_break (GwLane *lane);
 gboolean gw_courier_lane_has_ended (const GwLane *lane); /* both directions, in whatever way */
 gboolean gw_courier_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
+/* The program was given these bytes. */
+void gw_courier_lane_note_pages (GwLane *lane, const struct iovec *pieces, gsize len);
 
 /* --- lane_pack.c: the same in blocks --------------------------------------------------------------------- */
 
-/* Bytes outwards that the session has no room for. */
-gsize gw_courier_lane_get_held (const GwLane *lane);
-/* Gives them to the session as far as it has. */
-void gw_courier_lane_flush (GwLane *lane);
+/* Copies as much as fits, and says how much that is. */
+gsize gw_courier_copy_to_pieces (const uint8_t *data, gsize len, const struct iovec *pieces, guint n);
+/* Gives what is packed to the session as far as it has room. */
+void gw_courier_lane_flush_packed (GwLane *lane);
 /* Returns what read() did, 1 when there was no room for anything. */
 gssize gw_courier_lane_read_packed (GwLane *lane);
 /* DONE when nothing waits, AGAIN, or FAILED: the program reads no more. */
 GwLinkStep gw_courier_lane_write_unpacked (GwLane *lane);
+
+/* --- lane_ram.c: the same by the RAM codec ------------------------------------------------------------------ */
+
+/* The direction to who connects goes through the codec. */
+void gw_courier_lane_start_codec (GwLane *lane);
+/* Whether more may be read. */
+gboolean gw_courier_lane_has_ram_room (GwLane *lane);
+/* Whether bytes wait that could leave. */
+gboolean gw_courier_lane_has_ram_ready (GwLane *lane);
+gssize gw_courier_lane_read_ram (GwLane *lane);
+/* The program's last byte has come. */
+void gw_courier_lane_finish_ram (GwLane *lane);
+/* Closes what is open for long enough, and gives to the session what can leave.  Returns when to look
+ * again. */
+gint64 gw_courier_lane_flush_ram (GwLane *lane);
+/* As write_unpacked; with bytes that do not decode `lane->failure` is set. */
+GwLinkStep gw_courier_lane_write_ram (GwLane *lane);
+/* Adds what the lane's codec counts; nothing when it has none. */
+void gw_courier_lane_add_codec (GwLane *lane, GwRamOutCounters *sum);
 
 /* --- lanes.c: all of them -------------------------------------------------------------------------------- */
 
@@ -379,6 +411,8 @@ void gw_lanes_take_event (GwCourier *courier, const GwSessionEvent *event);
 gboolean gw_lanes_have_ended (const GwCourier *courier);
 GwLane *gw_lanes_find (const GwCourier *courier, const char *name);
 void gw_lanes_set_spool (GwCourier *courier, gsize bytes);
+/* FALSE with the error of a lane that cannot be carried on. */
+gboolean gw_lanes_check (const GwCourier *courier, GError **error);
 
 /* --- relay.c: the courier's life --------------------------------------------------------------------- */
 
@@ -395,6 +429,8 @@ struct _GwCourier {
     GwSession *session;
     GwMachine machine;
     GwDial *dial;
+    GwCrew *crew;
+    guint crew_place;
     GwCourierPath paths[GW_SESSION_PATHS];
     GPtrArray *groups; /* GwLaneGroup */
     GPtrArray *lanes;  /* GwLane */
@@ -425,10 +461,12 @@ void gw_courier_say_stats (GwCourier *courier);
 
 /* --- sandbox.c ------------------------------------------------------------------------------------------ */
 
-/* Gives up files, programs, new sockets and new processes for good.  Each of `ret_seccomp` and
- * `ret_landlock` (transfer full) is "on", or why it is not. */
-void gw_sandbox_enter (char **ret_seccomp, char **ret_landlock);
-/* The files alone.  "on", or why not (transfer full). */
+/* Each gives something up for good and returns "on", or why it did not (transfer full).  First the files,
+ * for this thread and those that it makes. */
+char *gw_sandbox_enter_files (void);
+/* Then programs, new sockets, processes and threads, and whatever else is not in the list; for all threads. */
+char *gw_sandbox_enter_calls (void);
+/* The files, sanitizer or not. */
 char *gw_sandbox_enter_landlock (void);
 
 #endif

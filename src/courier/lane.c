@@ -23,12 +23,14 @@ static const GwState lane_states[] = {
 static const GwMachineTable lane_table = { "lane", lane_states, G_N_ELEMENTS (lane_states) };
 
 GwLane *
-gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control)
+gw_courier_lane_new (GwLaneGroup *group, GwSession *session, GwControl *control, GwCrew *crew)
 {
     GwLane *lane = g_new0 (GwLane, 1);
     lane->group = group;
     lane->session = session;
     lane->control = control;
+    lane->crew = crew;
+    lane->due_us = G_MAXINT64;
     lane->index = group->n_opened++;
     lane->fd = -1;
     gw_machine_init (&lane->out, &lane_table, NULL, NULL);
@@ -44,6 +46,9 @@ gw_courier_lane_free (GwLane *lane)
     gw_fd_clear (&lane->fd);
     gw_packer_free (lane->packer);
     gw_unpacker_free (lane->unpacker);
+    gw_ram_out_free (lane->ram_out);
+    gw_ram_in_free (lane->ram_in);
+    g_clear_error (&lane->failure);
     g_free (lane->reset_why);
     g_free (lane);
 }
@@ -60,7 +65,9 @@ gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
 {
     lane->fd = fd;
     lane->carried = carried;
-    if (lane->group->option.is_packed && lane->group->option.accepts)
+    if (lane->group->option.codec_bytes > 0)
+        gw_courier_lane_start_codec (lane);
+    else if (lane->group->option.is_packed && lane->group->option.accepts)
         lane->packer = gw_packer_new ();
     else if (lane->group->option.is_packed)
         lane->unpacker = gw_unpacker_new ();
@@ -68,6 +75,38 @@ gw_courier_lane_start (GwLane *lane, int fd, GwSessionLane *carried)
     gw_machine_move (&lane->in, GW_LANE_OPEN);
     gw_control_say (lane->control, "lane-open", "lane", lane->group->option.name, "direction",
                     lane->group->option.accepts ? "out" : "in", NULL);
+}
+
+/* --- what is held between the program and the session ----------------------------------------------- */
+
+/* Whether bytes outwards are not the session's yet. */
+static gboolean
+is_holding (const GwLane *lane)
+{
+    gsize pending = 0;
+    if (lane->ram_out != NULL)
+        return !gw_ram_out_is_empty (lane->ram_out);
+    if (lane->packer != NULL)
+        (void) gw_packer_peek (lane->packer, &pending);
+    return pending > 0;
+}
+
+/* Of these, whether some could be now if it had room. */
+static gboolean
+has_ready (GwLane *lane)
+{
+    return lane->ram_out != NULL ? gw_courier_lane_has_ram_ready (lane) : is_holding (lane);
+}
+
+/* Gives the session what it has room for.  Returns when to come again without being called. */
+static gint64
+flush (GwLane *lane)
+{
+    if (lane->ram_out != NULL)
+        return gw_courier_lane_flush_ram (lane);
+    if (lane->packer != NULL && !lane->is_full)
+        gw_courier_lane_flush_packed (lane);
+    return G_MAXINT64;
 }
 
 /* --- ends ------------------------------------------------------------------------------------------- */
@@ -107,7 +146,7 @@ go_on_with_reset (GwLane *lane)
 {
     GwLaneCounters counters;
     gw_session_lane_get_counters (lane->carried, &counters);
-    if (counters.unsent_bytes + counters.unacked_bytes + gw_courier_lane_get_held (lane) > 0 &&
+    if ((counters.unsent_bytes + counters.unacked_bytes > 0 || is_holding (lane)) &&
         g_get_monotonic_time () < lane->reset_us)
         return;
     gw_session_reset (lane->session, lane->carried, lane->reset_why);
@@ -155,8 +194,8 @@ note_requests (GwLane *lane, const struct iovec *pieces, gsize len)
     }
 }
 
-static void
-note_pages (GwLane *lane, const struct iovec *pieces, gsize len)
+void
+gw_courier_lane_note_pages (GwLane *lane, const struct iovec *pieces, gsize len)
 {
     GwPageWaits *waits = lane->group->waits;
     gint64 now_us = g_get_monotonic_time ();
@@ -192,14 +231,41 @@ read_some (GwLane *lane)
     return len;
 }
 
+static gssize
+read_in_its_way (GwLane *lane)
+{
+    if (lane->ram_out != NULL)
+        return gw_courier_lane_read_ram (lane);
+    return lane->packer != NULL ? gw_courier_lane_read_packed (lane) : read_some (lane);
+}
+
+/* What the program wrote to its end may still be on its way to the session. */
+static void
+finish_out (GwLane *lane)
+{
+    if (lane->reset_why != NULL)
+        return;
+    if (lane->is_ending && lane->out.state == GW_LANE_OPEN && !is_holding (lane))
+        end_out (lane, GW_LANE_ENDED);
+    /* first what it wrote to the end, which also tells a reset; a write meanwhile would say EPIPE */
+    if (lane->has_hung_up && gw_machine_is_final (&lane->out))
+        deafen (lane);
+}
+
 static void
 read_out (GwLane *lane)
 {
-    gssize n = lane->packer != NULL ? gw_courier_lane_read_packed (lane) : read_some (lane);
-    if (n == 0)
-        end_out (lane, GW_LANE_ENDED);
-    else if (n < 0 && errno != EAGAIN)
-        start_reset (lane, g_strerror (errno));
+    gssize n = read_in_its_way (lane);
+    int saved = errno;
+    if (n > 0 || (n < 0 && saved == EAGAIN))
+        return;
+    if (lane->ram_out != NULL)
+        gw_courier_lane_finish_ram (lane);
+    lane->is_ending = TRUE;
+    if (n < 0)
+        start_reset (lane, g_strerror (saved));
+    else
+        finish_out (lane);
 }
 
 void
@@ -210,12 +276,10 @@ gw_courier_lane_read (GwLane *lane, short events)
     if (lane->reset_why != NULL)
         return;
     gboolean has_hung_up = (events & (POLLHUP | POLLERR)) != 0;
-    if (lane->out.state == GW_LANE_OPEN && ((events & POLLIN) != 0 || has_hung_up))
+    if (lane->out.state == GW_LANE_OPEN && !lane->is_ending && ((events & POLLIN) != 0 || has_hung_up))
         read_out (lane);
     lane->has_hung_up = lane->has_hung_up || has_hung_up;
-    /* first what it wrote to the end, which also tells a reset; a write meanwhile would say EPIPE */
-    if (lane->has_hung_up && gw_machine_is_final (&lane->out))
-        deafen (lane);
+    finish_out (lane);
 }
 
 /* Throws away what the program wrote and nobody will read; left in the socket it would turn the end
@@ -236,7 +300,7 @@ gw_courier_lane_stop (GwLane *lane)
     if (lane->out.state != GW_LANE_OPEN)
         return;
     (void) shutdown (lane->fd, SHUT_RD); /* fails only when the program has gone: the same end */
-    gboolean is_lossy = gw_courier_lane_get_held (lane) > 0;
+    gboolean is_lossy = is_holding (lane);
     end_out (lane, discard_unread (lane) || is_lossy ? GW_LANE_BROKEN : GW_LANE_ENDED);
 }
 
@@ -260,11 +324,19 @@ write_some (GwLane *lane)
             return GW_LINK_FAILED;
         if (len > 0) {
             lane->in_bytes += (uint64_t) len;
-            note_pages (lane, pieces, (gsize) len);
+            gw_courier_lane_note_pages (lane, pieces, (gsize) len);
             gw_session_consume (lane->session, lane->carried, (gsize) len);
         }
     }
     return GW_LINK_AGAIN;
+}
+
+static GwLinkStep
+write_in_its_way (GwLane *lane)
+{
+    if (lane->ram_in != NULL)
+        return gw_courier_lane_write_ram (lane);
+    return lane->unpacker != NULL ? gw_courier_lane_write_unpacked (lane) : write_some (lane);
 }
 
 /* Every byte before the peer's end has gone to the program, or was dropped for want of a reader. */
@@ -279,14 +351,17 @@ finish_in (GwLane *lane)
 void
 gw_courier_lane_write (GwLane *lane)
 {
-    if (lane->packer != NULL && lane->carried != NULL && lane->out.state == GW_LANE_OPEN && !lane->is_full)
-        gw_courier_lane_flush (lane);
+    lane->due_us = G_MAXINT64;
+    if (lane->carried != NULL && lane->out.state == GW_LANE_OPEN)
+        lane->due_us = flush (lane);
+    if (lane->carried != NULL)
+        finish_out (lane);
     if (lane->carried != NULL && lane->reset_why != NULL)
         go_on_with_reset (lane);
     if (lane->carried == NULL || gw_machine_is_final (&lane->in) || lane->reset_why != NULL)
         return;
     if (lane->in.state == GW_LANE_OPEN) {
-        GwLinkStep step = lane->unpacker != NULL ? gw_courier_lane_write_unpacked (lane) : write_some (lane);
+        GwLinkStep step = write_in_its_way (lane);
         lane->is_held = step == GW_LINK_AGAIN;
         if (step == GW_LINK_FAILED)
             deafen (lane);
@@ -306,12 +381,14 @@ gw_courier_lane_fill (GwLane *lane, GwPolls *polls)
         lane->place = gw_polls_add (polls, -1, 0);
         return;
     }
-    if (lane->out.state == GW_LANE_OPEN && !lane->is_full)
+    gboolean has_room = lane->ram_out != NULL ? gw_courier_lane_has_ram_room (lane) : !lane->is_full;
+    if (lane->out.state == GW_LANE_OPEN && !lane->is_ending && has_room)
         events |= POLLIN;
     if (lane->is_held)
         events |= POLLOUT;
-    if (!lane->is_full && gw_courier_lane_get_held (lane) > 0)
+    if (lane->out.state == GW_LANE_OPEN && !lane->is_full && has_ready (lane))
         gw_polls_add_due (polls, 0); /* the session has room again for what no poll() tells of */
+    gw_polls_add_due (polls, lane->due_us);
     /* a socket that has hung up is ready for ever: look only for what can be done */
     gboolean is_of_interest = events != 0 || !lane->has_hung_up;
     lane->place = gw_polls_add (polls, is_of_interest ? lane->fd : -1, events);

@@ -12,17 +12,17 @@
 
 /* --- outwards ------------------------------------------------------------------------------------ */
 
-gsize
-gw_courier_lane_get_held (const GwLane *lane)
+/* Bytes outwards that the session has no room for. */
+static gsize
+get_pending (const GwLane *lane)
 {
-    gsize held = 0;
-    if (lane->packer != NULL)
-        (void) gw_packer_peek (lane->packer, &held);
-    return held;
+    gsize pending;
+    (void) gw_packer_peek (lane->packer, &pending);
+    return pending;
 }
 
-static gsize
-copy_to_pieces (const uint8_t *data, gsize len, const struct iovec *pieces, guint n)
+gsize
+gw_courier_copy_to_pieces (const uint8_t *data, gsize len, const struct iovec *pieces, guint n)
 {
     gsize copied = 0;
     for (guint i = 0; i < n && copied < len; i++) {
@@ -34,14 +34,14 @@ copy_to_pieces (const uint8_t *data, gsize len, const struct iovec *pieces, guin
 }
 
 void
-gw_courier_lane_flush (GwLane *lane)
+gw_courier_lane_flush_packed (GwLane *lane)
 {
     struct iovec pieces[PIECES];
     gsize len;
     const uint8_t *data;
     while ((data = gw_packer_peek (lane->packer, &len)), len > 0) {
         guint n = gw_session_reserve (lane->session, lane->carried, pieces, PIECES);
-        gsize copied = copy_to_pieces (data, len, pieces, n);
+        gsize copied = gw_courier_copy_to_pieces (data, len, pieces, n);
         gw_session_commit (lane->session, lane->carried, copied);
         gw_packer_consume (lane->packer, copied);
         lane->is_full = copied == 0;
@@ -63,8 +63,8 @@ gssize
 gw_courier_lane_read_packed (GwLane *lane)
 {
     gssize len;
-    gw_courier_lane_flush (lane);
-    if (gw_courier_lane_get_held (lane) > 0)
+    gw_courier_lane_flush_packed (lane);
+    if (get_pending (lane) > 0)
         return 1;
     do
         len = read (lane->fd, gw_packer_get_room (lane->packer), GW_PACK_BLOCK);
@@ -73,7 +73,7 @@ gw_courier_lane_read_packed (GwLane *lane)
         return len;
     lane->plain_bytes += (uint64_t) len;
     gw_packer_pack (lane->packer, (gsize) len, has_to_wait (lane));
-    gw_courier_lane_flush (lane);
+    gw_courier_lane_flush_packed (lane);
     return len;
 }
 

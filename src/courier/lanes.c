@@ -15,6 +15,19 @@ find_group (const GwCourier *courier, const char *name)
     return NULL;
 }
 
+gboolean
+gw_lanes_check (const GwCourier *courier, GError **error)
+{
+    for (guint i = 0; i < courier->lanes->len; i++) {
+        const GwLane *lane = g_ptr_array_index (courier->lanes, i);
+        if (lane->failure != NULL) {
+            g_propagate_error (error, g_error_copy (lane->failure));
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 GwLane *
 gw_lanes_find (const GwCourier *courier, const char *name)
 {
@@ -75,7 +88,7 @@ accept_one (GwCourier *courier, GwLaneGroup *group)
     g_auto (GwFd) fd = accept4 (group->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return; /* who waited has gone; poll() tells when to look again */
-    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control);
+    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control, courier->crew);
     GwSessionLane *carried = gw_session_open (courier->session, group->option.name,
                                               gw_courier_lane_get_class (lane), lane);
     if (carried == NULL) {
@@ -110,7 +123,7 @@ take_offer (GwCourier *courier, GwSessionLane *carried)
         gw_session_reset (courier->session, carried, "there is no such lane");
         return;
     }
-    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control);
+    GwLane *lane = gw_courier_lane_new (group, courier->session, courier->control, courier->crew);
     int fd = call_program (courier, group);
     if (fd >= 0) {
         g_ptr_array_add (courier->lanes, lane);
@@ -172,6 +185,7 @@ add_counters (GwLane *lane)
     group->out_bytes += counters.out_bytes;
     group->in_bytes += lane->in_bytes;
     group->plain_bytes += lane->plain_bytes;
+    gw_courier_lane_add_codec (lane, &group->codec);
     group->resent_bytes += counters.resent_bytes;
     group->duplicate_bytes += counters.duplicate_bytes;
 }

@@ -13,6 +13,9 @@
 #define MEMORY_MAX (G_GINT64_CONSTANT (16) << 30)
 #define RENEW_MIN (G_GINT64_CONSTANT (64) << 10)
 
+#define LANE_SYNTAX "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack][:codec=BYTES][:resumed]"
+#define CODEC_MIN (1u << 20)
+
 /* What GOption fills in, before it is understood. */
 typedef struct {
     char *side, *job, *connect;
@@ -65,7 +68,7 @@ raw_parse (Raw *raw, int argc, char **argv, GError **error)
         { "listen-fd", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->listen_fds,
           "Destination: listening TCP socket (repeatable)", "N" },
         { "lane", 0, 0, G_OPTION_ARG_STRING_ARRAY, &raw->lanes, "A local socket to carry",
-          "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack]" },
+          LANE_SYNTAX },
         { "paths", 0, 0, G_OPTION_ARG_INT64, &raw->paths, "Source: paths to keep up", "N" },
         { "memory", 0, 0, G_OPTION_ARG_INT64, &raw->memory, "Bound of the memory for data",
           "BYTES" },
@@ -220,32 +223,89 @@ check_lane (const GwLaneOption *option, const char *verb, GError **error)
     return TRUE;
 }
 
+static gboolean
+parse_pack (GwLaneOption *option, const char *value, GError **error)
+{
+    option->is_packed = TRUE;
+    return TRUE;
+}
+
+static gboolean
+parse_codec (GwLaneOption *option, const char *value, GError **error)
+{
+    return g_ascii_string_to_signed (value, 10, CODEC_MIN, GW_RAM_MEMORY_MAX, &option->codec_bytes, NULL) ||
+           gw_fail (error, GW_CAUSE_USAGE, "'%s' is not a number of bytes from %u to %" G_GUINT64_FORMAT,
+                    value, CODEC_MIN, GW_RAM_MEMORY_MAX);
+}
+
+static gboolean
+parse_resumed (GwLaneOption *option, const char *value, GError **error)
+{
+    option->is_resumed = TRUE;
+    return TRUE;
+}
+
+/* What may stand behind the path; one that ends in '=' has a value. */
+static const struct {
+    const char *word;
+    gboolean (*parse) (GwLaneOption *option, const char *value, GError **error);
+} lane_words[] = {
+    { "class=", parse_classes },
+    { "pack", parse_pack },
+    { "codec=", parse_codec },
+    { "resumed", parse_resumed },
+};
+
+/* Which word `text` is; -1 for none: then it belongs to the path. */
+static int
+find_word (const char *text)
+{
+    for (guint i = 0; i < G_N_ELEMENTS (lane_words); i++) {
+        const char *word = lane_words[i].word;
+        gboolean has_value = g_str_has_suffix (word, "=");
+        if (has_value ? g_str_has_prefix (text, word) : strcmp (text, word) == 0)
+            return (int) i;
+    }
+    return -1;
+}
+
+/* Takes the words off the end of `rest`, which is the path then. */
+static gboolean
+take_words (GwLaneOption *option, char *rest, GError **error)
+{
+    char *last;
+    while ((last = strrchr (rest, ':')) != NULL) {
+        int found = find_word (last + 1);
+        if (found < 0)
+            break;
+        *last = '\0';
+        const char *value = strchr (last + 1, '=');
+        if (!lane_words[found].parse (option, value != NULL ? value + 1 : NULL, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean
 gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side, GError **error)
 {
-    static const char class_word[] = ":class=", pack_word[] = ":pack";
     const char *equals = strchr (text, '=');
     const char *colon = equals != NULL ? strchr (equals, ':') : NULL;
     if (colon == NULL)
-        return gw_fail (error, GW_CAUSE_USAGE,
-                        "'%s' is not NAME=accept|connect:PATH[:class=CLASS[,...]][:pack]", text);
-    gboolean is_packed = g_str_has_suffix (colon + 1, pack_word);
-    g_autofree char *rest = g_strndup (colon + 1, strlen (colon + 1) - (is_packed ? strlen (pack_word) : 0));
-    const char *class = g_strrstr (rest, class_word);
-    gsize path_len = class != NULL ? (gsize) (class - rest) : strlen (rest);
+        return gw_fail (error, GW_CAUSE_USAGE, "'%s' is not " LANE_SYNTAX, text);
+    g_autofree char *rest = g_strdup (colon + 1);
     g_autofree char *verb = g_strndup (equals + 1, (gsize) (colon - equals - 1));
     GwLaneOption option = { .name = g_strndup (text, (gsize) (equals - text)),
-                            .path = g_strndup (rest, path_len),
-                            .accepts = strcmp (verb, "accept") == 0,
-                            .is_packed = is_packed };
+                            .accepts = strcmp (verb, "accept") == 0 };
     set_default_classes (&option, side);
-    if (!check_lane (&option, verb, error) ||
-        (class != NULL && !parse_classes (&option, class + strlen (class_word), error))) {
+    gboolean ok = take_words (&option, rest, error);
+    option.path = g_strdup (rest);
+    ok = ok && check_lane (&option, verb, error);
+    if (ok)
+        *ret_option = option;
+    else
         gw_lane_option_clear (&option);
-        return FALSE;
-    }
-    *ret_option = option;
-    return TRUE;
+    return ok;
 }
 
 char *

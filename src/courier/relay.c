@@ -159,11 +159,23 @@ take_events (GwCourier *courier, GError **error)
 
 /* --- meeting ------------------------------------------------------------------------------------------ */
 
-static void
-say_sandbox (GwCourier *courier)
+/* One thread more than the loop would be one too many where there are two processors: QEMU needs them. */
+static guint
+count_threads (const GwCourierOptions *options)
 {
-    g_autofree char *seccomp = NULL, *landlock = NULL;
-    gw_sandbox_enter (&seccomp, &landlock);
+    gboolean has_codec = FALSE;
+    for (guint i = 0; i < options->lanes->len; i++)
+        has_codec |= g_array_index (options->lanes, GwLaneOption, i).codec_bytes > 0;
+    return has_codec ? CLAMP (g_get_num_processors (), 1, GW_CREW_MAX) : 0;
+}
+
+/* The crew can be made neither before the one nor after the other. */
+static void
+enter_sandbox (GwCourier *courier)
+{
+    g_autofree char *landlock = gw_sandbox_enter_files ();
+    courier->crew = gw_crew_new (count_threads (courier->options));
+    g_autofree char *seccomp = gw_sandbox_enter_calls ();
     gw_control_say (courier->control, "sandbox", "seccomp", seccomp, "landlock", landlock, NULL);
 }
 
@@ -248,6 +260,7 @@ fill (GwCourier *courier, int signal_fd)
     gw_paths_fill (courier, polls);
     if (courier->machine.state != LIFE_MEETING)
         gw_lanes_fill (courier, polls);
+    courier->crew_place = gw_polls_add (polls, gw_crew_get_fd (courier->crew), POLLIN);
     if (courier->machine.state == LIFE_LEAVING || courier->machine.state == LIFE_PARTING)
         gw_polls_add_due (polls, courier->end_us);
     return places;
@@ -313,11 +326,13 @@ turn (GwCourier *courier, int signal_fd, GError **error)
         return FALSE;
     if (gw_machine_is_final (&courier->machine))
         return TRUE;
+    if (gw_polls_get (&courier->polls, courier->crew_place) != 0)
+        gw_crew_note (courier->crew); /* what is done is looked for in every turn */
     if (courier->machine.state != LIFE_MEETING)
         gw_lanes_read (courier, &courier->polls);
     gw_paths_receive (courier, &courier->polls);
     return turn_dial (courier, error) && turn_session (courier, error) &&
-           turn_ends (courier, error);
+           gw_lanes_check (courier, error) && turn_ends (courier, error);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------ */
@@ -330,7 +345,7 @@ start (GwCourier *courier, GwLinkKey *key, GError **error)
         if (!gw_lanes_add (courier, &g_array_index (options->lanes, GwLaneOption, i), error))
             return FALSE;
     courier->dial = gw_dial_new (options, key, courier->dialer);
-    say_sandbox (courier);
+    enter_sandbox (courier);
     if (options->side == GW_SIDE_DESTINATION)
         gw_control_say (courier->control, "ready", "detail", "accepting the source", NULL);
     return TRUE;
@@ -390,6 +405,7 @@ clear (GwCourier *courier)
     gw_dial_free (courier->dial);
     g_ptr_array_unref (courier->lanes);
     g_ptr_array_unref (courier->groups);
+    gw_crew_free (courier->crew);
     gw_session_free (courier->session);
     g_array_unref (courier->outages);
     gw_polls_clear (&courier->polls);

@@ -89,7 +89,9 @@ enter_seccomp (void)
     if (filter == NULL)
         return g_strdup ("off: libseccomp makes no filter");
     (void) seccomp_attr_set (filter, SCMP_FLTATR_CTL_LOG, 1); /* the audit log is a help, no more */
-    int rc = fill_filter (filter);
+    int rc = seccomp_attr_set (filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (rc == 0)
+        rc = fill_filter (filter);
     if (rc == 0)
         rc = seccomp_load (filter);
     seccomp_release (filter);
@@ -114,13 +116,23 @@ gw_sandbox_enter_landlock (void)
     return g_strdup ("on");
 }
 
-void
-gw_sandbox_enter (char **ret_seccomp, char **ret_landlock)
+/* At its end a sanitizer reads /proc and traces the process. */
+static char *
+say_sanitizer (void)
+{
+    return g_strdup ("off: built with a sanitizer");
+}
+
+char *
+gw_sandbox_enter_files (void)
+{
+    return HAS_SANITIZER ? say_sanitizer () : gw_sandbox_enter_landlock ();
+}
+
+char *
+gw_sandbox_enter_calls (void)
 {
     const struct rlimit none = { 0, 0 };
     (void) setrlimit (RLIMIT_CORE, &none); /* cannot fail: less is always allowed */
-    /* at its end it reads /proc and traces the process */
-    *ret_landlock = HAS_SANITIZER ? g_strdup ("off: built with a sanitizer")
-                                  : gw_sandbox_enter_landlock ();
-    *ret_seccomp = HAS_SANITIZER ? g_strdup ("off: built with a sanitizer") : enter_seccomp ();
+    return HAS_SANITIZER ? say_sanitizer () : enter_seccomp ();
 }

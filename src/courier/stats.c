@@ -21,6 +21,7 @@ set_text (JsonBuilder *builder, const char *key, const char *value)
 typedef struct {
     uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes, plain_bytes;
     uint64_t unsent_bytes, unacked_bytes, waiting_bytes;
+    GwRamOutCounters codec;
     guint n_open;
 } Sum;
 
@@ -36,9 +37,9 @@ add_up (const GwCourier *courier, const GwLaneGroup *group)
 {
     Sum sum = { .out_bytes = group->out_bytes, .in_bytes = group->in_bytes,
                 .resent_bytes = group->resent_bytes, .duplicate_bytes = group->duplicate_bytes,
-                .plain_bytes = group->plain_bytes };
+                .plain_bytes = group->plain_bytes, .codec = group->codec };
     for (guint i = 0; i < courier->lanes->len; i++) {
-        const GwLane *lane = g_ptr_array_index (courier->lanes, i);
+        GwLane *lane = g_ptr_array_index (courier->lanes, i);
         GwLaneCounters counters;
         if (lane->group != group)
             continue;
@@ -51,6 +52,7 @@ add_up (const GwCourier *courier, const GwLaneGroup *group)
         sum.unsent_bytes += counters.unsent_bytes;
         sum.unacked_bytes += counters.unacked_bytes;
         sum.waiting_bytes += counters.waiting_bytes;
+        gw_courier_lane_add_codec (lane, &sum.codec);
         sum.n_open++;
     }
     return sum;
@@ -69,6 +71,38 @@ add_waits (JsonBuilder *builder, const GwPageWaits *waits)
     set_number (builder, "p50_us", (uint64_t) counters.p50_us);
     set_number (builder, "p99_us", (uint64_t) counters.p99_us);
     set_number (builder, "max_us", (uint64_t) counters.max_us);
+    json_builder_end_object (builder);
+}
+
+static void
+add_class (JsonBuilder *builder, const char *name, const GwRamGain *gain)
+{
+    json_builder_set_member_name (builder, name);
+    json_builder_begin_object (builder);
+    set_number (builder, "pages", gain->pages);
+    set_number (builder, "in_bytes", gain->input);
+    set_number (builder, "out_bytes", gain->output);
+    json_builder_end_object (builder);
+}
+
+static void
+add_codec (JsonBuilder *builder, const GwRamOutCounters *codec)
+{
+    json_builder_set_member_name (builder, "codec");
+    json_builder_begin_object (builder);
+    set_number (builder, "in_bytes", codec->encoder.input);
+    set_number (builder, "acked_in_bytes", codec->acked_input);
+    set_number (builder, "plain_bytes", codec->plain);
+    set_number (builder, "out_bytes", codec->wire);
+    set_number (builder, "groups", codec->groups);
+    set_number (builder, "packed_groups", codec->packed_groups);
+    set_number (builder, "again_permille", codec->again_permille);
+    set_number (builder, "memory_bytes", codec->encoder.index_bytes + codec->encoder.cache_bytes);
+    json_builder_set_member_name (builder, "classes");
+    json_builder_begin_object (builder);
+    for (guint i = 0; i < GW_RAM_N_CLASSES; i++)
+        add_class (builder, gw_ram_class_name ((GwRamClass) i), &codec->encoder.classes[i]);
+    json_builder_end_object (builder);
     json_builder_end_object (builder);
 }
 
@@ -95,6 +129,8 @@ add_lanes (JsonBuilder *builder, const GwCourier *courier)
         set_number (builder, "waiting_bytes", sum.waiting_bytes);
         set_number (builder, "opened", group->n_opened);
         set_number (builder, "open", sum.n_open);
+        if (group->option.codec_bytes > 0 && group->option.accepts)
+            add_codec (builder, &sum.codec);
         if (group->waits != NULL)
             add_waits (builder, group->waits);
         json_builder_end_object (builder);

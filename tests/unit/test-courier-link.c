@@ -98,15 +98,16 @@ typedef struct {
     ProxyFault fault;
     guint n, every_ms;
     const char *why; /* what the destination says of the path */
-    gboolean is_packed;
+    const char *words; /* of the lane */
 } Row;
 
 static const Row rows[] = {
-    { "/courier-link/resets", PROXY_RESET, 10, 60, "the connection broke", FALSE },
-    { "/courier-link/resets-packed", PROXY_RESET, 10, 60, "the connection broke", TRUE },
-    { "/courier-link/stalls", PROXY_STALL, 2, 700, "silent for 300 ms", FALSE },
-    { "/courier-link/one-way", PROXY_ONE_WAY, 2, 700, "silent for 300 ms", FALSE },
-    { "/courier-link/flipped-bits", PROXY_FLIP, 6, 60, "the connection broke", FALSE },
+    { "/courier-link/resets", PROXY_RESET, 10, 60, "the connection broke", NULL },
+    { "/courier-link/resets-packed", PROXY_RESET, 10, 60, "the connection broke", ":pack" },
+    { "/courier-link/resets-codec", PROXY_RESET, 10, 60, "the connection broke", ":codec=8388608" },
+    { "/courier-link/stalls", PROXY_STALL, 2, 700, "silent for 300 ms", NULL },
+    { "/courier-link/one-way", PROXY_ONE_WAY, 2, 700, "silent for 300 ms", NULL },
+    { "/courier-link/flipped-bits", PROXY_FLIP, 6, 60, "the connection broke", NULL },
 };
 
 static void
@@ -116,7 +117,7 @@ test_fault (gconstpointer data)
     Rig rig;
     Proxy proxy;
     rig_init (&rig);
-    rig.is_packed = row->is_packed;
+    rig.words = row->words;
     proxy_start (&proxy, rig.port);
     g_autofree char *address = g_strdup_printf ("127.0.0.1:%u", proxy.port);
     const char *source[] = { "--connect", address, "--silence", "300", NULL };

@@ -148,7 +148,7 @@ make_argv (const Rig *rig, GwSide side, const char *const *extra)
     g_autofree char *address = g_strdup_printf ("127.0.0.1:%u", rig->port);
     g_autofree char *lane = g_strdup_printf (
         "ram=%s:%s%s", side == GW_SIDE_SOURCE ? "accept" : "connect", rig->path[side - 1],
-        rig->is_packed ? ":pack" : "");
+        rig->words != NULL ? rig->words : "");
     if (side == GW_SIDE_SOURCE)
         g_strv_builder_add_many (builder, "--connect", address, "--lane", lane, NULL);
     else

@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     char *dir;
     char *path[2]; /* unix sockets of the lane "ram" */
-    gboolean is_packed; /* the lane; set it before the couriers start */
+    const char *words; /* behind the lane's path; NULL: none.  Set it before the couriers start */
     guint port;
     int listener; /* TCP, as the agent binds it */
     int incoming; /* unix, as the destination's QEMU listens */

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "crew.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct _GwCrew {
+    GThread *threads[GW_CREW_MAX];
+    guint n_threads;
+    GwRamPacker *packer; /* of the loop, for when there is no thread */
+    GwFd event_fd;       /* -1: none, and then no threads either */
+    GMutex lock;         /* guards what follows */
+    GCond work, done;    /* there is a task, or the end; one is done, or a thread has begun */
+    GQueue tasks;        /* GwCrewTask, not begun */
+    guint n_ready;
+    gboolean is_ending;
+};
+
+static void
+do_task (GwRamPacker *packer, GwCrewTask *task)
+{
+    gint64 begin_us = g_get_monotonic_time ();
+    if (task->is_packing)
+        (void) gw_ram_pack (packer, task->group, task->level); /* FALSE: as large as before */
+    else
+        (void) gw_ram_unpack (packer, task->group, &task->error); /* the error says it */
+    task->took_us = g_get_monotonic_time () - begin_us;
+}
+
+/* --- threads ------------------------------------------------------------------------------------- */
+
+/* The allocator looks about the machine when a thread first asks it; later that would be refused. */
+static void
+begin (GwCrew *crew)
+{
+    void *volatile memory = g_malloc (4096);
+    g_free (memory);
+    g_mutex_lock (&crew->lock);
+    crew->n_ready++;
+    g_cond_broadcast (&crew->done);
+    g_mutex_unlock (&crew->lock);
+}
+
+static void
+say_done (GwCrew *crew, GwCrewTask *task)
+{
+    static const uint64_t one = 1;
+    g_mutex_lock (&crew->lock);
+    g_atomic_int_set (&task->state, GW_CREW_DONE);
+    g_cond_broadcast (&crew->done);
+    g_mutex_unlock (&crew->lock);
+    (void) !write (crew->event_fd, &one, sizeof one); /* fails only when it is readable anyway */
+}
+
+static gpointer
+work (gpointer user_data)
+{
+    GwCrew *crew = user_data;
+    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
+    begin (crew);
+    g_mutex_lock (&crew->lock);
+    while (!crew->is_ending) {
+        GwCrewTask *task = g_queue_pop_head (&crew->tasks);
+        if (task == NULL) {
+            g_cond_wait (&crew->work, &crew->lock);
+            continue;
+        }
+        g_mutex_unlock (&crew->lock);
+        do_task (packer, task);
+        say_done (crew, task);
+        g_mutex_lock (&crew->lock);
+    }
+    g_mutex_unlock (&crew->lock);
+    return NULL;
+}
+
+GwCrew *
+gw_crew_new (guint n)
+{
+    GwCrew *crew = g_new0 (GwCrew, 1);
+    g_mutex_init (&crew->lock);
+    g_cond_init (&crew->work);
+    g_cond_init (&crew->done);
+    g_queue_init (&crew->tasks);
+    crew->packer = gw_ram_packer_new ();
+    crew->event_fd = n > 0 ? eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    for (guint i = 0; crew->event_fd >= 0 && i < MIN (n, GW_CREW_MAX); i++) {
+        crew->threads[i] = g_thread_try_new ("ram", work, crew, NULL);
+        if (crew->threads[i] == NULL)
+            break;
+        crew->n_threads++;
+    }
+    g_mutex_lock (&crew->lock);
+    while (crew->n_ready < crew->n_threads)
+        g_cond_wait (&crew->done, &crew->lock);
+    g_mutex_unlock (&crew->lock);
+    return crew;
+}
+
+void
+gw_crew_free (GwCrew *crew)
+{
+    if (crew == NULL)
+        return;
+    g_mutex_lock (&crew->lock);
+    g_assert (g_queue_is_empty (&crew->tasks));
+    crew->is_ending = TRUE;
+    g_cond_broadcast (&crew->work);
+    g_mutex_unlock (&crew->lock);
+    for (guint i = 0; i < crew->n_threads; i++)
+        g_thread_join (crew->threads[i]);
+    gw_ram_packer_free (crew->packer);
+    gw_fd_clear (&crew->event_fd);
+    g_cond_clear (&crew->work);
+    g_cond_clear (&crew->done);
+    g_mutex_clear (&crew->lock);
+    g_free (crew);
+}
+
+guint
+gw_crew_get_n_threads (const GwCrew *crew)
+{
+    return crew->n_threads;
+}
+
+/* --- the loop's side ----------------------------------------------------------------------------- */
+
+int
+gw_crew_get_fd (const GwCrew *crew)
+{
+    return crew->event_fd;
+}
+
+void
+gw_crew_note (GwCrew *crew)
+{
+    uint64_t count;
+    (void) !read (crew->event_fd, &count, sizeof count); /* nothing there is as good */
+}
+
+GwCrewTask *
+gw_crew_task_new (GwRamGroup *group)
+{
+    GwCrewTask *task = g_new0 (GwCrewTask, 1);
+    task->group = group;
+    task->plain = gw_ram_group_get_plain (group);
+    return task;
+}
+
+void
+gw_crew_task_free (GwCrew *crew, GwCrewTask *task)
+{
+    g_mutex_lock (&crew->lock);
+    if (!g_queue_remove (&crew->tasks, task))
+        while (g_atomic_int_get (&task->state) == GW_CREW_BUSY)
+            g_cond_wait (&crew->done, &crew->lock);
+    g_mutex_unlock (&crew->lock);
+    gw_ram_group_free (task->group);
+    g_clear_error (&task->error);
+    g_free (task);
+}
+
+void
+gw_crew_submit (GwCrew *crew, GwCrewTask *task)
+{
+    if (crew->n_threads == 0) {
+        do_task (crew->packer, task);
+        g_atomic_int_set (&task->state, GW_CREW_DONE);
+        return;
+    }
+    g_atomic_int_set (&task->state, GW_CREW_BUSY);
+    g_mutex_lock (&crew->lock);
+    g_queue_push_tail (&crew->tasks, task);
+    g_cond_signal (&crew->work);
+    g_mutex_unlock (&crew->lock);
+}
+
+gboolean
+gw_crew_task_is_done (const GwCrewTask *task)
+{
+    return g_atomic_int_get (&task->state) == GW_CREW_DONE;
+}

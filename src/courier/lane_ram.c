@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A lane whose bytes go through the RAM codec: between the program's socket, ramlane.h and the session. */
+#include "courier.h"
+
+#include <errno.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PIECES 32
+
+/* The first connection of a migration is its main one, all others are for urgent pages. */
+static GwStreamKind
+choose_kind (const GwLane *lane)
+{
+    if (lane->index > 0)
+        return GW_STREAM_PREEMPT;
+    return lane->group->option.is_resumed ? GW_STREAM_SECTIONS : GW_STREAM_MAIN;
+}
+
+void
+gw_courier_lane_start_codec (GwLane *lane)
+{
+    uint8_t secret[GW_RAM_SECRET_MIN];
+    /* hashes are for this process alone, and so is their key */
+    gboolean has_secret = getrandom (secret, sizeof secret, 0) == (ssize_t) sizeof secret;
+    GwStreamKind kind = choose_kind (lane);
+    gboolean has_memory = kind == GW_STREAM_MAIN && has_secret;
+    const GwRamParams params = {
+        .kind = kind,
+        .page_size = GW_PAGE_WAIT_BYTES,
+        .memory_bytes = has_memory ? (uint64_t) lane->group->option.codec_bytes : 0,
+        .can_leave_out = TRUE,
+        .secret = secret,
+        .secret_bytes = sizeof secret,
+    };
+    if (lane->group->option.accepts)
+        lane->ram_out = gw_ram_out_new (lane->crew, &params);
+    else
+        lane->ram_in = gw_ram_in_new (lane->crew, &params);
+    explicit_bzero (secret, sizeof secret);
+}
+
+/* --- outwards ------------------------------------------------------------------------------------ */
+
+/* The link is busy while bytes of this lane have not left: what waits here may as well be made smaller. */
+static GwRamOutLink
+look_at_link (const GwLane *lane)
+{
+    GwLaneCounters counters;
+    GwRamOutLink link = { .is_busy = lane->is_full };
+    gw_session_lane_get_counters (lane->carried, &counters);
+    link.is_busy = link.is_busy || counters.unsent_bytes > 0;
+    for (int i = 0; i < GW_SESSION_PATHS; i++) {
+        GwPathCounters path;
+        if (gw_session_path_get_counters (lane->session, i, &path))
+            link.rate += (double) path.rate;
+    }
+    return link;
+}
+
+gboolean
+gw_courier_lane_has_ram_room (GwLane *lane)
+{
+    return !lane->is_ending && gw_ram_out_get_room (lane->ram_out) != NULL;
+}
+
+gboolean
+gw_courier_lane_has_ram_ready (GwLane *lane)
+{
+    gsize len;
+    (void) gw_ram_out_peek (lane->ram_out, &len);
+    return len > 0;
+}
+
+gssize
+gw_courier_lane_read_ram (GwLane *lane)
+{
+    uint8_t *room = lane->is_ending ? NULL : gw_ram_out_get_room (lane->ram_out);
+    gssize len;
+    if (room == NULL)
+        return 1;
+    do
+        len = read (lane->fd, room, GW_RAM_OUT_ROOM);
+    while (len < 0 && errno == EINTR);
+    if (len <= 0)
+        return len;
+    GwRamOutLink link = look_at_link (lane);
+    lane->plain_bytes += (uint64_t) len;
+    gw_ram_out_push (lane->ram_out, (gsize) len, &link, g_get_monotonic_time ());
+    (void) gw_courier_lane_flush_ram (lane); /* asked again before anybody waits */
+    return len;
+}
+
+void
+gw_courier_lane_finish_ram (GwLane *lane)
+{
+    GwRamOutLink link = look_at_link (lane);
+    lane->is_ending = TRUE;
+    gw_ram_out_finish (lane->ram_out, &link);
+}
+
+gint64
+gw_courier_lane_flush_ram (GwLane *lane)
+{
+    struct iovec pieces[PIECES];
+    GwRamOutLink link = look_at_link (lane);
+    gint64 due_us = gw_ram_out_tick (lane->ram_out, &link, g_get_monotonic_time ());
+    gsize len;
+    const uint8_t *data;
+    while (!lane->is_full && (data = gw_ram_out_peek (lane->ram_out, &len), len > 0)) {
+        guint n = gw_session_reserve (lane->session, lane->carried, pieces, PIECES);
+        gsize copied = gw_courier_copy_to_pieces (data, len, pieces, n);
+        gw_session_commit (lane->session, lane->carried, copied);
+        gw_ram_out_consume (lane->ram_out, copied);
+        lane->is_full = copied == 0;
+    }
+    return due_us;
+}
+
+static void
+add_gain (GwRamGain *sum, const GwRamGain *gain)
+{
+    sum->pages += gain->pages;
+    sum->input += gain->input;
+    sum->output += gain->output;
+}
+
+void
+gw_courier_lane_add_codec (GwLane *lane, GwRamOutCounters *sum)
+{
+    GwLaneCounters counters;
+    GwRamOutCounters codec;
+    if (lane->ram_out == NULL)
+        return;
+    gw_session_lane_get_counters (lane->carried, &counters);
+    gw_ram_out_note_acked (lane->ram_out, counters.acked_bytes);
+    gw_ram_out_get_counters (lane->ram_out, &codec);
+    sum->plain += codec.plain;
+    sum->wire += codec.wire;
+    sum->groups += codec.groups;
+    sum->packed_groups += codec.packed_groups;
+    sum->acked_input += codec.acked_input;
+    sum->again_permille = MAX (sum->again_permille, codec.again_permille);
+    sum->encoder.input += codec.encoder.input;
+    sum->encoder.index_bytes += codec.encoder.index_bytes;
+    sum->encoder.cache_bytes += codec.encoder.cache_bytes;
+    for (guint i = 0; i < GW_RAM_N_CLASSES; i++)
+        add_gain (&sum->encoder.classes[i], &codec.encoder.classes[i]);
+}
+
+/* --- inwards ------------------------------------------------------------------------------------- */
+
+/* Gives the codec what has arrived, as far as it takes it.  The last byte stays with the session until the
+ * program has everything: the lane does not end before. */
+static gboolean
+gather (GwLane *lane, GError **error)
+{
+    struct iovec pieces[PIECES];
+    gsize total, taken;
+    do {
+        guint n = gw_session_peek (lane->session, lane->carried, pieces, PIECES);
+        gsize skip = lane->in_debt;
+        total = 0;
+        for (guint i = 0; i < n; i++) {
+            gsize known = MIN (skip, pieces[i].iov_len), len = pieces[i].iov_len - known;
+            skip -= known;
+            if (!gw_ram_in_put (lane->ram_in, (uint8_t *) pieces[i].iov_base + known, len, &taken, error))
+                return FALSE;
+            total += taken;
+            if (taken < len)
+                break;
+        }
+        if (total > 0) {
+            gw_session_consume (lane->session, lane->carried, lane->in_debt + total - 1);
+            lane->in_debt = 1;
+        }
+    } while (total > 0);
+    return TRUE;
+}
+
+/* DONE when nothing is left that could be given, AGAIN, or FAILED: the program reads no more, or
+ * (`*error`) there is nothing right to be given. */
+static GwLinkStep
+give (GwLane *lane, GError **error)
+{
+    const uint8_t *data;
+    gsize len;
+    if (!gw_ram_in_peek (lane->ram_in, &data, &len, error))
+        return GW_LINK_FAILED;
+    while (len > 0) {
+        gssize n = send (lane->fd, data, len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+            return GW_LINK_AGAIN;
+        if (n < 0 && errno != EINTR)
+            return GW_LINK_FAILED;
+        if (n > 0) {
+            const struct iovec piece = { (void *) data, (gsize) n };
+            lane->in_bytes += (uint64_t) n;
+            gw_courier_lane_note_pages (lane, &piece, (gsize) n);
+            gw_ram_in_consume (lane->ram_in, (gsize) n);
+        }
+        if (!gw_ram_in_peek (lane->ram_in, &data, &len, error))
+            return GW_LINK_FAILED;
+    }
+    return GW_LINK_DONE;
+}
+
+/* The program has everything. */
+static gboolean
+settle (GwLane *lane, GError **error)
+{
+    gw_session_consume (lane->session, lane->carried, lane->in_debt);
+    lane->in_debt = 0;
+    return !gw_session_is_at_end (lane->carried) || gw_ram_in_is_between_groups (lane->ram_in) ||
+           gw_fail (error, GW_CAUSE_CODEC_INVALID, "it ended within a group");
+}
+
+/* Of what the peer sent: no fault of the local program's.  It gets nothing more, and its socket stays open
+ * until the courier has said why. */
+static GwLinkStep
+refuse (GwLane *lane, GError *error)
+{
+    lane->failure = error;
+    g_prefix_error (&lane->failure, "lane '%s': ", lane->group->option.name);
+    return GW_LINK_DONE;
+}
+
+GwLinkStep
+gw_courier_lane_write_ram (GwLane *lane)
+{
+    GError *error = NULL;
+    struct iovec piece;
+    if (lane->failure != NULL)
+        return GW_LINK_DONE;
+    if (!gather (lane, &error))
+        return refuse (lane, error);
+    GwLinkStep step = give (lane, &error);
+    if (error == NULL && step == GW_LINK_DONE && gw_ram_in_is_empty (lane->ram_in))
+        (void) settle (lane, &error);
+    if (error != NULL)
+        return refuse (lane, error);
+    gboolean has_more = lane->in_debt == 0 &&
+                        gw_session_peek (lane->session, lane->carried, &piece, 1) > 0;
+    return step == GW_LINK_DONE && has_more ? GW_LINK_AGAIN : step;
+}

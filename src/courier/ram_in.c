@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ramlane.h"
+
+#include <string.h>
+
+#define SPARE_TASKS 4u /* under way beyond two a thread */
+
+struct _GwRamIn {
+    GwCrew *crew; /* borrowed */
+    GwRamDecoder *decoder;
+    uint8_t *group;    /* one that comes; GW_RAM_HEAD + GW_RAM_GROUP_MAX */
+    gsize n_group;     /* bytes of it that have come */
+    gsize wanted;      /* bytes that it has, once its head is there */
+    GQueue tasks;      /* GwCrewTask, in order */
+    GByteArray *plain; /* of the last group that was applied */
+    gsize at;          /* bytes of it that were consumed */
+    GError *failed;    /* the first error, for ever */
+};
+
+GwRamIn *
+gw_ram_in_new (GwCrew *crew, const GwRamParams *params)
+{
+    GwRamIn *in = g_new0 (GwRamIn, 1);
+    in->crew = crew;
+    in->decoder = gw_ram_decoder_new (params);
+    in->group = g_malloc (GW_RAM_HEAD + GW_RAM_GROUP_MAX);
+    in->wanted = GW_RAM_HEAD;
+    in->plain = g_byte_array_new ();
+    g_queue_init (&in->tasks);
+    return in;
+}
+
+void
+gw_ram_in_free (GwRamIn *in)
+{
+    GwCrewTask *task;
+    if (in == NULL)
+        return;
+    while ((task = g_queue_pop_head (&in->tasks)) != NULL)
+        gw_crew_task_free (in->crew, task);
+    gw_ram_decoder_free (in->decoder);
+    g_byte_array_unref (in->plain);
+    g_clear_error (&in->failed);
+    g_free (in->group);
+    g_free (in);
+}
+
+static gboolean
+fail (GwRamIn *in, GError **error)
+{
+    g_propagate_error (error, g_error_copy (in->failed));
+    return FALSE;
+}
+
+/* --- what comes -------------------------------------------------------------------------------------- */
+
+/* The group is whole. */
+static gboolean
+take_group (GwRamIn *in)
+{
+    GwRamGroup *group = gw_ram_group_load (in->group, in->n_group, &in->failed);
+    in->n_group = 0;
+    in->wanted = GW_RAM_HEAD;
+    if (group == NULL)
+        return FALSE;
+    GwCrewTask *task = gw_crew_task_new (group);
+    g_queue_push_tail (&in->tasks, task);
+    if (gw_ram_group_is_packed (group))
+        gw_crew_submit (in->crew, task);
+    else
+        task->state = GW_CREW_DONE; /* nobody else knows it yet */
+    return TRUE;
+}
+
+static gsize
+gather (GwRamIn *in, const uint8_t *data, gsize len)
+{
+    gsize n = MIN (in->wanted - in->n_group, len);
+    memcpy (in->group + in->n_group, data, n);
+    in->n_group += n;
+    return n;
+}
+
+/* Bytes up to the next border: the end of a head or of a group. */
+static gboolean
+put_some (GwRamIn *in, const uint8_t *data, gsize len, gsize *taken)
+{
+    *taken += gather (in, data, len);
+    if (in->n_group < in->wanted)
+        return TRUE;
+    if (in->n_group == GW_RAM_HEAD &&
+        !gw_ram_group_measure (in->group, &in->wanted, &in->failed))
+        return FALSE;
+    return in->n_group < in->wanted || take_group (in);
+}
+
+gboolean
+gw_ram_in_put (GwRamIn *in, const uint8_t *data, gsize len, gsize *ret_taken, GError **error)
+{
+    guint most = 2 * gw_crew_get_n_threads (in->crew) + SPARE_TASKS;
+    *ret_taken = 0;
+    while (in->failed == NULL && *ret_taken < len && in->tasks.length < most)
+        if (!put_some (in, data + *ret_taken, len - *ret_taken, ret_taken))
+            break;
+    return in->failed == NULL || fail (in, error);
+}
+
+/* --- what goes to the program ------------------------------------------------------------------------- */
+
+static gboolean
+has_next (const GwRamIn *in)
+{
+    const GwCrewTask *task = g_queue_peek_head ((GQueue *) &in->tasks);
+    return task != NULL && gw_crew_task_is_done (task);
+}
+
+static gboolean
+apply_next (GwRamIn *in)
+{
+    GwCrewTask *task = g_queue_pop_head (&in->tasks);
+    in->failed = g_steal_pointer (&task->error);
+    if (in->failed == NULL) {
+        g_byte_array_set_size (in->plain, 0);
+        in->at = 0;
+        (void) gw_ram_decoder_apply (in->decoder, task->group, in->plain, &in->failed);
+    }
+    gw_crew_task_free (in->crew, task);
+    return in->failed == NULL;
+}
+
+gboolean
+gw_ram_in_peek (GwRamIn *in, const uint8_t **ret_data, gsize *ret_len, GError **error)
+{
+    while (in->failed == NULL && in->at == in->plain->len && has_next (in))
+        if (!apply_next (in))
+            break;
+    if (in->failed != NULL)
+        return fail (in, error);
+    *ret_data = in->plain->data + in->at;
+    *ret_len = in->plain->len - in->at;
+    return TRUE;
+}
+
+void
+gw_ram_in_consume (GwRamIn *in, gsize len)
+{
+    g_assert (len <= in->plain->len - in->at);
+    in->at += len;
+}
+
+gboolean
+gw_ram_in_is_empty (const GwRamIn *in)
+{
+    return in->tasks.length == 0 && in->at == in->plain->len;
+}
+
+gboolean
+gw_ram_in_is_between_groups (const GwRamIn *in)
+{
+    return in->n_group == 0;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ramlane: the bytes of a lane with guest memory as groups of the RAM codec, compressed by the crew.
+ *
+ * Theory
+ * ------
+ * Outwards.  What the program writes goes through the encoder; each full group becomes a task with the
+ * level that suits the link, and leaves in its turn once it is done.  An open group leaves as soon as
+ * QEMU may wait for an answer to what it holds, else GW_RAM_OUT_WAIT_US after its first byte.  No more is
+ * read while as many groups are under way as the crew can have use for: so the memory is that of the
+ * encoder and of these groups, whatever the link does.
+ *
+ * A group is compressed only while the link is what everybody waits for.
+ *
+ * Credit.  A byte of the link may stand for a hundred of the program's.  So that others can tell how much
+ * of the guest's memory has arrived, each group has a mark: what had been read of the program when it was
+ * closed.  Once the link's bytes of the group are acknowledged, so is all that.
+ *
+ * Inwards.  Groups are gathered, decompressed in any order, and applied in theirs.  What does not decode
+ * is an error for ever.
+ *
+ * The link below gives every byte once and in order, whatever its paths do; so neither side starts anew
+ * when a path does.
+ *
+ * Of the loop's thread.  No I/O and no clock but those of the crew.
+ */
+#ifndef GW_RAMLANE_H
+#define GW_RAMLANE_H
+
+#include "crew.h"
+
+#define GW_RAM_OUT_ROOM (256u << 10)  /* bytes of the program taken at once, at most */
+#define GW_RAM_OUT_WAIT_US 3000       /* of an open group for company */
+
+/* --- ram_out.c ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    gboolean is_busy; /* what was given to it has not all left */
+    double rate;      /* bytes a second; 0: not known */
+} GwRamOutLink;
+
+typedef struct {
+    GwRamCounters encoder;
+    uint64_t plain, wire;   /* bytes of groups before and after packing */
+    uint64_t groups, packed_groups;
+    uint64_t acked_input;   /* bytes of the program that arrived; needs gw_ram_out_note_acked() */
+    uint64_t again_permille; /* of the link's bytes for a thousand of pages sent again; 0: not known */
+} GwRamOutCounters;
+
+typedef struct _GwRamOut GwRamOut;
+
+/* `crew` must outlive it.  `params` is copied. */
+GwRamOut *gw_ram_out_new (GwCrew *crew, const GwRamParams *params);
+void gw_ram_out_free (GwRamOut *out);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamOut, gw_ram_out_free)
+
+/* GW_RAM_OUT_ROOM bytes to put the program's into; NULL while too much is under way. */
+uint8_t *gw_ram_out_get_room (GwRamOut *out);
+/* Takes the first `len` of them. */
+void gw_ram_out_push (GwRamOut *out, gsize len, const GwRamOutLink *link, gint64 now_us);
+/* The program's last byte has come. */
+void gw_ram_out_finish (GwRamOut *out, const GwRamOutLink *link);
+/* Closes an open group whose time has come.  Returns when to call again, G_MAXINT64 for not. */
+gint64 gw_ram_out_tick (GwRamOut *out, const GwRamOutLink *link, gint64 now_us);
+/* What can leave now; 0 bytes when nothing can. */
+const uint8_t *gw_ram_out_peek (GwRamOut *out, gsize *ret_len);
+void gw_ram_out_consume (GwRamOut *out, gsize len);
+/* Whether nothing that was pushed is still here. */
+gboolean gw_ram_out_is_empty (const GwRamOut *out);
+/* Of all bytes consumed, the first `wire` have arrived. */
+void gw_ram_out_note_acked (GwRamOut *out, uint64_t wire);
+void gw_ram_out_get_counters (const GwRamOut *out, GwRamOutCounters *ret);
+/* Why everything passes as it is from some place on; NULL while that is not so. */
+const GError *gw_ram_out_get_fault (const GwRamOut *out);
+
+/* --- ram_in.c ------------------------------------------------------------------------------------- */
+
+typedef struct _GwRamIn GwRamIn;
+
+GwRamIn *gw_ram_in_new (GwCrew *crew, const GwRamParams *params);
+void gw_ram_in_free (GwRamIn *in);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamIn, gw_ram_in_free)
+
+/* Takes bytes that arrived, as far as there is room, and says how many.  FALSE with
+ * GW_CAUSE_CODEC_INVALID, now and ever after. */
+gboolean gw_ram_in_put (GwRamIn *in, const uint8_t *data, gsize len, gsize *ret_taken, GError **error);
+/* What the program gets now; `*ret_len` 0 when nothing can be given.  FALSE as above. */
+gboolean gw_ram_in_peek (GwRamIn *in, const uint8_t **ret_data, gsize *ret_len, GError **error);
+void gw_ram_in_consume (GwRamIn *in, gsize len);
+/* Whether every whole group that was put has been consumed. */
+gboolean gw_ram_in_is_empty (const GwRamIn *in);
+/* Whether no group has begun and not ended. */
+gboolean gw_ram_in_is_between_groups (const GwRamIn *in);
+
+#endif
