@@ -44,6 +44,18 @@ typedef struct {
     char *text;
 } GwLinkTrouble;
 
+#define GW_JOB_CODEC_CLASSES 7
+
+/* Sums over all couriers of the job. */
+typedef struct {
+    gboolean is_on;
+    gint64 in_bytes, out_bytes; /* of QEMU, of the link */
+    gint64 memory_bytes;        /* of the source's index and cache, at most */
+    struct {
+        gint64 pages, in_bytes, out_bytes; /* out: before compression */
+    } classes[GW_JOB_CODEC_CLASSES];
+} GwJobCodec;
+
 struct _GwJob {
     int refs; /* atomic */
     char *id;
@@ -132,12 +144,25 @@ struct _GwJob {
     gint64 setup_us, switchover_us; /* when RAM began to flow; when the guest stopped */
     GwMigration *migration;      /* the last that was read */
     gint64 guest_bytes, wire_bytes;
+    GwJobCodec codec;
     char *final_state; /* run state at the destination */
     const GwSign *verdict; /* borrowed from signs; NULL: none */
     GSource *health;             /* while the destination's QEMU is asked; NULL: it is not */
     GwHostPending *health_answer; /* NULL: nothing is asked */
     gint64 health_asked_us;      /* wall clock */
 };
+
+/* --- codec.c: memory on its way through the RAM codec -------------------------------------------------- */
+
+/* What each side of it may use for a job's couriers; 0: none is wanted. */
+gint64 gw_job_get_codec_bytes (const GwJob *job);
+/* Of the RAM lane's counters: how much of what QEMU wrote has arrived, and how much is on its way.  FALSE when
+ * there is no codec: then the link's own bytes are QEMU's. */
+gboolean gw_job_peek_credit (JsonObject *ram, gint64 *ret_acked, gint64 *ret_queued);
+/* At the end of a courier: adds its counters. */
+void gw_job_take_codec (GwJob *job, JsonObject *ram);
+/* For the report.  (transfer full) */
+JsonObject *gw_job_report_codec (const GwJob *job);
 
 /* --- events.c --------------------------------------------------------------------------------------- */
 

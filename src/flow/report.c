@@ -174,9 +174,7 @@ add_figures (const GwJob *job, JsonObject *report)
     else
         json_object_set_null_member (report, "postcopy");
     json_object_set_member (report, "guest_clock", gw_job_report_guest_clock (job));
-    json_object_set_object_member (report, "codec", gw_json_new (
-        "mode:s", "off", "disks:s", job->disks_are_packed ? "zstd" : "off", "disk_plain_bytes:i",
-        job->disk_plain_bytes, NULL));
+    json_object_set_object_member (report, "codec", gw_job_report_codec (job));
 }
 
 static void

@@ -231,7 +231,8 @@ gw_job_read_counters (GwJob *job)
     JsonObject *lanes = gw_json_peek_object (stats, "lanes");
     job->disk_bytes += sum_of_disks (lanes, "out_bytes");
     job->disk_plain_bytes += sum_of_disks (lanes, job->disks_are_packed ? "plain_bytes" : "out_bytes");
-    job->guest_bytes += ram != NULL ? gw_json_peek_int (ram, "out_bytes", 0) : 0;
+    if (ram != NULL)
+        gw_job_take_codec (job, ram);
     gw_job_take_link (job, stats);
 }
 

@@ -92,10 +92,12 @@ add_link (GwJob *job, GwSample *sample)
     JsonObject *ram = lanes != NULL ? gw_json_peek_object (lanes, "ram") : NULL;
     if (ram == NULL)
         return;
+    sample->rtt_us = gw_json_peek_int (stats, "rtt_us", 0);
+    if (gw_job_peek_credit (ram, &sample->acked_bytes, &sample->queued_bytes))
+        return;
     sample->queued_bytes = gw_json_peek_int (ram, "unsent_bytes", 0) +
                            gw_json_peek_int (ram, "unacked_bytes", 0);
     sample->acked_bytes = gw_json_peek_int (ram, "out_bytes", 0) - sample->queued_bytes;
-    sample->rtt_us = gw_json_peek_int (stats, "rtt_us", 0);
 }
 
 static GwDecision

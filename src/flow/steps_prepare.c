@@ -162,7 +162,7 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
                         job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks,
-                        strcmp (job->plan->codec, "auto") == 0 };
+                        strcmp (job->plan->codec, "auto") == 0, gw_job_get_codec_bytes (job) };
     g_clear_pointer (&job->link_addresses, g_strfreev);
     *blame = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,

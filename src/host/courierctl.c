@@ -242,6 +242,28 @@ gw_courier_ram_path (const char *job_dir, gint64 attempt)
     return g_build_filename (job_dir, name, NULL);
 }
 
+#define CODEC_MIN (G_GINT64_CONSTANT (1) << 20)
+#define CODEC_MAX (G_GINT64_CONSTANT (1) << 30)
+#define CODEC_SHARE 4 /* of the memory that is available */
+
+gint64
+gw_codec_bound (gint64 wanted)
+{
+    gint64 spare = gw_facts_read_available () / CODEC_SHARE;
+    gint64 bytes = MIN (MIN (wanted, CODEC_MAX), spare);
+    return bytes >= CODEC_MIN ? bytes : 0;
+}
+
+/* What follows the path of the RAM lane.  (transfer full) */
+static char *
+make_codec_words (const GwCourierSpec *spec)
+{
+    return spec->codec_bytes == 0
+               ? g_strdup ("")
+               : g_strdup_printf (":codec=%" G_GINT64_FORMAT "%s", spec->codec_bytes,
+                                  spec->attempt > 0 ? ":resumed" : "");
+}
+
 /* The side's own part of the command line. */
 static gboolean
 add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GError **error)
@@ -258,7 +280,8 @@ add_side (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GErro
     }
     g_autofree char *path = gw_courier_ram_path (spec->job_dir, spec->attempt);
     add_arg (launch, "--lane");
-    add_arg (launch, "ram=%s:%s", is_source ? "accept" : "connect", path);
+    g_autofree char *codec = make_codec_words (spec);
+    add_arg (launch, "ram=%s:%s%s", is_source ? "accept" : "connect", path, codec);
     for (guint i = 0; i < spec->n_disks; i++) {
         g_autofree char *socket = gw_disk_socket (spec->job_dir, i);
         add_arg (launch, "--lane");

@@ -29,6 +29,13 @@ meminfo (const char *text, const char *name)
     return line != NULL ? g_ascii_strtoll (line + strlen (name), NULL, 10) * 1024 : 0;
 }
 
+gint64
+gw_facts_read_available (void)
+{
+    g_autofree char *text = NULL;
+    return g_file_get_contents ("/proc/meminfo", &text, NULL, NULL) ? meminfo (text, "MemAvailable:") : 0;
+}
+
 static void
 read_memory (GwHostFacts *facts)
 {

@@ -159,7 +159,11 @@ typedef struct {
     gint64 n_paths, deadline_s, attempt;
     gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
     gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
+    gint64 codec_bytes; /* the RAM lane goes through the codec, with so much memory; 0: as it is */
 } GwCourierSpec;
+gint64 gw_facts_read_available (void); /* bytes of memory; facts.c */
+/* How much of `wanted` bytes for the RAM codec this host can spare; 0: too little to be of use. */
+gint64 gw_codec_bound (gint64 wanted);
 /* The socket of the RAM lane between courier and QEMU; each recovery has its own.  (transfer full) */
 char *gw_courier_ram_path (const char *job_dir, gint64 attempt);
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,

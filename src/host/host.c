@@ -187,7 +187,8 @@ link_params (const GwHostLink *link)
     g_autofree char *hex = secret_to_hex (link->secret);
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
                         "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, "disks:i",
-                        link->n_disks, "pack:b", link->is_packed, NULL);
+                        link->n_disks, "pack:b", link->is_packed, "codec_bytes:i",
+                        link->codec_bytes, NULL);
 }
 
 gboolean
@@ -200,6 +201,8 @@ gw_host_accept_courier (GwHost *host, GwHostLink *link, GStrv *ret_addresses,
         return FALSE;
     *ret_addresses = gw_json_peek_strv (result, "addresses");
     link->is_packed = gw_json_peek_bool (result, "pack", FALSE);
+    gint64 codec_bytes = gw_json_peek_int (result, "codec_bytes", 0);
+    link->codec_bytes = CLAMP (codec_bytes, 0, link->codec_bytes);
     return TRUE;
 }
 

@@ -141,6 +141,7 @@ typedef struct {
     gint64 attempt;    /* 0; then the number of the recovery that makes it */
     gint64 n_disks;    /* that are copied */
     gboolean is_packed; /* their lanes are compressed; destination: only if it can */
+    gint64 codec_bytes; /* for the RAM codec of each side, at most; 0: none.  Destination: what it can */
 } GwHostLink;
 
 /* destination: the courier that accepts; `*ret_addresses` gets "ADDRESS:PORT" to try, in order.  What it

@@ -268,6 +268,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .secret_hex = gw_json_peek_string (params, "secret", NULL),
         .addresses = (const char *const *) addresses,
         .is_packed = gw_json_peek_bool (params, "pack", FALSE),
+        .codec_bytes = gw_codec_bound (gw_json_peek_int (params, "codec_bytes", 0)),
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
@@ -277,7 +278,8 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
     if (local->courier == NULL)
         return NULL;
-    return gw_json_new ("addresses:v", candidates, "pack:b", spec.is_packed, NULL);
+    return gw_json_new ("addresses:v", candidates, "pack:b", spec.is_packed, "codec_bytes:i",
+                        spec.codec_bytes, NULL);
 }
 
 static gboolean

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the RAM codec of the couriers did for the memory's way, for decisions and for the report. */
+#include "job-internal.h"
+
+#include <string.h>
+
+#define MEMORY_SHARE 4 /* the codec's part of the guest's RAM: one in so many */
+#define MEMORY_MAX (G_GINT64_CONSTANT (1) << 30)
+
+static const char *const classes[] = { "zero", "unchanged", "copy", "delta", "first", "again", "other" };
+G_STATIC_ASSERT (G_N_ELEMENTS (classes) == GW_JOB_CODEC_CLASSES);
+
+gint64
+gw_job_get_codec_bytes (const GwJob *job)
+{
+    if (job->is_trial || strcmp (job->plan->codec, "auto") != 0)
+        return 0; /* a trial tells what the link carries */
+    return MIN (job->vm->ram_bytes / MEMORY_SHARE, MEMORY_MAX);
+}
+
+static gint64
+get_number (JsonObject *object, const char *name)
+{
+    gint64 value = gw_json_peek_int (object, name, 0);
+    return MAX (value, 0);
+}
+
+gboolean
+gw_job_peek_credit (JsonObject *ram, gint64 *ret_acked, gint64 *ret_queued)
+{
+    JsonObject *codec = gw_json_peek_object (ram, "codec");
+    if (codec == NULL)
+        return FALSE;
+    gint64 in_bytes = get_number (codec, "in_bytes");
+    *ret_acked = get_number (codec, "acked_in_bytes");
+    *ret_queued = MAX (in_bytes - *ret_acked, 0);
+    return TRUE;
+}
+
+void
+gw_job_take_codec (GwJob *job, JsonObject *ram)
+{
+    JsonObject *codec = gw_json_peek_object (ram, "codec");
+    if (codec == NULL) {
+        job->guest_bytes += get_number (ram, "out_bytes");
+        return;
+    }
+    JsonObject *by_class = gw_json_peek_object (codec, "classes");
+    GwJobCodec *sum = &job->codec;
+    sum->is_on = TRUE;
+    sum->in_bytes += get_number (codec, "in_bytes");
+    sum->out_bytes += get_number (codec, "out_bytes");
+    gint64 memory_bytes = get_number (codec, "memory_bytes");
+    sum->memory_bytes = MAX (sum->memory_bytes, memory_bytes);
+    job->guest_bytes += get_number (codec, "in_bytes");
+    for (guint i = 0; by_class != NULL && i < GW_JOB_CODEC_CLASSES; i++) {
+        JsonObject *one = gw_json_peek_object (by_class, classes[i]);
+        if (one == NULL)
+            continue;
+        sum->classes[i].pages += get_number (one, "pages");
+        sum->classes[i].in_bytes += get_number (one, "in_bytes");
+        sum->classes[i].out_bytes += get_number (one, "out_bytes");
+    }
+}
+
+JsonObject *
+gw_job_report_codec (const GwJob *job)
+{
+    const GwJobCodec *sum = &job->codec;
+    JsonObject *by_class = json_object_new ();
+    for (guint i = 0; i < GW_JOB_CODEC_CLASSES; i++)
+        json_object_set_object_member (
+            by_class, classes[i],
+            gw_json_new ("pages:i", sum->classes[i].pages, "in_bytes:i", sum->classes[i].in_bytes,
+                         "out_bytes:i", sum->classes[i].out_bytes, NULL));
+    JsonObject *codec = gw_json_new (
+        "mode:s", sum->is_on ? "pages" : "off", "in_bytes:i", sum->in_bytes, "out_bytes:i",
+        sum->out_bytes, "memory_bytes:i", sum->memory_bytes, "disks:s",
+        job->disks_are_packed ? "zstd" : "off", "disk_plain_bytes:i", job->disk_plain_bytes, NULL);
+    if (sum->out_bytes > 0)
+        json_object_set_double_member (codec, "gain", (double) sum->in_bytes / (double) sum->out_bytes);
+    else
+        json_object_set_null_member (codec, "gain");
+    json_object_set_object_member (codec, "classes", by_class);
+    return codec;
+}
