@@ -42,6 +42,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
             bytes[at] = 1;
             bytes[at + 3] = page_bits;
             gw_store_be32 (bytes + at + 28, number);
+            gw_store_be64 (bytes + at + 32, 0);
         }
         if (!gw_ram_group_measure (bytes + at, &len, NULL) || len > size - 1 - at
             || !run_group (decoder, packer, bytes + at, len, out))

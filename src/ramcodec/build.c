@@ -12,6 +12,7 @@ gw_ram_builder_init (GwRamBuilder *b, unsigned page_bits)
     *b = (GwRamBuilder){ .page_bits = page_bits, .most = GW_RAM_GROUP_MAX };
     for (guint i = GW_RAM_PART_LITERALS + 1; i < GW_RAM_N_PARTS; i++)
         b->part[i] = g_byte_array_new ();
+    b->digest = gw_ram_digest_new ();
     g_queue_init (&b->done);
 }
 
@@ -19,6 +20,7 @@ void
 gw_ram_builder_clear (GwRamBuilder *b)
 {
     g_clear_pointer (&b->group, gw_ram_group_free);
+    g_clear_pointer (&b->digest, gw_ram_digest_free);
     for (guint i = GW_RAM_PART_LITERALS + 1; i < GW_RAM_N_PARTS; i++)
         g_clear_pointer (&b->part[i], g_byte_array_unref);
     g_queue_clear_full (&b->done, (GDestroyNotify) gw_ram_group_free);
@@ -43,6 +45,7 @@ gw_ram_builder_close (GwRamBuilder *b)
     group->head.urgency = (uint8_t) b->urgency;
     group->head.page_bits = (uint8_t) b->page_bits;
     group->head.number = b->number++;
+    group->head.digest = gw_ram_digest_take (b->digest);
     gw_ram_group_seal (group);
     if (group->len < group->size / 2) {
         group->bytes = g_realloc (group->bytes, group->len);
@@ -113,6 +116,7 @@ gw_ram_builder_put_raw (GwRamBuilder *b, const uint8_t *data, gsize len)
         gsize op_len = 1 + store_varint (op + 1, n);
         g_byte_array_append (b->part[GW_RAM_PART_OPS], op, (guint) op_len);
         add_literal (group, data, n);
+        gw_ram_digest_add (b->digest, data, n);
         group->head.output += (uint32_t) n;
         data += n;
         len -= n;
@@ -163,6 +167,24 @@ store_op (GwRamBuilder *b, const GwRamOp *op, uint8_t *bytes)
     return n;
 }
 
+/* The record as QEMU wrote it, whatever it is turned into. */
+static void
+digest_page (GwRamBuilder *b, const GwRamOp *op)
+{
+    gboolean is_zero = op->kind == GW_RAM_OP_ZERO;
+    uint8_t head[9] = { 0 };
+    gw_store_be64 (head, op->offset | (is_zero ? GW_RAM_ZERO : GW_RAM_PAGE) |
+                             (op->is_named ? 0 : GW_RAM_CONTINUE));
+    head[8] = op->is_named ? (uint8_t) op->block->name_length : 0;
+    gw_ram_digest_add (b->digest, head, op->is_named ? 9 : 8);
+    if (op->is_named)
+        gw_ram_digest_add (b->digest, (const uint8_t *) op->block->name, op->block->name_length);
+    if (is_zero)
+        gw_ram_digest_add (b->digest, (const uint8_t *) "", 1);
+    else
+        gw_ram_digest_add (b->digest, op->page, (gsize) 1 << b->page_bits);
+}
+
 gsize
 gw_ram_builder_put_page (GwRamBuilder *b, const GwRamOp *op)
 {
@@ -173,6 +195,7 @@ gw_ram_builder_put_page (GwRamBuilder *b, const GwRamOp *op)
                    + (op->kind == GW_RAM_OP_ZERO ? 1 : page_size);
     GwRamGroup *group = open_group (b, payload, output);
     gsize n = store_op (b, op, bytes);
+    digest_page (b, op);
     g_byte_array_append (b->part[GW_RAM_PART_OPS], bytes, (guint) n);
     if (op->kind == GW_RAM_OP_LITERAL)
         add_literal (group, op->page, page_size);

@@ -324,7 +324,12 @@ apply (GwRamDecoder *decoder, const GwRamGroup *group, uint8_t *out, GError **er
         p += group->head.part[i];
     }
     decoder->number++;
-    return run_group (&run, group, error);
+    if (!run_group (&run, group, error))
+        return FALSE;
+    uint64_t digest = group->head.digest;
+    return digest == 0 || gw_ram_digest_of (out, group->head.output) == digest ||
+           gw_fail (error, GW_CAUSE_CODEC_INVALID,
+                    "group %u: what it gives is not what was put into it", group->head.number);
 }
 
 gboolean

@@ -6,9 +6,9 @@
 
 /* Offsets in the head; docs/ram-codec.md. */
 enum { AT_VERSION = 0, AT_FLAGS = 1, AT_URGENCY = 2, AT_PAGE_BITS = 3, AT_BODY = 4, AT_PARTS = 8,
-       AT_OUTPUT = 24, AT_NUMBER = 28 };
+       AT_OUTPUT = 24, AT_NUMBER = 28, AT_DIGEST = 32 };
 G_STATIC_ASSERT (AT_PARTS + 4 * GW_RAM_N_PARTS == AT_OUTPUT);
-G_STATIC_ASSERT (AT_NUMBER + 4 == GW_RAM_HEAD);
+G_STATIC_ASSERT (AT_DIGEST + 8 == GW_RAM_HEAD);
 
 gsize
 gw_ram_head_get_plain (const GwRamHeadFields *head)
@@ -52,6 +52,7 @@ gw_ram_group_seal (GwRamGroup *group)
         gw_store_be32 (p + AT_PARTS + 4 * i, head->part[i]);
     gw_store_be32 (p + AT_OUTPUT, head->output);
     gw_store_be32 (p + AT_NUMBER, head->number);
+    gw_store_be64 (p + AT_DIGEST, head->digest);
     group->len = GW_RAM_HEAD + head->body;
 }
 
@@ -62,7 +63,8 @@ load_fields (const uint8_t *p, GwRamHeadFields *head, GError **error)
     *head = (GwRamHeadFields){ .flags = p[AT_FLAGS], .urgency = p[AT_URGENCY],
                                .page_bits = p[AT_PAGE_BITS], .body = gw_load_be32 (p + AT_BODY),
                                .output = gw_load_be32 (p + AT_OUTPUT),
-                               .number = gw_load_be32 (p + AT_NUMBER) };
+                               .number = gw_load_be32 (p + AT_NUMBER),
+                               .digest = gw_load_be64 (p + AT_DIGEST) };
     if (p[AT_VERSION] != GW_RAM_VERSION || (head->flags & ~GW_RAM_PACKED) != 0
         || head->urgency > GW_RAM_URGENT)
         return gw_fail (error, GW_CAUSE_CODEC_INVALID,

@@ -132,6 +132,7 @@ typedef struct {
     uint32_t part[GW_RAM_N_PARTS];
     uint32_t output;
     uint32_t number;  /* of the group, from 0, modulo 2^32 */
+    uint64_t digest;  /* of the output; 0: none */
 } GwRamHeadFields;
 
 struct _GwRamGroup {
@@ -143,6 +144,15 @@ struct _GwRamGroup {
 
 /* An empty group with `size` bytes allocated. */
 GwRamGroup *gw_ram_group_new (gsize size);
+/* XXH3 of 64 bits; never 0. */
+typedef struct _GwRamDigest GwRamDigest;
+GwRamDigest *gw_ram_digest_new (void);
+void gw_ram_digest_free (GwRamDigest *digest);
+void gw_ram_digest_add (GwRamDigest *digest, const uint8_t *data, gsize len);
+/* Of all that was added since the last time. */
+uint64_t gw_ram_digest_take (GwRamDigest *digest);
+uint64_t gw_ram_digest_of (const uint8_t *data, gsize len);
+
 /* Writes the head into the bytes. */
 void gw_ram_group_seal (GwRamGroup *group);
 gsize gw_ram_head_get_plain (const GwRamHeadFields *head); /* sum of the parts */
@@ -172,6 +182,7 @@ typedef struct {
 
 typedef struct {
     GwRamGroup *group;  /* its LITERALS are in place; NULL when none is open */
+    GwRamDigest *digest; /* of the open group's output, as it came */
     GByteArray *part[GW_RAM_N_PARTS]; /* of the others */
     GwRamPlace place;
     uint32_t number;    /* of the next group */
@@ -188,7 +199,7 @@ typedef struct {
     const GwStreamBlock *block;
     uint64_t offset;
     uint32_t from, keep;  /* slots or NO_SLOT */
-    const uint8_t *page;  /* LITERAL */
+    const uint8_t *page;  /* what it is to become; not of ZERO */
     const uint8_t *runs, *words; /* DELTA */
     gsize runs_len, words_len;
 } GwRamOp;

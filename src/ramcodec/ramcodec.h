@@ -50,6 +50,11 @@
  * no slot has a number that would not fit into the decoder's.  Whatever does not fit is sent as if it
  * were new.  Groups come on top; their number is the caller's affair.
  *
+ * Proof.  Each group carries a digest of the bytes that the encoder was given for it, made before anything is
+ * chosen; the decoder makes its own of what it gives.  So a mistake in any part between them, or a slot that is
+ * not alike on both sides, ends the lane and not in the guest's memory.  (Against damage on the way there is
+ * the link's encryption.)
+ *
  * Trust.  The decoder bounds everything: sizes of a head before a byte is taken, output before it is
  * written, slots to those that were filled in this session.  A wrong byte is GW_CAUSE_CODEC_INVALID,
  * now and ever after.
@@ -62,7 +67,7 @@
 
 #include "stream.h"
 
-#define GW_RAM_HEAD 32u                    /* bytes of a group's head */
+#define GW_RAM_HEAD 40u                    /* bytes of a group's head */
 #define GW_RAM_GROUP_MAX (512u * 1024u)    /* bytes of output, and of body, of one group */
 #define GW_RAM_URGENT_MAX (32u * 1024u)    /* the encoder's own bound in postcopy */
 #define GW_RAM_SECRET_MIN 16u              /* bytes of a secret */

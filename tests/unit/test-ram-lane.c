@@ -259,8 +259,8 @@ test_bound (void)
 
 /* --- damage ------------------------------------------------------------------------------------------------- */
 
-/* Either the far side refuses, and goes on refusing, or it is none the wiser: then nothing is wrong. */
-static void
+/* Whether the far side refuses; then it goes on refusing. */
+static gboolean
 take_damaged (const GByteArray *wire, guint at, guint bit)
 {
     g_autoptr (GwCrew) crew = gw_crew_new (1);
@@ -282,10 +282,11 @@ take_damaged (const GByteArray *wire, guint at, guint bit)
     }
     wire->data[at] ^= (uint8_t) (1u << bit);
     if (ok)
-        return;
+        return FALSE;
     g_assert_error (error, GW_ERROR, GW_CAUSE_CODEC_INVALID);
     g_assert_false (gw_ram_in_peek (in, &data, &len, NULL));
     g_assert_false (gw_ram_in_put (in, wire->data, 1, &taken, NULL));
+    return TRUE;
 }
 
 static void
@@ -294,16 +295,20 @@ test_damage (void)
     Lane lane;
     Way way;
     lane_init (&lane, 60, 3);
+    GwRamOutLink link = { 0 };
     lane_build (&lane, 3, FALSE);
     way_init (&way, 0, 8 << 20);
     push (&way, lane.out->data, MIN (lane.out->len, GW_RAM_OUT_ROOM), 1000);
-    for (guint i = 0; i < 200; i++)
+    gw_ram_out_finish (way.out, &link);
+    while (!gw_ram_out_is_empty (way.out))
         leave (&way);
     g_assert_cmpuint (way.wire->len, >, 1000);
-    for (guint i = 0; i < 32 * 8; i++)
-        take_damaged (way.wire, i / 8, i % 8);
-    for (guint i = 0; i < 200; i++)
-        take_damaged (way.wire, (guint) draw (&way, way.wire->len) - 1, i % 8);
+    for (guint i = 0; i < GW_RAM_HEAD * 8; i++)
+        (void) take_damaged (way.wire, i / 8, i % 8); /* its urgency is only for who schedules */
+    for (guint i = 0; i < 200; i++) {
+        guint at = GW_RAM_HEAD + (guint) draw (&way, way.wire->len - GW_RAM_HEAD) - 1;
+        g_assert_true (take_damaged (way.wire, at, i % 8));
+    }
     way_clear (&way);
     lane_clear (&lane);
 }

@@ -19,6 +19,7 @@ fake_new (const Fake *fake)
     GByteArray *out = g_byte_array_new ();
     guint32 body = 0;
     g_byte_array_set_size (out, HEAD);
+    memset (out->data, 0, HEAD);
     for (guint i = 0; i < 4; i++) {
         gw_store_be32 (out->data + 8 + 4 * i, (guint32) fake->lengths[i]);
         body += (guint32) fake->lengths[i];
