@@ -16,6 +16,8 @@
  * the session has room, what each path has brought, and gives each path what the session chooses for
  * it.  All queues, their bounds and their order are the session's (session.h); bytes outwards are read
  * into the blocks from which they are encrypted, bytes inwards are written from the decrypted records.
+ * Lanes of guest memory go through the RAM codec between the program and the session (ramlane.h); its
+ * compression alone is done by other threads (crew.h).
  *
  * Ends.  A half-close is carried as EOF, a reader that went away as STOP (the far program's next write
  * fails with EPIPE), and a broken socket as RESET.  A unix socket cannot pass a reset on as such: the

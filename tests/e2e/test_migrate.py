@@ -33,7 +33,7 @@ def test_busy_guest_moves_and_the_report_is_true(shaped, tmp_path):
     assert not vm.is_alive(), "the source's QEMU is still there"
     assert (move.overlap_ms, move.lost, move.repeated, move.reordered) == (0, 0, 0, 0)
     assert report["guest_bytes"] > 100 << 20
-    assert report["wire_bytes"] >= report["guest_bytes"]
+    assert report["wire_bytes"] < report["guest_bytes"]
     steps = [event["detail"] for event in report["timeline"] if event["event"] == "step"]
     assert steps[0] == "connect" and steps[-1] == "cleanup"
     with twin.monitor() as monitor:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Memory goes through the RAM codec: less of it on the link, and exactly that memory at the other end."""
+
+import pytest
+import rig
+from rig import faults, ram, soak
+
+LOAD = rig.Load(mem="32M", dirty="30M/s", content="small", fill="32M")
+MEM = "196600K"
+RATE = "300mbit"
+USED = ("zero", "unchanged", "delta", "first") # classes that such a guest's pages are of
+
+
+def hold_before_start(net, vm, agent):
+    """Waits for the switchover, and keeps the destination's agent from starting the guest there: both
+    sides stand still with all of the memory."""
+    with vm.monitor() as monitor:
+        def status():
+            return monitor.execute("query-migrate").get("status")
+        monitor.wait_event("STOP", 60)
+        net.set_rate("10mbit") # for what comes now there is time
+        faults.wait_until(lambda: status() in ("device", "completed"), 20, "the last step", 0.001)
+        faults.stop(agent.pid)
+        net.set_rate(None)
+        faults.wait_until(lambda: status() == "completed", 20, "the end of the migration")
+
+
+def cut(net, vm, started):
+    """Once memory is sent again, the link is down for a while."""
+    with vm.monitor() as monitor:
+        def rounds():
+            return monitor.execute("query-migrate").get("ram", {}).get("dirty-sync-count", 0)
+        faults.wait_until(lambda: rounds() >= 2, 60, "the second round", 0.005)
+        with net.outage():
+            faults.wait_until(lambda: "link down" in started.stderr(), 20, "the outage")
+
+
+def check_equal(tmp_path, harm=lambda *_: None):
+    with rig.Net(rate=RATE) as net:
+        vm = rig.Guest(net.a, tmp_path / "a", load=LOAD, mem=MEM).start().wait_boot()
+        twin, agent = vm.twin(net.b, tmp_path / "b"), rig.Agent(net.b, tmp_path / "agent")
+        started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--keep-source", "--postcopy", "never")
+        harm(net, vm, started)
+        hold_before_start(net, vm, agent)
+        differing = ram.compare(vm, twin)
+        faults.cont(agent.pid)
+        done = started.wait(60)
+        assert done.exit == 0, done
+        assert differing == [], f"{len(differing)} pages differ"
+        vm.ticks.wait_side("b", 200)
+        vm.report.check()
+        return done.report
+
+
+def test_memory_of_both_is_equal_when_the_busy_guest_has_moved(tmp_path):
+    report = check_equal(tmp_path)
+    assert report["codec"]["mode"] == "pages"
+    assert report["wire_bytes"] < report["guest_bytes"] * 0.8
+    assert min(report["codec"]["classes"][name]["pages"] for name in USED) > 100, report["codec"]
+
+
+@pytest.mark.skipif(not soak.ROUNDS, reason=soak.REASON)
+def test_and_when_the_link_was_cut_meanwhile(tmp_path):
+    report = check_equal(tmp_path, cut)
+    assert len(report["outages"]) == 1
+    assert min(report["codec"]["classes"][name]["pages"] for name in USED) > 100, report["codec"]
