@@ -119,7 +119,7 @@ take_values (GwRunOptions *options, Raw *raw, GError **error)
                       "postcopy|throttle|stop|abort", error) &&
            take_word (&plan->postcopy, &raw->postcopy, "--postcopy", "auto|never|now", error) &&
            take_word (&plan->disks, &raw->disks, "--disks", "auto|copy|shared", error) &&
-           take_word (&plan->verify, &raw->verify, "--verify", "auto|full|none", error) &&
+           take_word (&plan->verify, &raw->verify, "--verify", "auto|full|none|ram|all", error) &&
            take_word (&plan->codec, &raw->codec, "--codec", "auto|off", error) &&
            take_word (&plan->guest_clock, &raw->guest_clock, "--guest-clock", "auto|off", error) &&
            (raw->max_bandwidth == NULL ||
@@ -226,7 +226,8 @@ gw_cli_parse_run (const char *name, gboolean is_check, int argc, char **argv, Gw
           "Hold the guest's writes to a copied disk back if need be, to no less than this (not at all)",
           "BYTES/S" },
         { "verify", 0, 0, G_OPTION_ARG_STRING, &raw.verify,
-          "How copied disks are compared: auto, full or none (auto)", "MODE" },
+          "What is compared: auto, full or none for copied disks; ram: memory too; all: both in full (auto)",
+          "MODE" },
         { "codec", 0, 0, G_OPTION_ARG_STRING, &raw.codec, "auto or off (auto)", "MODE" },
         { "guest-clock", 0, 0, G_OPTION_ARG_STRING, &raw.guest_clock,
           "Set the guest's clock after the move, by its agent: auto or off (auto)", "MODE" },

@@ -109,6 +109,7 @@ static const struct {
     [GW_COMMAND_DEADLINE] = { "deadline", set_deadline, FALSE },
     [GW_COMMAND_LANE] = { "lane", add_lane, FALSE },
     [GW_COMMAND_CLASS] = { "class", set_class, FALSE },
+    [GW_COMMAND_VERIFY] = { "verify", gw_courier_verify, TRUE },
     [GW_COMMAND_PATH_ADD] = { "path-add", add_path, FALSE },
     [GW_COMMAND_PATH_REMOVE] = { "path-remove", remove_path, FALSE },
 };

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define LINE_MAX_BYTES 1024       /* of a command */
+#define LINE_MAX_BYTES (16 * 1024) /* of a command */
 #define OUT_MAX_BYTES (256 * 1024) /* events that the agent did not read */
 
 struct _GwControl {
@@ -15,6 +15,7 @@ struct _GwControl {
     char in[LINE_MAX_BYTES];
     gsize in_len;
     GQueue commands; /* Command */
+    GwFd passed_fd;  /* the last that came with a line; -1: none */
 };
 
 typedef struct {
@@ -32,6 +33,7 @@ static const struct {
     { "deadline", GW_COMMAND_DEADLINE },
     { "lane", GW_COMMAND_LANE },
     { "class", GW_COMMAND_CLASS },
+    { "verify", GW_COMMAND_VERIFY },
     { "path-add", GW_COMMAND_PATH_ADD },
     { "path-remove", GW_COMMAND_PATH_REMOVE },
     { "quit", GW_COMMAND_QUIT },
@@ -42,6 +44,7 @@ gw_control_new (int fd)
 {
     GwControl *control = g_new0 (GwControl, 1);
     control->fd = fd;
+    control->passed_fd = -1;
     control->out = g_string_new (NULL);
     g_queue_init (&control->commands);
     return control;
@@ -61,6 +64,7 @@ gw_control_free (GwControl *control)
     if (control == NULL)
         return;
     gw_fd_clear (&control->fd);
+    gw_fd_clear (&control->passed_fd);
     g_string_free (control->out, TRUE);
     g_queue_clear_full (&control->commands, command_free);
     g_free (control);
@@ -141,11 +145,44 @@ take_lines (GwControl *control, GError **error)
     return TRUE;
 }
 
+int
+gw_control_steal_fd (GwControl *control)
+{
+    return gw_fd_steal (&control->passed_fd);
+}
+
+static void
+take_fd (GwControl *control, struct msghdr *message)
+{
+    struct cmsghdr *head = CMSG_FIRSTHDR (message);
+    if (head == NULL || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
+        head->cmsg_len != CMSG_LEN (sizeof (int)))
+        return;
+    gw_fd_clear (&control->passed_fd);
+    memcpy (&control->passed_fd, CMSG_DATA (head), sizeof (int));
+}
+
+/* There is room for one descriptor; the kernel closes what is beyond. */
+static gssize
+receive (GwControl *control)
+{
+    struct iovec piece = { control->in + control->in_len, sizeof control->in - control->in_len };
+    union {
+        char bytes[CMSG_SPACE (sizeof (int))];
+        struct cmsghdr align;
+    } extra;
+    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = extra.bytes,
+                              .msg_controllen = sizeof extra.bytes };
+    gssize n = recvmsg (control->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n > 0)
+        take_fd (control, &message);
+    return n;
+}
+
 static gboolean
 read_lines (GwControl *control, GError **error)
 {
-    gssize n = recv (control->fd, control->in + control->in_len,
-                     sizeof control->in - control->in_len, MSG_DONTWAIT);
+    gssize n = receive (control);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return TRUE;
     if (n <= 0)

@@ -57,6 +57,7 @@ typedef struct {
     gboolean is_packed; /* from who accepts to who connects in blocks (pack.h) */
     gint64 codec_bytes; /* likewise by the RAM codec (ramlane.h), with so much memory; 0: not */
     gboolean is_resumed; /* of the codec: what comes goes on after a recovery */
+    gboolean is_verified; /* of the codec: it outlives the lane, for gw_courier_verify() */
     GwLinkClass classes[GW_LANE_CLASSES]; /* of the first, second ... connection; the last repeats */
     guint n_classes;
 } GwLaneOption;
@@ -91,7 +92,8 @@ gboolean gw_courier_read_secret (GwCourierOptions *options,
  * address and, in `ret_text`, its one spelling (both transfer full).  NULL with GW_CAUSE_USAGE. */
 GSocketAddress *gw_courier_address_parse (const char *text, char **ret_text, GError **error);
 
-/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack][:codec=BYTES][:resumed].  FALSE with
+/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack][:codec=BYTES][:resumed]
+ * [:verify].  FALSE with
  * GW_CAUSE_USAGE. */
 gboolean gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side,
                                GError **error);
@@ -134,6 +136,7 @@ typedef enum {
     GW_COMMAND_DEADLINE,
     GW_COMMAND_LANE,
     GW_COMMAND_CLASS,
+    GW_COMMAND_VERIFY,
     GW_COMMAND_PATH_ADD,
     GW_COMMAND_PATH_REMOVE,
     GW_COMMAND_QUIT
@@ -159,6 +162,9 @@ GwCommand gw_control_next (GwControl *control, JsonObject **ret_line);
 /* A member of a command's line, or the default where it is missing or of another type. */
 const char *gw_control_get_text (JsonObject *line, const char *key);
 gint64 gw_control_get_number (JsonObject *line, const char *key, gint64 otherwise);
+
+/* The descriptor that came with the last line that had one (transfer full); -1: none. */
+int gw_control_steal_fd (GwControl *control);
 
 /* Queues {"event":EVENT, ...}: pairs of key and string follow, ended by NULL; a NULL value leaves
  * its pair out. */
@@ -313,6 +319,7 @@ typedef struct {
     guint n_opened;
     uint64_t out_bytes, in_bytes, resent_bytes, duplicate_bytes, plain_bytes; /* of lanes that are closed */
     GwRamOutCounters codec; /* likewise */
+    GwRamOut *kept; /* of its first lane, when that is closed and a check is to come; else NULL */
     GwPageWaits *waits; /* the destination's RAM; else NULL */
     guint place;
 } GwLaneGroup;
@@ -446,6 +453,8 @@ struct _GwCourier {
     gboolean wants_probe;
     guint probe_ms;
     gboolean has_peer_left; /* the other courier said that it ends */
+    GwRamCheck *check;      /* NULL: none is under way */
+    gboolean is_checked;    /* no check is to come */
     uint64_t activity;      /* of the paths, when the lanes were last told of room */
     int status;
 };
@@ -460,6 +469,15 @@ int gw_courier_run (GwCourierOptions *options, GwLinkKey *key, GwControl *contro
 /* Does what the agent asks for, but for quit: returns FALSE for that. */
 gboolean gw_courier_obey (GwCourier *courier);
 void gw_courier_say_stats (GwCourier *courier);
+
+/* --- verify.c: the end of a lane that is_verified ----------------------------------------------------------- */
+
+/* Obeys "verify".  FALSE with GW_CAUSE_USAGE. */
+gboolean gw_courier_verify (GwCourier *courier, JsonObject *line, GError **error);
+/* Says what came of it, once it is done. */
+void gw_courier_turn_verify (GwCourier *courier);
+/* Whether the agent has not asked yet, or not been answered. */
+gboolean gw_courier_awaits_verify (const GwCourier *courier);
 
 /* --- sandbox.c ------------------------------------------------------------------------------------------ */
 

@@ -21,7 +21,9 @@ static void
 do_task (GwRamPacker *packer, GwCrewTask *task)
 {
     gint64 begin_us = g_get_monotonic_time ();
-    if (task->is_packing)
+    if (task->run != NULL)
+        task->run (task->data);
+    else if (task->is_packing)
         (void) gw_ram_pack (packer, task->group, task->level); /* FALSE: as large as before */
     else
         (void) gw_ram_unpack (packer, task->group, &task->error); /* the error says it */
@@ -145,6 +147,15 @@ gw_crew_task_new (GwRamGroup *group)
     GwCrewTask *task = g_new0 (GwCrewTask, 1);
     task->group = group;
     task->plain = gw_ram_group_get_plain (group);
+    return task;
+}
+
+GwCrewTask *
+gw_crew_task_new_run (void (*run) (gpointer data), gpointer data)
+{
+    GwCrewTask *task = g_new0 (GwCrewTask, 1);
+    task->run = run;
+    task->data = data;
     return task;
 }
 

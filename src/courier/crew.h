@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * crew: threads that compress and decompress for the loop.
+ * crew: threads that compress, decompress and compare for the loop.
  *
  * Theory
  * ------
  * The courier has one loop and does everything in it, but for what takes longest by far: zstd.  A task is
- * one group of the RAM codec (ramcodec.h), which depends on nothing else, so any thread may do it; the
- * loop keeps the tasks in order and takes the first one's result once it is done.  A done task makes the
+ * one group of the RAM codec (ramcodec.h), which depends on nothing else, so any thread may do it (or a part of
+ * the comparison of memory, ramcheck.c); the loop keeps the tasks in order and takes the first one's result once it is done.  A done task makes the
  * descriptor readable, so that the loop's poll() returns.
  *
  * The threads are made before the courier locks itself in, and have what they need of the allocator by
@@ -26,6 +26,8 @@ enum { GW_CREW_IDLE, GW_CREW_BUSY, GW_CREW_DONE }; /* of a task: not handed in, 
 typedef struct {
     GwRamGroup *group; /* owned; the crew's from gw_crew_submit() until it is done */
     gboolean is_packing;
+    void (*run) (gpointer data); /* in place of a group; else NULL */
+    gpointer data;
     int level;         /* of packing */
     uint64_t mark;     /* the caller's */
     GError *error;     /* of unpacking */
@@ -47,6 +49,8 @@ void gw_crew_note (GwCrew *crew);
 
 /* Of a group (transfer full) a task that is not handed in yet. */
 GwCrewTask *gw_crew_task_new (GwRamGroup *group);
+/* The same of a function. */
+GwCrewTask *gw_crew_task_new_run (void (*run) (gpointer data), gpointer data);
 /* Waits for its end if it is under way: milliseconds. */
 void gw_crew_task_free (GwCrew *crew, GwCrewTask *task);
 void gw_crew_submit (GwCrew *crew, GwCrewTask *task);

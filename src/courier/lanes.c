@@ -200,6 +200,8 @@ take_over (GwCourier *courier, GwSessionLane *carried)
         gw_courier_lane_break (lane); /* nothing, when both directions have ended in order */
         courier->is_unclean = courier->is_unclean || !gw_courier_lane_is_clean (lane);
         add_counters (lane);
+        if (lane->group->option.is_verified && lane->index == 0)
+            lane->group->kept = g_steal_pointer (&lane->ram_out);
         (void) g_ptr_array_remove (courier->lanes, lane); /* and frees it */
     }
     gw_session_close (courier->session, carried);

@@ -13,7 +13,7 @@
 #define MEMORY_MAX (G_GINT64_CONSTANT (16) << 30)
 #define RENEW_MIN (G_GINT64_CONSTANT (64) << 10)
 
-#define LANE_SYNTAX "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack][:codec=BYTES][:resumed]"
+#define LANE_SYNTAX "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack][:codec=BYTES][:resumed][:verify]"
 #define CODEC_MIN (1u << 20)
 
 /* What GOption fills in, before it is understood. */
@@ -245,6 +245,13 @@ parse_resumed (GwLaneOption *option, const char *value, GError **error)
     return TRUE;
 }
 
+static gboolean
+parse_verify (GwLaneOption *option, const char *value, GError **error)
+{
+    option->is_verified = TRUE;
+    return TRUE;
+}
+
 /* What may stand behind the path; one that ends in '=' has a value. */
 static const struct {
     const char *word;
@@ -254,6 +261,7 @@ static const struct {
     { "pack", parse_pack },
     { "codec=", parse_codec },
     { "resumed", parse_resumed },
+    { "verify", parse_verify },
 };
 
 /* Which word `text` is; -1 for none: then it belongs to the path. */

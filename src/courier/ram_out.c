@@ -196,6 +196,12 @@ gw_ram_out_get_counters (const GwRamOut *out, GwRamOutCounters *ret)
                                          (double) out->wire / (double) out->plain);
 }
 
+GwRamVerdict
+gw_ram_out_check (const GwRamOut *out, const char *block, uint64_t offset, const uint8_t *page)
+{
+    return gw_ram_encoder_check (out->encoder, block, offset, page);
+}
+
 const GError *
 gw_ram_out_get_fault (const GwRamOut *out)
 {

@@ -73,6 +73,35 @@ void gw_ram_out_get_counters (const GwRamOut *out, GwRamOutCounters *ret);
 /* Why everything passes as it is from some place on; NULL while that is not so. */
 const GError *gw_ram_out_get_fault (const GwRamOut *out);
 
+/* The content of `page` of a block against what was last sent of it.  From any thread, while nothing is pushed. */
+GwRamVerdict gw_ram_out_check (const GwRamOut *out, const char *block, uint64_t offset, const uint8_t *page);
+
+/* --- ramcheck.c: memory against what was sent of it ------------------------------------------------- */
+
+#define GW_RAM_CHECK_BLOCKS 64u
+#define GW_RAM_CHECK_NAMED 8u /* pages that are named */
+
+typedef struct {
+    char *name;              /* of the RAM block */
+    uint64_t address, bytes; /* in the other process */
+} GwRamCheckBlock;
+
+typedef struct {
+    uint64_t pages, different, unknown, unread; /* unknown: not followed.  unread: not to be had */
+    gint64 took_us;
+    const char *named; /* "pc.ram+0x1f000 ..." of some that differ */
+} GwRamCheckResult;
+
+typedef struct _GwRamCheck GwRamCheck;
+
+/* Begins to read the blocks (of GwRamCheckBlock; transfer full) from `memory_fd` (transfer full), in all threads
+ * of the crew.  Nothing is pushed into `out` before its end. */
+GwRamCheck *gw_ram_check_start (GwCrew *crew, const GwRamOut *out, int memory_fd, GArray *blocks);
+/* Waits for its end. */
+void gw_ram_check_free (GwRamCheck *check);
+gboolean gw_ram_check_is_done (const GwRamCheck *check);
+void gw_ram_check_get_result (const GwRamCheck *check, GwRamCheckResult *ret);
+
 /* --- ram_in.c ------------------------------------------------------------------------------------- */
 
 typedef struct _GwRamIn GwRamIn;

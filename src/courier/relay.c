@@ -219,7 +219,7 @@ turn_ends (GwCourier *courier, GError **error)
 {
     guint state = courier->machine.state;
     gboolean is_late = g_get_monotonic_time () >= courier->end_us;
-    if (state == LIFE_CARRYING && gw_lanes_have_ended (courier)) {
+    if (state == LIFE_CARRYING && gw_lanes_have_ended (courier) && !gw_courier_awaits_verify (courier)) {
         gw_session_finish (courier->session);
         courier->end_us = make_limit (courier);
         gw_machine_move (&courier->machine, LIFE_LEAVING);
@@ -331,6 +331,7 @@ turn (GwCourier *courier, int signal_fd, GError **error)
     if (courier->machine.state != LIFE_MEETING)
         gw_lanes_read (courier, &courier->polls);
     gw_paths_receive (courier, &courier->polls);
+    gw_courier_turn_verify (courier);
     return turn_dial (courier, error) && turn_session (courier, error) &&
            gw_lanes_check (courier, error) && turn_ends (courier, error);
 }
@@ -369,6 +370,7 @@ group_free (gpointer data)
     gw_lane_option_clear (&group->option);
     gw_fd_clear (&group->listen_fd);
     gw_page_waits_free (group->waits);
+    gw_ram_out_free (group->kept);
     g_free (group);
 }
 
@@ -403,6 +405,7 @@ clear (GwCourier *courier)
     gw_paths_linger (courier);
     gw_paths_clear (courier);
     gw_dial_free (courier->dial);
+    gw_ram_check_free (courier->check);
     g_ptr_array_unref (courier->lanes);
     g_ptr_array_unref (courier->groups);
     gw_crew_free (courier->crew);

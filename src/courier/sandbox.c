@@ -17,6 +17,7 @@
 static const int allowed[] = {
     SCMP_SYS (read), SCMP_SYS (write), SCMP_SYS (readv), SCMP_SYS (writev), /* lanes, stderr */
     SCMP_SYS (recvfrom), SCMP_SYS (sendto), SCMP_SYS (recvmsg), SCMP_SYS (sendmsg),
+    SCMP_SYS (pread64), /* of the memory that the agent hands over */
     SCMP_SYS (accept4), SCMP_SYS (shutdown), SCMP_SYS (close),
     SCMP_SYS (getsockopt), SCMP_SYS (setsockopt), SCMP_SYS (getsockname), SCMP_SYS (getpeername),
     SCMP_SYS (poll), SCMP_SYS (ppoll), SCMP_SYS (restart_syscall),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define MEMORY_SHARE 4 /* the codec's part of the guest's RAM: one in so many */
+#define PROOF_BYTES_A_MS (2 << 20) /* that are read and hashed: an estimate on the safe side */
 #define MEMORY_MAX (G_GINT64_CONSTANT (1) << 30)
 
 static const char *const classes[] = { "zero", "unchanged", "copy", "delta", "first", "again", "other" };
@@ -62,6 +63,57 @@ gw_job_take_codec (GwJob *job, JsonObject *ram)
         sum->classes[i].out_bytes += get_number (one, "out_bytes");
     }
 }
+
+/* --- --verify ram ---------------------------------------------------------------------------------- */
+
+gboolean
+gw_job_wants_ram_proof (const GwJob *job)
+{
+    return strcmp (job->plan->verify, "ram") == 0 || strcmp (job->plan->verify, "all") == 0;
+}
+
+gboolean
+gw_job_can_do_without_codec (const GwJob *job, GError **error)
+{
+    return !gw_job_wants_ram_proof (job) || job->is_trial ||
+           gw_fail (error, GW_CAUSE_RAM_UNPROVEN,
+                    "--verify %s needs the RAM codec, which %s", job->plan->verify,
+                    strcmp (job->plan->codec, "auto") == 0 ? "one of the hosts cannot or has no memory for"
+                                                           : "--codec off forbids");
+}
+
+gint64
+gw_job_estimate_proof_ms (const GwJob *job)
+{
+    return gw_job_wants_ram_proof (job) ? job->vm->ram_bytes / PROOF_BYTES_A_MS : 0;
+}
+
+/* Whoever knows of a page that was lost must not let it be missed. */
+gboolean
+gw_job_prove_ram (GwJob *job, GError **error)
+{
+    if (!gw_job_wants_ram_proof (job))
+        return TRUE;
+    JsonObject *proof = gw_host_verify_ram (job->source.host, job->cancellable, error);
+    if (proof == NULL)
+        return FALSE;
+    g_clear_pointer (&job->ram_proof, json_object_unref);
+    job->ram_proof = proof;
+    gint64 n_different = get_number (proof, "different"), n_pages = get_number (proof, "pages");
+    gint64 n_open = get_number (proof, "unknown") + get_number (proof, "unread");
+    gw_job_note (job, GW_SIDE_SOURCE, "memory-compared",
+                 "%" G_GINT64_FORMAT " pages in %" G_GINT64_FORMAT " ms, %" G_GINT64_FORMAT
+                 " differ from what was sent, %" G_GINT64_FORMAT " could not be compared",
+                 n_pages, get_number (proof, "us") / 1000, n_different, n_open);
+    if (n_pages == 0)
+        return gw_fail (error, GW_CAUSE_RAM_UNPROVEN, "not one page of the guest's memory could be compared");
+    return n_different == 0 ||
+           gw_fail (error, GW_CAUSE_RAM_UNSENT,
+                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " pages have changed since they were sent: %s",
+                    n_different, n_pages, gw_json_peek_string (proof, "named", ""));
+}
+
+/* --- the report ------------------------------------------------------------------------------------- */
 
 JsonObject *
 gw_job_report_codec (const GwJob *job)

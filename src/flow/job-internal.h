@@ -145,6 +145,7 @@ struct _GwJob {
     GwMigration *migration;      /* the last that was read */
     gint64 guest_bytes, wire_bytes;
     GwJobCodec codec;
+    JsonObject *ram_proof; /* what the report says of the comparison of memory; NULL: there was none */
     char *final_state; /* run state at the destination */
     const GwSign *verdict; /* borrowed from signs; NULL: none */
     GSource *health;             /* while the destination's QEMU is asked; NULL: it is not */
@@ -161,6 +162,14 @@ gint64 gw_job_get_codec_bytes (const GwJob *job);
 gboolean gw_job_peek_credit (JsonObject *ram, gint64 *ret_acked, gint64 *ret_queued);
 /* At the end of a courier: adds its counters. */
 void gw_job_take_codec (GwJob *job, JsonObject *ram);
+/* --verify ram or all. */
+gboolean gw_job_wants_ram_proof (const GwJob *job);
+/* FALSE when that needs the codec and there is none. */
+gboolean gw_job_can_do_without_codec (const GwJob *job, GError **error);
+/* What the comparison adds to the downtime. */
+gint64 gw_job_estimate_proof_ms (const GwJob *job);
+/* QEMU has sent everything and stands still, and has not been released: nothing was lost. */
+gboolean gw_job_prove_ram (GwJob *job, GError **error);
 /* For the report.  (transfer full) */
 JsonObject *gw_job_report_codec (const GwJob *job);
 

@@ -319,7 +319,7 @@ fail_different (GwJob *job, GError **error)
 static gboolean
 compare_last (GwJob *job, GError **error)
 {
-    gboolean is_full = strcmp (job->plan->verify, "full") == 0;
+    gboolean is_full = strcmp (job->plan->verify, "full") == 0 || strcmp (job->plan->verify, "all") == 0;
     gint64 allowed_ms = LAST_SHARE * job->plan->max_downtime_ms;
     gint64 last_ms = CLAMP (allowed_ms, LAST_MIN_MS, LAST_MAX_MS);
     gint64 deadline =

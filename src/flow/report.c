@@ -175,6 +175,10 @@ add_figures (const GwJob *job, JsonObject *report)
         json_object_set_null_member (report, "postcopy");
     json_object_set_member (report, "guest_clock", gw_job_report_guest_clock (job));
     json_object_set_object_member (report, "codec", gw_job_report_codec (job));
+    if (job->ram_proof != NULL)
+        json_object_set_object_member (report, "ram_proof", json_object_ref (job->ram_proof));
+    else
+        json_object_set_null_member (report, "ram_proof");
 }
 
 static void

@@ -70,7 +70,9 @@ gw_step_switchover (GwJob *job, GwSide *blame, GError **error)
         !gw_host_continue (job->source.host, job->cancellable, error) ||
         !wait_for_source (job, error))
         return FALSE;
-    return strcmp (job->source_status, "completed") == 0 || gw_job_fail_migration (job, error);
+    if (strcmp (job->source_status, "completed") != 0)
+        return gw_job_fail_migration (job, error);
+    return gw_job_prove_ram (job, error);
 }
 
 static gboolean

@@ -78,7 +78,8 @@ gw_job_get_allowance (const GwJob *job)
         .is_postcopy_wanted = strcmp (plan->postcopy, "now") == 0 ||
                               g_atomic_int_get (&job->wants_postcopy),
         .state_bytes = get_rehearsed (job, "state_bytes", STATE_BYTES),
-        .load_ms = get_rehearsed (job, "load_us", LOAD_MS * 1000) / 1000 + TURN_MS,
+        .load_ms = get_rehearsed (job, "load_us", LOAD_MS * 1000) / 1000 + TURN_MS +
+                   gw_job_estimate_proof_ms (job),
     };
 }
 

@@ -162,7 +162,8 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
         return gw_fail (error, GW_CAUSE_INTERNAL, "no random numbers: %s", g_strerror (errno));
     GwHostLink link = { job->secret, (const char *const *) job->plan->data_addresses,
                         job->plan->n_paths, job->plan->link_deadline_s, attempt, n_disks,
-                        strcmp (job->plan->codec, "auto") == 0, gw_job_get_codec_bytes (job) };
+                        strcmp (job->plan->codec, "auto") == 0, gw_job_wants_ram_proof (job),
+                        gw_job_get_codec_bytes (job) };
     g_clear_pointer (&job->link_addresses, g_strfreev);
     *blame = GW_SIDE_DESTINATION;
     if (!gw_host_accept_courier (job->destination.host, &link, &job->link_addresses, cancellable,
@@ -170,6 +171,8 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
     job->disks_are_packed = job->disks_are_packed || (link.is_packed && n_disks > 0);
+    if (link.codec_bytes == 0 && !gw_job_can_do_without_codec (job, error))
+        return FALSE;
     *blame = GW_SIDE_SOURCE;
     if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))
         return FALSE;
@@ -219,7 +222,8 @@ gw_step_incoming (GwJob *job, GwSide *blame, GError **error)
     g_autofree char *why = NULL;
     *blame = GW_SIDE_DESTINATION;
     gw_job_start_health (job);
-    job->postcopy.is_on = job->vm->is_running && strcmp (job->plan->postcopy, "never") != 0;
+    job->postcopy.is_on = job->vm->is_running && strcmp (job->plan->postcopy, "never") != 0 &&
+                          !gw_job_wants_ram_proof (job);
     job->postcopy.has_preempt = job->postcopy.is_on && has_preempt (job);
     if (!gw_host_set_incoming (job->destination.host, &job->postcopy, &why, job->cancellable, error))
         return FALSE;

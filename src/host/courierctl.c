@@ -14,6 +14,7 @@
 #define READY_MS 20000
 #define END_MS 2000
 #define ANSWER_MS 2000
+#define PROOF_MS 100000    /* of all the memory */
 #define PROBE_SLACK_MS 200 /* for the courier to say that there was no answer */
 
 struct _GwCourierControl {
@@ -29,6 +30,8 @@ struct _GwCourierControl {
     gint64 probe_rtt_us;             /* -1: the link did not answer */
     GError *failure;   /* what it said before it ended */
     JsonObject *stats; /* the last answer */
+    JsonObject *proof; /* the answer to that; NULL: none so far */
+    char *refusal;     /* of a command; NULL: none */
 };
 
 /* --- what it says ------------------------------------------------------------------------------------ */
@@ -52,6 +55,20 @@ on_stats (GwCourierControl *courier, JsonObject *message)
 {
     g_clear_pointer (&courier->stats, json_object_unref);
     courier->stats = json_object_ref (message);
+}
+
+static void
+on_verified (GwCourierControl *courier, JsonObject *message)
+{
+    g_clear_pointer (&courier->proof, json_object_unref);
+    courier->proof = json_object_ref (message);
+}
+
+static void
+on_refused (GwCourierControl *courier, JsonObject *message)
+{
+    g_free (courier->refusal);
+    courier->refusal = g_strdup (gw_json_peek_string (message, "message", "it refuses"));
 }
 
 static void
@@ -99,6 +116,8 @@ static const struct {
     { "probe", on_probe, FALSE },
     { "probe-failed", on_probe_failed, FALSE },
     { "spooling", on_spooling, FALSE },
+    { "verified", on_verified, FALSE },
+    { "refused", on_refused, FALSE },
     { "unknown-command", NULL, TRUE },
 };
 
@@ -260,8 +279,8 @@ make_codec_words (const GwCourierSpec *spec)
 {
     return spec->codec_bytes == 0
                ? g_strdup ("")
-               : g_strdup_printf (":codec=%" G_GINT64_FORMAT "%s", spec->codec_bytes,
-                                  spec->attempt > 0 ? ":resumed" : "");
+               : g_strdup_printf (":codec=%" G_GINT64_FORMAT "%s%s", spec->codec_bytes,
+                                  spec->attempt > 0 ? ":resumed" : "", spec->is_verified ? ":verify" : "");
 }
 
 /* The side's own part of the command line. */
@@ -445,6 +464,54 @@ gw_courier_spool (GwCourierControl *courier, GCancellable *cancellable, GError *
         return FALSE;
     return courier->is_spooling ||
            gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier has ended");
+}
+
+static gboolean
+has_proof (gpointer user_data)
+{
+    GwCourierControl *courier = user_data;
+    return courier->proof != NULL || courier->refusal != NULL || courier->is_ended;
+}
+
+/* The line with the descriptor beside it. */
+static void
+send_with_fd (GwCourierControl *courier, JsonObject *command, int fd)
+{
+    g_autofree char *text = gw_json_to_text (command, FALSE);
+    g_autofree char *line = g_strconcat (text, "\n", NULL);
+    union {
+        char bytes[CMSG_SPACE (sizeof (int))];
+        struct cmsghdr align;
+    } extra = { 0 };
+    struct iovec piece = { line, strlen (line) };
+    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = extra.bytes,
+                              .msg_controllen = sizeof extra.bytes };
+    struct cmsghdr *head = CMSG_FIRSTHDR (&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN (sizeof (int));
+    memcpy (CMSG_DATA (head), &fd, sizeof fd);
+    /* a courier that does not read is noticed by the missing answer */
+    (void) !sendmsg (courier->control, &message, MSG_NOSIGNAL);
+}
+
+JsonObject *
+gw_courier_verify (GwCourierControl *courier, JsonObject *command, int memory_fd,
+                   GCancellable *cancellable, GError **error)
+{
+    g_autoptr (JsonObject) owned = command;
+    g_clear_pointer (&courier->refusal, g_free);
+    send_with_fd (courier, owned, memory_fd);
+    if (!gw_wait_until (courier->context, has_proof, courier, gw_deadline_ms (PROOF_MS), cancellable,
+                        error)) {
+        g_prefix_error (error, "the memory is being compared: ");
+        return NULL;
+    }
+    if (courier->proof != NULL)
+        return g_steal_pointer (&courier->proof);
+    gw_fail (error, courier->refusal != NULL ? GW_CAUSE_RAM_UNPROVEN : GW_CAUSE_COURIER_DIED, "%s",
+             courier->refusal != NULL ? courier->refusal : "the courier has ended");
+    return NULL;
 }
 
 /* A courier that ends sends its final counters first. */

@@ -160,6 +160,7 @@ typedef struct {
     gint64 n_disks; /* lanes nbd-0, nbd-1 ... */
     gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
     gint64 codec_bytes; /* the RAM lane goes through the codec, with so much memory; 0: as it is */
+    gboolean is_verified; /* and is to be compared in the end */
 } GwCourierSpec;
 gint64 gw_facts_read_available (void); /* bytes of memory; facts.c */
 /* How much of `wanted` bytes for the RAM codec this host can spare; 0: too little to be of use. */
@@ -176,6 +177,10 @@ gboolean gw_courier_probe (GwCourierControl *courier, guint within_ms, gint64 *r
                            GCancellable *cancellable, GError **error);
 /* Returns when the courier takes what QEMU writes into memory. */
 gboolean gw_courier_spool (GwCourierControl *courier, GCancellable *cancellable, GError **error);
+/* Compares the memory at `command` (transfer full) with what was sent.  GW_CAUSE_RAM_UNPROVEN when it cannot.
+ * (transfer full) */
+JsonObject *gw_courier_verify (GwCourierControl *courier, JsonObject *command, int memory_fd,
+                               GCancellable *cancellable, GError **error);
 /* From now on the link may be down for so long. */
 void gw_courier_set_deadline (GwCourierControl *courier, gint64 seconds);
 /* Waits for a courier that has nothing more to carry to end by itself, then ends it. */
@@ -373,6 +378,8 @@ JsonObject *gw_local_start_sink (LocalHost *, JsonObject *, GCancellable *, GErr
 JsonObject *gw_local_finish_sink (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_begin_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_finish_weighing (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* ramproof.c */
+JsonObject *gw_local_verify_ram (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_push (LocalHost *, JsonObject *, GCancellable *, GError **);
 void gw_link_sink_free (GwLinkSink *sink);
 

@@ -188,7 +188,7 @@ link_params (const GwHostLink *link)
     return gw_json_new ("secret:s", hex, "addresses:v", link->addresses, "paths:i", link->n_paths,
                         "deadline_s:i", link->deadline_s, "attempt:i", link->attempt, "disks:i",
                         link->n_disks, "pack:b", link->is_packed, "codec_bytes:i",
-                        link->codec_bytes, NULL);
+                        link->codec_bytes, "verify:b", link->is_verified, NULL);
 }
 
 gboolean
@@ -261,6 +261,12 @@ gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable, 
 {
     return gw_host_call_plain (host, GW_RPC_COURIER_SPOOL, gw_json_new ("deadline_s:i", deadline_s, NULL),
                        cancellable, error);
+}
+
+JsonObject *
+gw_host_verify_ram (GwHost *host, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call (host, GW_RPC_COURIER_VERIFY, NULL, cancellable, error);
 }
 
 JsonObject *

@@ -141,6 +141,7 @@ typedef struct {
     gint64 attempt;    /* 0; then the number of the recovery that makes it */
     gint64 n_disks;    /* that are copied */
     gboolean is_packed; /* their lanes are compressed; destination: only if it can */
+    gboolean is_verified; /* source: gw_host_verify_ram() will be asked for */
     gint64 codec_bytes; /* for the RAM codec of each side, at most; 0: none.  Destination: what it can */
 } GwHostLink;
 
@@ -165,6 +166,10 @@ gboolean gw_host_stop_courier (GwHost *host, GCancellable *cancellable, GError *
  * stop it in its last step; and the link may be down for `deadline_s` only. */
 gboolean gw_host_spool_link (GwHost *host, gint64 deadline_s, GCancellable *cancellable,
                              GError **error);
+/* source, QEMU has sent everything and stands still: compares its memory with what was last sent of it.
+ * {"pages", "different", "unknown" (not followed), "unread", "us", "named"}.  GW_CAUSE_RAM_UNPROVEN when that
+ * cannot be done.  (transfer full) */
+JsonObject *gw_host_verify_ram (GwHost *host, GCancellable *cancellable, GError **error);
 /* The courier's counters, as docs/link-protocol.md names them.  (transfer full) */
 JsonObject *gw_host_get_courier_stats (GwHost *host, GCancellable *cancellable, GError **error);
 

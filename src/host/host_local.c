@@ -269,6 +269,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .addresses = (const char *const *) addresses,
         .is_packed = gw_json_peek_bool (params, "pack", FALSE),
         .codec_bytes = gw_codec_bound (gw_json_peek_int (params, "codec_bytes", 0)),
+        .is_verified = local->side == GW_SIDE_SOURCE && gw_json_peek_bool (params, "verify", FALSE),
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
@@ -436,6 +437,7 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_COURIER_SPOOL] = spool_courier,
     [GW_RPC_LINK_SINK] = gw_local_start_sink,
     [GW_RPC_LINK_PUSH] = gw_local_push,
+    [GW_RPC_COURIER_VERIFY] = gw_local_verify_ram,
     [GW_RPC_LINK_SUNK] = gw_local_finish_sink,
     [GW_RPC_EPOCH_GET] = gw_local_get_epoch,
     [GW_RPC_RECORD_PUT] = gw_local_put_released,

@@ -347,7 +347,7 @@ typedef struct {
     char *disks; /* auto copy shared */
     gboolean resumes_disks; /* keep what was copied if it fails, and go on with what is there */
     gboolean overwrites_images; /* images that are on the destination already may be replaced */
-    char *verify; /* auto full none: how copied disks are compared */
+    char *verify; /* auto full none: how copied disks are compared; ram all: memory too, disks as auto and full */
     char *codec; /* auto off */
     char *guest_clock; /* auto off */
     gboolean is_rehearsed;
