@@ -92,9 +92,12 @@ gboolean gw_courier_read_secret (GwCourierOptions *options,
  * address and, in `ret_text`, its one spelling (both transfer full).  NULL with GW_CAUSE_USAGE. */
 GSocketAddress *gw_courier_address_parse (const char *text, char **ret_text, GError **error);
 
-/* NAME=accept|connect:PATH[:class=CLASS[,CLASS...]][:pack][:codec=BYTES][:resumed]
- * [:verify].  FALSE with
- * GW_CAUSE_USAGE. */
+/* --- lane_option.c ------------------------------------------------------------------------------ */
+
+#define GW_LANE_SYNTAX \
+    "NAME=accept|connect:PATH[:class=CLASS[,...]][:pack][:codec=BYTES][:resumed][:verify]"
+
+/* GW_LANE_SYNTAX.  FALSE with GW_CAUSE_USAGE. */
 gboolean gw_lane_option_parse (GwLaneOption *ret_option, const char *text, GwSide side,
                                GError **error);
 void gw_lane_option_clear (GwLaneOption *option);

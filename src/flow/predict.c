@@ -189,7 +189,8 @@ make_world (const GwPredictInput *input, double luck)
     world.zero_bytes = ram - world.filled_bytes;
     world.state_bytes = (double) (input->state_bytes > 0 ? input->state_bytes : STATE_BYTES);
     double both_ms = SWITCH_MS + (input->disk_bytes > 0 ? DISK_MS : 0);
-    double load_ms = LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000;
+    double load_ms = LOAD_SHARE * (double) MAX (input->load_us, 0) / 1000 +
+                     (double) input->proof_ms * (1 - luck / 2);
     world.fixed_s =
         (both_ms * (1 - luck) + load_ms + SWITCH_TRIPS * (double) input->rtt_us / 1000) / 1000;
     return world;
@@ -224,6 +225,7 @@ bound (const GwPredictInput *given)
     input.rtt_us = CLAMP (input.rtt_us, 0, US_MAX);
     input.state_bytes = CLAMP (input.state_bytes, -1, BYTES_MAX);
     input.load_us = CLAMP (input.load_us, -1, US_MAX);
+    input.proof_ms = CLAMP (input.proof_ms, 0, US_MAX / 1000);
     input.disk_bytes = CLAMP (input.disk_bytes, 0, BYTES_MAX);
     input.setup_ms = CLAMP (input.setup_ms, 0, US_MAX);
     return input;

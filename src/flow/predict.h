@@ -33,6 +33,7 @@ typedef struct {
     gint64 rate_bps;                  /* the link's */
     gint64 rtt_us;
     gint64 state_bytes, load_us;      /* of the devices, by the rehearsal */
+    gint64 proof_ms;                  /* in which memory is compared, with the guest stopped */
     gint64 disk_bytes;                /* to be copied before memory is */
     gint64 setup_ms;                  /* of the job, until either begins to flow */
     gboolean is_running;

@@ -62,6 +62,7 @@ make_input (const GwJob *job, JsonObject *weight, const GwLinkTrial *trial)
         .rtt_us = trial->rtt_us,
         .state_bytes = is_rehearsed ? gw_json_peek_int (rehearsal, "state_bytes", -1) : -1,
         .load_us = is_rehearsed ? gw_json_peek_int (rehearsal, "load_us", -1) : -1,
+        .proof_ms = gw_job_estimate_proof_ms (job),
         .disk_bytes = count_disk_bytes (job),
         .setup_ms = get_setup_ms (job),
         .is_running = job->vm->is_running,

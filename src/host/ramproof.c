@@ -114,6 +114,7 @@ gw_local_verify_ram (LocalHost *local, JsonObject *params, GCancellable *cancell
                                      : NULL;
     if (result == NULL)
         return NULL;
+    json_object_remove_member (result, "event");
     json_object_set_int_member (result, "unread", gw_json_peek_int (result, "unread", 0) + n_unread);
     json_object_set_int_member (result, "us", g_get_monotonic_time () - begin_us);
     return result;
