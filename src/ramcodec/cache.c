@@ -102,6 +102,8 @@ gw_ram_cache_is_owner (const GwRamCache *cache, uint32_t slot, uint64_t owner)
            && cache->info[slot].owner == owner;
 }
 
+/* A page that is new takes no other's slot: QEMU goes through memory in order, so that of two new ones that came
+ * earlier is needed earlier. */
 uint32_t
 gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot)
 {
@@ -109,13 +111,15 @@ gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot)
         cache->info[cache->n_claimed].merit = is_hot ? 1 : 0;
         return cache->n_claimed++;
     }
+    if (!is_hot)
+        return GW_RAM_NO_SLOT;
     uint32_t slot = cache->hand;
     gboolean is_taken = cache->info[slot].merit == 0;
     if (is_taken)
-        cache->info[slot].merit = is_hot ? 1 : 0;
-    else if (is_hot && ++cache->n_denied % DENIALS != 0)
+        cache->info[slot].merit = 1;
+    else if (++cache->n_denied % DENIALS != 0)
         return GW_RAM_NO_SLOT;
-    else if (is_hot)
+    else
         cache->info[slot].merit--;
     cache->hand = (cache->hand + 1) % cache->slots.limit;
     return is_taken ? slot : GW_RAM_NO_SLOT;
