@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import rig  # noqa: E402  (the path comes first)
 
-MEM = "524280K"
+MEM = "1048568K"
 MAX_DOWNTIME_MS = 300
 CHANNELS = {"multifd-channels": 2}
 XBZRLE = {"xbzrle-cache-size": 512 << 20}

@@ -184,23 +184,26 @@ test_cache_compares (void)
     g_assert_cmpuint (gw_ram_cache_find (cache, hash, b), ==, GW_RAM_NO_SLOT);
 }
 
-/* A pass over memory does not push out what is used again. */
+/* A pass over memory pushes out nothing, and what is used again not what was, too. */
 static void
 test_cache_keeps_what_is_used (void)
 {
     g_autoptr (GwRamCache) cache = gw_ram_cache_new (64, PAGE);
     const uint8_t page[PAGE] = { 0 };
     for (guint i = 0; i < 64; i++) {
-        uint32_t slot = gw_ram_cache_claim (cache, i < 32);
+        uint32_t slot = gw_ram_cache_claim (cache, i >= 32);
         g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
     }
-    for (guint i = 1000; i < 5000; i++) {
-        uint32_t slot = gw_ram_cache_claim (cache, FALSE);
+    for (guint i = 1000; i < 5000; i++)
+        g_assert_cmpuint (gw_ram_cache_claim (cache, FALSE), ==, GW_RAM_NO_SLOT);
+    for (guint i = 5000; i < 5036; i++) {
+        uint32_t slot = gw_ram_cache_claim (cache, TRUE);
+        g_assert_true ((slot != GW_RAM_NO_SLOT) == (i < 5032));
         if (slot != GW_RAM_NO_SLOT)
             g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
     }
     for (uint32_t slot = 0; slot < 64; slot++)
-        g_assert_true (gw_ram_cache_is_owner (cache, slot, slot) == (slot < 32));
+        g_assert_true (gw_ram_cache_is_owner (cache, slot, slot) == (slot >= 32));
 }
 
 /* --- levels -------------------------------------------------------------------------------------- */
