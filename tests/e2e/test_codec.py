@@ -20,7 +20,7 @@ def hold_before_start(net, vm, agent):
         def status():
             return monitor.execute("query-migrate").get("status")
         monitor.wait_event("STOP", 60)
-        net.set_rate("10mbit") # for what comes now there is time
+        net.set_rate("2mbit") # for what comes now there is time
         faults.wait_until(lambda: status() in ("device", "completed"), 20, "the last step", 0.001)
         faults.stop(agent.pid)
         net.set_rate(None)
@@ -41,7 +41,8 @@ def check_equal(tmp_path, harm=lambda *_: None):
     with rig.Net(rate=RATE) as net:
         vm = rig.Guest(net.a, tmp_path / "a", load=LOAD, mem=MEM).start().wait_boot()
         twin, agent = vm.twin(net.b, tmp_path / "b"), rig.Agent(net.b, tmp_path / "agent")
-        started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--keep-source", "--postcopy", "never")
+        started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--keep-source", "--postcopy", "never",
+                                    "--max-downtime", "1000")
         harm(net, vm, started)
         hold_before_start(net, vm, agent)
         differing = ram.compare(vm, twin)
