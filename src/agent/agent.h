@@ -49,6 +49,10 @@ gboolean gw_agent_listen (GwAgent *agent, const char *path, guint mode, GError *
 /* Serves one connection over `stream` in this thread until it ends. */
 void gw_agent_serve (GwAgent *agent, GIOStream *stream);
 
+/* Settles jobs of this host whose right to start was given away and that nobody works on, as far as their destinations
+ * answer (settle.c).  Blocks for as long as they take. */
+void gw_agent_settle (const GwHostConfig *config, GMainContext *context, GCancellable *stopping);
+
 /* Aborts the jobs that can be aborted, ends all connections, and waits for both. */
 void gw_agent_stop (GwAgent *agent);
 

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MEND_MS 5000 /* between two looks at jobs that nobody works on any more */
+#define MEND_MS 5000   /* between two looks at jobs that nobody works on any more */
+#define SETTLE_EVERY 6 /* looks, between two questions to other hosts about them */
 
 typedef struct {
     const GwHostConfig *config;
@@ -92,10 +93,12 @@ mend_on (gpointer user_data)
     Mender *mender = user_data;
     g_autoptr (GMainContext) context = g_main_context_new ();
     g_main_context_push_thread_default (context);
-    while (gw_wait_ms (context, MEND_MS, mender->stopping, NULL)) {
+    for (guint i = 0; gw_wait_ms (context, MEND_MS, mender->stopping, NULL); i++) {
         g_autoptr (GError) error = NULL;
         if (!gw_host_mend (mender->config, context, GW_JOURNAL_QUICK, &error))
             g_debug ("%s", error->message);
+        if (i % SETTLE_EVERY == 0)
+            gw_agent_settle (mender->config, context, mender->stopping);
     }
     g_main_context_pop_thread_default (context);
     return NULL;

@@ -127,7 +127,6 @@ reconcile (const Options *options, JsonObject *row)
         .destination_name = is_source ? there_name : here_name,
         .statements = (options->source_is_dead ? GW_SOURCE_IS_DEAD : 0u) |
                       (options->destination_is_dead ? GW_DESTINATION_IS_DEAD : 0u),
-        .is_redirected = is_source && options->destination != NULL && strcmp (options->destination, meant) != 0,
     };
     return gw_reconcile_job (&spec);
 }

@@ -48,9 +48,10 @@ read_source (JsonObject *evidence)
     return strcmp (gw_json_peek_string (evidence, "record", ""), "none") == 0 ? GW_SOURCE_NONE : GW_SOURCE_RELEASED;
 }
 
-/* A host that has never heard of the job is believed only where the job was meant to go. */
+/* A job that came as far as RELEASED has left a trace at its destination: a host that knows nothing of it is another one,
+ * or has lost its journal. */
 static GwDestinationRecord
-read_destination (const GwReconcile *spec, JsonObject *evidence)
+read_destination (JsonObject *evidence)
 {
     const char *record = evidence != NULL ? gw_json_peek_string (evidence, "record", "") : "";
     gboolean is_known = evidence != NULL && gw_json_peek_bool (evidence, "known", FALSE);
@@ -59,8 +60,7 @@ read_destination (const GwReconcile *spec, JsonObject *evidence)
                                                                              : GW_DESTINATION_ARRIVED;
     if (strcmp (record, "refused") == 0)
         return GW_DESTINATION_REFUSED;
-    return strcmp (record, "none") == 0 && (is_known || !spec->is_redirected) ? GW_DESTINATION_NONE
-                                                                             : GW_DESTINATION_UNKNOWN;
+    return strcmp (record, "none") == 0 && is_known ? GW_DESTINATION_NONE : GW_DESTINATION_UNKNOWN;
 }
 
 static JsonObject *
@@ -84,7 +84,7 @@ look (Look *look)
         ask (spec->destination, spec->job, GW_SIDE_DESTINATION, spec->destination_why, &look->destination_why);
     const GwEvidence evidence = {
         .source = read_source (look->source),
-        .destination = read_destination (spec, look->destination),
+        .destination = read_destination (look->destination),
         .source_qemu = read_qemu (look->source),
         .destination_qemu = read_qemu (look->destination),
         .statements = spec->statements,

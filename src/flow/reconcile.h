@@ -40,7 +40,7 @@ typedef enum {
 } GwSourceRecord;
 
 typedef enum {
-    GW_DESTINATION_UNKNOWN,
+    GW_DESTINATION_UNKNOWN, /* the same */
     GW_DESTINATION_NONE,
     GW_DESTINATION_STARTED,
     GW_DESTINATION_ARRIVED, /* STARTED, and the job is closed there */
@@ -96,7 +96,6 @@ typedef struct {
     const char *source_why, *destination_why; /* then why */
     const char *source_name, *destination_name; /* for people */
     guint statements;
-    gboolean is_redirected; /* the destination is not at the address of the job's plan */
 } GwReconcile;
 
 /* Asks, decides, does, and asks again, until it is settled or cannot be: {"job","vm","result","runs_on","why","exit",

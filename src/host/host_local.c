@@ -373,8 +373,7 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
     g_clear_pointer (&local->ram, gw_guestram_free);
     gw_local_drop_rehearsal (local);
     gw_local_drop_proof (local);
-    /* No record is needed: only this connection's QEMU could have started, and whoever asks later is
-     * answered REFUSED then (gw_local_settle_record()). */
+    /* Only this connection's QEMU could have started; whoever asks later is answered REFUSED (ledger.c). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
         gw_local_destroy_launched (local);
     else if (local->is_started)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LOCK_MS 5000
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 /* The boot, and the namespace in which our process ids count: "UUID pid:[NUMBER]". */
@@ -103,10 +104,23 @@ find_result (LocalHost *local, GError **error)
     return n == 0 ? "" : strcmp (records[n - 1], "started") == 0 ? "arrived" : "refused";
 }
 
+/* A job that had a QEMU here was perhaps released: whoever asks later must not take this host for one that never heard
+ * of it.  The QEMU is gone by now. */
+static gboolean
+refuse (LocalHost *local, GError **error)
+{
+    g_autoptr (GwRecord) record = gw_local_open_record (local, local->job, local->side, LOCK_MS, error);
+    return record != NULL &&
+           (gw_record_get_kind (record) != GW_RECORD_NONE ||
+            gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, error));
+}
+
 static gboolean
 end_job (LocalHost *local, GError **error)
 {
     const char *result = find_result (local, error);
+    if (result != NULL && *result == '\0' && local->qemu != NULL)
+        result = refuse (local, error) ? find_result (local, error) : NULL;
     if (result == NULL)
         return FALSE;
     if (*result == '\0')

@@ -43,6 +43,11 @@ def test_the_destination_decides_and_a_person_in_its_place(net, tmp_path):
     assert told.exit == 6 and "--destination-is-dead, when you know" in told.stdout, told
     # what is said of the other side does not help
     assert reconcile(scene, "--source-is-dead").exit == 6
+    # nor does the word of a host that has lost its journal, or is another one
+    stranger = rig.Agent(net.b, tmp_path / "state-of-another")
+    job, = reconcile(scene, "--destination", stranger.destination).report["jobs"]
+    assert (job["result"], job["needs"]) == ("undecided", ["--destination-is-dead"]), job
+    stranger.stop()
     assert scene.vm.ticks.is_silent("a", 1)
     mark = scene.vm.ticks.mark()
     scene.agent.start()
@@ -52,6 +57,24 @@ def test_the_destination_decides_and_a_person_in_its_place(net, tmp_path):
     scene.expect_running()
     scene.expect_clean(gone=[str(scene.agent.pid), "godwitd"])
     scene.expect_next_works()
+
+
+@pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
+def test_an_agent_asks_by_itself(net, tmp_path, monkeypatch):
+    """A guest that was stopped for a handover does not stay stopped when the destination answers again."""
+    scene = rig.Scene(net, tmp_path)
+    own = rig.Agent(net.a, tmp_path / "own")
+    monkeypatch.setenv("GODWIT_STATE", str(own.state))
+    started, _ = scene.hand_over()
+    scene.agent.kill()
+    started.signal(signal.SIGKILL)
+    started.wait()
+    assert scene.vm.ticks.is_silent("a", 2)
+    mark = scene.vm.ticks.mark()
+    scene.agent.start()
+    scene.vm.ticks.wait_side("a", 100, timeout=60, since=mark)
+    assert rig.journal.ask(own.state, "SELECT result FROM jobs") == [("stayed",)]
+    assert "was settled: stayed" in own.log_tail()
 
 
 @pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
