@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -167,10 +168,20 @@ on_control (gint fd, GIOCondition condition, gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
+/* Its end may be noticed before its last words are read, and "done" is among them. */
+static void
+hear_out (GwCourierControl *courier)
+{
+    struct pollfd more = { .fd = courier->control, .events = POLLIN };
+    while (!courier->is_ended && poll (&more, 1, 0) > 0)
+        (void) on_control (courier->control, G_IO_IN, courier); /* at its end is_ended is set */
+}
+
 static void
 on_courier_exit (GwProcess *process, gpointer user_data)
 {
     GwCourierControl *courier = user_data;
+    hear_out (courier);
     courier->is_ended = TRUE;
     if (courier->is_stopping || courier->is_done || courier->failure != NULL)
         return;
