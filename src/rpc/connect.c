@@ -92,12 +92,7 @@ gw_rpc_connect (const GwRpcAddress *address, GMainContext *context, GCancellable
     case GW_DEST_SSH:
         return gw_rpc_connect_ssh (address, context, cancellable, error);
     case GW_DEST_GODWIT:
-        break;
+        return gw_rpc_connect_tls (address, context, cancellable, error);
     }
-    (void) gw_fail (error, GW_CAUSE_UNSUPPORTED,
-                    "godwit " GW_VERSION
-                    " cannot connect to '%s': give ssh://[USER@]HOST[:PORT] or "
-                    "unix:PATH",
-                    address->text);
-    return NULL;
+    g_assert_not_reached ();
 }

@@ -146,18 +146,28 @@ wait_for_client (GSocket *listener, GMainContext *context, gint64 deadline_us,
     return ok;
 }
 
+GSocket *
+gw_rpc_accept_socket (GSocket *listener, GMainContext *context, gint64 deadline_us,
+                      GCancellable *cancellable, GError **error)
+{
+    if (!wait_for_client (listener, context, deadline_us, cancellable, error))
+        return NULL;
+    GSocket *client = g_socket_accept (listener, NULL, error);
+    if (client == NULL) {
+        (void) gw_error_adopt (error, GW_CAUSE_HOST_IO);
+        g_prefix_error (error, "cannot accept a client: ");
+    }
+    return client;
+}
+
 GSocketConnection *
 gw_rpc_accept (GSocket *listener, GMainContext *context, gint64 deadline_us,
                GCancellable *cancellable, GError **error)
 {
-    if (!wait_for_client (listener, context, deadline_us, cancellable, error))
+    g_autoptr (GSocket) client
+        = gw_rpc_accept_socket (listener, context, deadline_us, cancellable, error);
+    if (client == NULL)
         return NULL;
-    g_autoptr (GSocket) client = g_socket_accept (listener, NULL, error);
-    if (client == NULL) {
-        (void) gw_error_adopt (error, GW_CAUSE_HOST_IO);
-        g_prefix_error (error, "cannot accept a client: ");
-        return NULL;
-    }
     g_autoptr (GSocketConnection) connection
         = g_socket_connection_factory_create_connection (client);
     g_autoptr (GError) why = NULL;

@@ -203,6 +203,14 @@ gboolean gw_rpc_server_send_error (GwRpc *rpc, gint64 id, int code, const GError
 /* The connection is closed: nobody waits for answers. */
 void gw_rpc_server_drop_requests (GwRpc *rpc);
 
+/* --- tcp.c, tls.c ----------------------------------------------------------------------------- */
+
+/* NULL with GW_CAUSE_DESTINATION_UNREACHABLE.  Blocks. */
+GSocketConnection *gw_rpc_dial (const GwRpcAddress *address, GMainContext *context,
+                                GCancellable *cancellable, GError **error);
+GwRpc *gw_rpc_connect_tls (const GwRpcAddress *address, GMainContext *context,
+                           GCancellable *cancellable, GError **error);
+
 /* --- listen.c --------------------------------------------------------------------------------- */
 
 /* Whether `path` fits into a unix socket's address; FALSE with `cause`. */

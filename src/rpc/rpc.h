@@ -44,7 +44,14 @@
  * that ends or stays silent gives GW_CAUSE_DESTINATION_UNREACHABLE, or GW_CAUSE_SSH_FAILED with the
  * last words of ssh.
  *
- * Environment.  GODWIT_SSH is the ssh command line, split like a shell does (default "ssh"): for
+ * Peers.  godwit://HOST is an agent behind TCP and TLS 1.3, in which both sides have certificates, in
+ * the files that QEMU's tls-creds-x509 names.  The client checks that the server's names HOST; the
+ * server finishes the handshake whatever the client's is and then, instead of serving, says why not
+ * inside the session, since an alert of TLS could not.  Files are read for each connection, so that
+ * renewed ones are used at once.
+ *
+ * Environment.  GODWIT_CERTIFICATES is the directory of the certificates with which we connect
+ * (/etc/godwit/pki).  GODWIT_SSH is the ssh command line, split like a shell does (default "ssh"): for
  * instance "ssh -F /etc/godwit/ssh_config -i /etc/godwit/key".  Options of ours follow it.
  * GODWIT_REMOTE_AGENT is the command that ssh runs on the far side (default "godwitd --stdio").
  */
@@ -62,6 +69,9 @@
 #define GW_RPC_QUEUE_MAX (16 * 1024 * 1024)  /* bytes that wait for the peer to read */
 #define GW_RPC_REQUESTS_MAX 64               /* requests that wait to be handled */
 #define GW_RPC_UNIX_PATH_MAX 107             /* bytes of a unix socket's path */
+#define GW_RPC_PORT 16518                    /* of an agent, for godwit://HOST */
+#define GW_RPC_PATIENCE_S 30                 /* with a silent network */
+#define GW_RPC_CERTIFICATES "/etc/godwit/pki"
 
 /* --- message.c: the message table ------------------------------------------------------------- */
 
@@ -148,7 +158,7 @@ typedef struct {
     char *user;   /* SSH, may be NULL: ssh's own choice */
     char *host;   /* SSH, GODWIT; IPv6 without brackets */
     guint16 port; /* SSH, GODWIT; 0: the default one */
-    guint patience_s; /* SSH: a network that is silent for this long is dead; 0: 30 */
+    guint patience_s; /* SSH, GODWIT: a network that is silent for this long is dead; 0: 30 */
     char *text;   /* as it was given, for messages */
 } GwRpcAddress;
 
@@ -159,7 +169,8 @@ GwRpcAddress *gw_rpc_address_parse (const char *text, GError **error);
 void gw_rpc_address_free (GwRpcAddress *address);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRpcAddress, gw_rpc_address_free)
 
-/* Connects to `address`.  godwit:// gives GW_CAUSE_UNSUPPORTED.  Blocks.  (transfer full) */
+/* Connects to `address`.  godwit:// gives GW_CAUSE_CERTIFICATE when ours are not there or not good, and
+ * GW_CAUSE_PEER_UNTRUSTED when the agent's is not that of the host.  Blocks.  (transfer full) */
 GwRpc *gw_rpc_connect (const GwRpcAddress *address, GMainContext *context,
                        GCancellable *cancellable, GError **error);
 
@@ -247,6 +258,10 @@ gboolean gw_rpc_reply_error (GwRpc *rpc, gint64 id, const GError *why);
  * has that name, or the path is too long.  (transfer full); unlink(2) the path when done. */
 GSocket *gw_rpc_listen_unix (const char *path, guint mode, GError **error);
 
+/* Waits for a client, whoever it is.  NULL with GW_CAUSE_TIMED_OUT, GW_CAUSE_ABORTED,
+ * GW_CAUSE_HOST_IO.  Blocks, iterating `context`.  (transfer full) */
+GSocket *gw_rpc_accept_socket (GSocket *listener, GMainContext *context, gint64 deadline_us,
+                               GCancellable *cancellable, GError **error);
 /* Waits for a client, checks it with gw_rpc_check_peer() and returns its connection.  A client that
  * is refused is told so, and the error is GW_CAUSE_PEER_REFUSED: log it and go on.  NULL also with
  * GW_CAUSE_TIMED_OUT, GW_CAUSE_ABORTED, GW_CAUSE_HOST_IO.  Blocks, iterating `context`.
@@ -257,5 +272,26 @@ GSocketConnection *gw_rpc_accept (GSocket *listener, GMainContext *context, gint
 /* Whether the process at the other end is root's or of our own user (SO_PEERCRED); FALSE with
  * GW_CAUSE_PEER_REFUSED. */
 gboolean gw_rpc_check_peer (GSocketConnection *connection, GError **error);
+
+/* --- tcp.c, tls.c: agents that serve other hosts ------------------------------------------------ */
+
+/* "ADDRESS", "ADDRESS:PORT", "[V6]:PORT".  Both `ret_` may be NULL. */
+gboolean gw_rpc_endpoint_parse (const char *text, char **ret_address, guint16 *ret_port);
+/* A listening TCP socket.  NULL with GW_CAUSE_HOST_IO.  (transfer full) */
+GSocket *gw_rpc_listen_tcp (const char *endpoint, GError **error);
+/* From now on a peer that is silent for so long is looked for, and gone when it does not answer. */
+void gw_rpc_tune_tcp (GSocket *socket, guint silence_s);
+
+/* Whether the directory has what a server needs.  FALSE with GW_CAUSE_CERTIFICATE. */
+gboolean gw_rpc_check_certificates (const char *dir, GError **error);
+/* Shakes hands as server with whoever has connected.  NULL with GW_CAUSE_PEER_REFUSED,
+ * GW_CAUSE_TIMED_OUT, GW_CAUSE_CERTIFICATE.  Blocks, iterating `context`.  (transfer full) */
+GIOStream *gw_rpc_accept_tls (GSocket *socket, const char *certificates, GMainContext *context,
+                              gint64 deadline_us, GCancellable *cancellable, GError **error);
+/* The hosts that the client's certificate names.  FALSE with GW_CAUSE_PEER_REFUSED when it has none, or
+ * one that our authority did not sign, that has ended or is not for this. */
+gboolean gw_rpc_identify_peer (GIOStream *stream, GStrv *ret_names, GError **error);
+/* Tells the client why it is not served.  Blocks for a second at most. */
+void gw_rpc_refuse_peer (GIOStream *stream, const GError *why);
 
 #endif
