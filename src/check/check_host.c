@@ -75,6 +75,23 @@ path_facts (const GwHostFacts *facts, guint i)
 }
 
 void
+gw_check_allowed (const GwCheckInput *input, GwCheckSink *sink)
+{
+    guint before = sink->results->len;
+    for (guint i = 0; i < input->derived->needs->len; i++) {
+        const GwNeed *need = input->derived->needs->pdata[i];
+        const GwPathFacts *there = path_facts (input->destination, i);
+        if (there != NULL && there->is_forbidden)
+            gw_check_add (sink, GW_VERDICT_REFUSED,
+                          "the destination's godwitd.conf has '%s' in none of its lists; allow it there, or give it "
+                          "another path with --map",
+                          need->path);
+    }
+    if (sink->results->len == before)
+        gw_check_add (sink, GW_VERDICT_OK, "nothing that the destination's configuration forbids is known");
+}
+
+void
 gw_check_paths (const GwCheckInput *input, GwCheckSink *sink)
 {
     guint before = sink->results->len;

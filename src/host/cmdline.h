@@ -28,6 +28,13 @@ void gw_optstr_remove_flag (GwOptStr *opt, const char *flag);
 typedef char *(*GwOptVisitFn) (const char *key, const char *value, gpointer user_data);
 void gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data);
 
+/* Calls `fn` for every value that is a text, with the last word of its key; "" for a part without one. */
+void gw_optstr_foreach (const GwOptStr *opt,
+                        void (*fn) (const char *key, const char *value, gpointer user_data),
+                        gpointer user_data);
+/* All values of keys whose last word is `key`, however deep.  (transfer full) */
+GStrv gw_optstr_get_all (const GwOptStr *opt, const char *key);
+
 /* --- cmdline.c: the list of options ---------------------------------------------------------------- */
 
 typedef enum {

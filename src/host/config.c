@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "host-internal.h"
+#include "config.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -44,32 +44,103 @@ find_courier (void)
     return found != NULL ? found : g_strdup ("/usr/libexec/godwit/godwit-courier");
 }
 
+void
+gw_host_config_set_state_dir (GwHostConfig *config, const char *state_dir)
+{
+    char *made = state_dir != NULL ? g_canonicalize_filename (state_dir, NULL) : default_state_dir ();
+    g_free (config->state_dir);
+    g_free (config->runtime_dir);
+    config->state_dir = made;
+    config->runtime_dir = runtime_dir_for (made);
+}
+
+static GStrv
+words_new (const char *text)
+{
+    return g_strsplit (text, ";", -1);
+}
+
 GwHostConfig *
 gw_host_config_new (const char *state_dir)
 {
-    static const char *const qemu_dirs[] = { "/usr/bin", "/usr/local/bin", "/usr/libexec", NULL };
-    static const char *const image_dirs[] = { "/", NULL };
     GwHostConfig *config = g_new0 (GwHostConfig, 1);
-    config->state_dir = state_dir != NULL ? g_canonicalize_filename (state_dir, NULL)
-                                          : default_state_dir ();
-    config->runtime_dir = runtime_dir_for (config->state_dir);
-    config->data_addresses = g_new0 (char *, 1);
-    config->qemu_dirs = g_strdupv ((char **) qemu_dirs);
-    config->image_dirs = g_strdupv ((char **) image_dirs);
+    gw_host_config_set_state_dir (config, state_dir);
+    config->socket = g_strdup (GW_HOST_SOCKET);
+    config->data_addresses = words_new ("");
+    config->qemu_dirs = words_new ("/usr/bin;/usr/local/bin;/usr/libexec");
+    config->qemu_programs = words_new ("qemu-system-*;qemu-kvm");
+    config->qemu_helpers = words_new ("");
+    config->image_dirs = words_new ("/");
+    config->interfaces = words_new ("*");
+    config->is_direct = TRUE;
+    config->listen = words_new ("");
+    config->certificates = g_strdup (GW_HOST_CERTIFICATES);
+    config->peer_names = words_new ("");
+    config->peer_networks = words_new ("");
+    config->connections = 64;
+    config->per_address = 16;
+    config->max_jobs = 32;
+    config->handshake_s = 10;
+    config->silence_s = 600;
     config->courier = find_courier ();
     return config;
+}
+
+/* --- copies, by the table of keys --------------------------------------------------------------------------- */
+
+static void
+copy_text (gpointer to, gconstpointer from)
+{
+    *(char **) to = g_strdup (*(char *const *) from);
+}
+
+static void
+copy_list (gpointer to, gconstpointer from)
+{
+    *(GStrv *) to = g_strdupv (*(const GStrv *) from);
+}
+
+static void
+free_text (gpointer field)
+{
+    g_free (*(char **) field);
+}
+
+static void
+free_list (gpointer field)
+{
+    g_strfreev (*(GStrv *) field);
+}
+
+static const struct {
+    void (*copy) (gpointer to, gconstpointer from); /* NULL: the bytes are all of it */
+    void (*free) (gpointer field);
+} kinds[] = {
+    [GW_CONFIG_PATH] = { copy_text, free_text },
+    [GW_CONFIG_LIST] = { copy_list, free_list },      [GW_CONFIG_PATHS] = { copy_list, free_list },
+    [GW_CONFIG_ADDRESSES] = { copy_list, free_list }, [GW_CONFIG_NETWORKS] = { copy_list, free_list },
+    [GW_CONFIG_FLAG] = { NULL, NULL },                [GW_CONFIG_NUMBER] = { NULL, NULL },
+};
+
+void
+gw_config_clear_field (GwHostConfig *config, const GwConfigKey *key)
+{
+    if (kinds[key->type].free != NULL)
+        kinds[key->type].free (gw_config_field (config, key));
 }
 
 GwHostConfig *
 gw_host_config_copy (const GwHostConfig *config)
 {
-    GwHostConfig *copy = g_new0 (GwHostConfig, 1);
+    GwHostConfig *copy = g_memdup2 (config, sizeof *config);
     copy->state_dir = g_strdup (config->state_dir);
     copy->runtime_dir = g_strdup (config->runtime_dir);
-    copy->data_addresses = g_strdupv (config->data_addresses);
-    copy->qemu_dirs = g_strdupv (config->qemu_dirs);
-    copy->image_dirs = g_strdupv (config->image_dirs);
     copy->courier = g_strdup (config->courier);
+    for (guint i = 0; i < GW_N_CONFIG_KEYS; i++) {
+        const GwConfigKey *key = &gw_config_keys[i];
+        if (kinds[key->type].copy != NULL)
+            kinds[key->type].copy (gw_config_field (copy, key), (const char *) config + key->offset);
+    }
     return copy;
 }
 
@@ -78,66 +149,10 @@ gw_host_config_free (GwHostConfig *config)
 {
     if (config == NULL)
         return;
+    for (guint i = 0; i < GW_N_CONFIG_KEYS; i++)
+        gw_config_clear_field (config, &gw_config_keys[i]);
     g_free (config->state_dir);
     g_free (config->runtime_dir);
-    g_strfreev (config->data_addresses);
-    g_strfreev (config->qemu_dirs);
-    g_strfreev (config->image_dirs);
     g_free (config->courier);
     g_free (config);
-}
-
-/* The keys of the configuration file, all lists of strings. */
-static const struct {
-    const char *group, *key;
-    gsize offset;
-} keys[] = {
-    { "data", "addresses", G_STRUCT_OFFSET (GwHostConfig, data_addresses) },
-    { "disks", "directories", G_STRUCT_OFFSET (GwHostConfig, image_dirs) },
-    { "qemu", "directories", G_STRUCT_OFFSET (GwHostConfig, qemu_dirs) },
-};
-
-static gboolean
-is_known (const char *group, const char *key)
-{
-    for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
-        if (strcmp (keys[i].group, group) == 0 && strcmp (keys[i].key, key) == 0)
-            return TRUE;
-    return FALSE;
-}
-
-static gboolean
-check_known (GKeyFile *file, const char *path, GError **error)
-{
-    g_auto (GStrv) groups = g_key_file_get_groups (file, NULL);
-    for (gsize g = 0; groups[g] != NULL; g++) {
-        g_auto (GStrv) names = g_key_file_get_keys (file, groups[g], NULL, NULL);
-        for (gsize k = 0; names != NULL && names[k] != NULL; k++)
-            if (!is_known (groups[g], names[k]))
-                return gw_fail (error, GW_CAUSE_USAGE, "'%s': unknown key '%s' in group [%s]",
-                                path, names[k], groups[g]);
-    }
-    return TRUE;
-}
-
-gboolean
-gw_host_config_load (GwHostConfig *config, const char *path, GError **error)
-{
-    g_autoptr (GKeyFile) file = g_key_file_new ();
-    if (!g_key_file_load_from_file (file, path, G_KEY_FILE_NONE, error)) {
-        gw_error_adopt (error, GW_CAUSE_USAGE);
-        g_prefix_error (error, "'%s': ", path);
-        return FALSE;
-    }
-    if (!check_known (file, path, error))
-        return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
-        GStrv value = g_key_file_get_string_list (file, keys[i].group, keys[i].key, NULL, NULL);
-        GStrv *field = (GStrv *) ((char *) config + keys[i].offset);
-        if (value == NULL)
-            continue;
-        g_strfreev (*field);
-        *field = value;
-    }
-    return TRUE;
 }

@@ -257,7 +257,7 @@ add_fd (Launch *launch, const char *option, int fd)
 static gboolean
 add_listeners (Launch *launch, const GwCourierSpec *spec, GStrv *ret_addresses, GError **error)
 {
-    g_autoptr (GArray) fds = gw_data_listen (spec->addresses, ret_addresses, error);
+    g_autoptr (GArray) fds = gw_data_listen (spec->addresses, spec->reached_at, ret_addresses, error);
     for (guint i = 0; fds != NULL && i < fds->len; i++)
         add_fd (launch, "--listen-fd", gw_fd_steal (&g_array_index (fds, int, i)));
     return fds != NULL;

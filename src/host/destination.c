@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Operations of the destination: a QEMU that waits for the state, and the right to start it. */
+#include "allow.h"
 #include "host-internal.h"
 
 #include <string.h>
@@ -62,6 +63,16 @@ gw_qemu_changes_user (const char *const *argv)
     return FALSE;
 }
 
+/* What it makes is removed again when it does not start. */
+static gboolean
+allow_created (LocalHost *local, const char *const *paths, GError **error)
+{
+    for (gsize i = 0; gw_host_config_is_confined (local->config) && paths[i] != NULL; i++)
+        if (!gw_allow_path (local->config, GW_ALLOW_SOCKET, paths[i], error))
+            return FALSE;
+    return TRUE;
+}
+
 static gboolean
 spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
 {
@@ -71,16 +82,17 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
         return FALSE;
     g_auto (GStrv) given = gw_json_peek_strv (params, "argv");
     g_auto (GStrv) creates = gw_json_peek_strv (params, "creates");
+    const char *user = gw_json_peek_string (params, "user", NULL);
+    if (!gw_allow_launch (local->config, (const char *const *) given, user, error) ||
+        !allow_created (local, (const char *const *) creates, error))
+        return FALSE;
     g_auto (GStrv) argv = complete_argv (local, program, (const char *const *) given);
     g_autofree char *log = g_build_filename (local->vm_dir, "qemu.log", NULL);
-    const char *cwd = gw_json_peek_string (params, "cwd", "/");
     GwProcessSpec spec = {
         .argv = (const char *const *) argv,
-        .cwd = g_file_test (cwd, G_FILE_TEST_IS_DIR) ? cwd : "/", /* paths are absolute anyway */
+        .cwd = gw_allow_choose_cwd (local->config, gw_json_peek_string (params, "cwd", "/"), local->vm_dir),
         .log_path = log,
-        .user = gw_qemu_changes_user ((const char *const *) argv)
-                    ? NULL
-                    : gw_json_peek_string (params, "user", NULL),
+        .user = gw_qemu_changes_user ((const char *const *) argv) ? NULL : user,
     };
     local->created = gw_created_new ((const char *const *) creates);
     if (!gw_created_write (local->created, local->journal, local->job, error))

@@ -8,6 +8,7 @@
  * whatever the guest's command line says of the image, and when it has ended with status 0, everything
  * is written and nobody holds a lock.
  */
+#include "allow.h"
 #include "host-internal.h"
 
 #include <string.h>
@@ -185,7 +186,8 @@ gw_local_make_images (LocalHost *local, JsonObject *params, GCancellable *cancel
         gw_fail (error, GW_CAUSE_RPC_INVALID, "no job is open here that could take images");
         return NULL;
     }
-    if (!take_plans (params, &plans, error) || !gw_directory_make (local->job_dir, user, error))
+    if (!take_plans (params, &plans, error) || !gw_allow_user (local->config, user, error) ||
+        !gw_directory_make (local->job_dir, user, error))
         return NULL;
     local->exports = exports_new (local);
     for (guint i = 0; i < plans->disks->len; i++) {

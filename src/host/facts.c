@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "allow.h"
 #include "host-internal.h"
 
 #include <fcntl.h>
@@ -91,6 +92,9 @@ read_path (const GwHostConfig *config, const char *path)
     GwPathFacts *facts = gw_struct_new (&gw_path_facts_type);
     struct stat st;
     facts->path = g_strdup (path);
+    facts->is_forbidden = gw_host_config_is_confined (config) && !gw_allow_knows (config, path);
+    if (facts->is_forbidden) /* nor is anybody told what is there */
+        return facts;
     read_directory (facts, config);
     gw_read_image_facts (facts);
     if (stat (path, &st) != 0)
@@ -111,22 +115,40 @@ read_path (const GwHostConfig *config, const char *path)
 
 /* --- QEMU ---------------------------------------------------------------------------------------------------- */
 
-char *
-gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error)
+static gboolean
+is_program (const GwHostConfig *config, const char *name)
 {
-    /* a base name only: the directories are this host's choice */
-    if (qemu == NULL || *qemu == '\0' || *qemu == '.' || strchr (qemu, '/') != NULL ||
-        strstr (qemu, "qemu") == NULL) {
-        gw_fail (error, GW_CAUSE_BINARY_MISSING, "'%s' is not the name of a QEMU program",
-                 qemu != NULL ? qemu : "");
-        return NULL;
-    }
+    for (gsize i = 0; config->qemu_programs[i] != NULL; i++)
+        if (g_pattern_match_simple (config->qemu_programs[i], name))
+            return TRUE;
+    return FALSE;
+}
+
+static char *
+find_in_directories (const GwHostConfig *config, const char *name)
+{
     for (gsize i = 0; config->qemu_dirs[i] != NULL; i++) {
-        char *path = g_build_filename (config->qemu_dirs[i], qemu, NULL);
+        char *path = g_build_filename (config->qemu_dirs[i], name, NULL);
         if (g_file_test (path, G_FILE_TEST_IS_EXECUTABLE) && !g_file_test (path, G_FILE_TEST_IS_DIR))
             return path;
         g_free (path);
     }
+    return NULL;
+}
+
+char *
+gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error)
+{
+    /* a base name only: the directories are this host's choice */
+    if (qemu == NULL || *qemu == '\0' || *qemu == '.' || strchr (qemu, '/') != NULL || !is_program (config, qemu)) {
+        g_autofree char *clean = gw_text_clean (qemu != NULL ? qemu : "", -1, 100);
+        g_autofree char *patterns = g_strjoinv (", ", config->qemu_programs);
+        gw_fail (error, GW_CAUSE_BINARY_MISSING, "'%s' is not the name of a QEMU program (%s)", clean, patterns);
+        return NULL;
+    }
+    char *found = find_in_directories (config, qemu);
+    if (found != NULL)
+        return found;
     g_autofree char *dirs = g_strjoinv (", ", config->qemu_dirs);
     gw_fail (error, GW_CAUSE_BINARY_MISSING, "there is no program '%s' in %s", qemu, dirs);
     return NULL;
@@ -135,7 +157,7 @@ gw_find_qemu (const GwHostConfig *config, const char *qemu, GError **error)
 char *
 gw_find_qemu_tool (const GwHostConfig *config, const char *name, GError **error)
 {
-    char *path = gw_find_qemu (config, name, NULL);
+    char *path = find_in_directories (config, name);
     if (path == NULL)
         path = g_find_program_in_path (name);
     if (path == NULL)

@@ -161,6 +161,7 @@ typedef struct {
     gboolean is_packed; /* what goes to the destination in them is compressed where that pays */
     gint64 codec_bytes; /* the RAM lane goes through the codec, with so much memory; 0: as it is */
     gboolean is_verified; /* and is to be compared in the end */
+    const char *reached_at; /* destination: the address that the peer used, NULL: not known */
 } GwCourierSpec;
 gint64 gw_facts_read_available (void); /* bytes of memory; facts.c */
 /* How much of `wanted` bytes for the RAM codec this host can spare; 0: too little to be of use. */
@@ -192,8 +193,10 @@ void gw_courier_free (GwCourierControl *courier);
 
 /* TCP sockets that listen: one on each of `addresses` and nowhere else, or one on all addresses of the
  * host when none is given.  An array of int that closes them when it is freed; NULL on failure.
- * `*ret_candidates` gets "ADDRESS:PORT" in the order in which the source should try them. */
-GArray *gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error);
+ * `*ret_candidates` gets "ADDRESS:PORT" in the order in which the source should try them; of all
+ * addresses first `reached_at`, at which the peer found this host (NULL: not known). */
+GArray *gw_data_listen (const char *const *addresses, const char *reached_at, GStrv *ret_candidates,
+                        GError **error);
 
 /* --- facts.c ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -259,6 +262,7 @@ typedef struct {
     GwHost host;
     GMainContext *context;
     GwHostConfig *config;
+    char *reached_at; /* the address of this host that the peer used; NULL: not known */
 
     char *job, *job_dir, *vm_name, *vm_uuid; /* of the open job; NULL: none */
     GwSide side;

@@ -51,19 +51,47 @@
 
 /* --- config.c ------------------------------------------------------------------------------------ */
 
+#define GW_HOST_CONFIG_FILE "/etc/godwit/godwitd.conf"
+#define GW_HOST_SOCKET "/run/godwit/godwitd.sock"
+#define GW_HOST_CERTIFICATES "/etc/godwit/pki"
+
+/* What one host allows; the keys of config.def and a little more. */
 typedef struct {
     char *state_dir;
     char *runtime_dir;     /* where jobs/ and vms/ are; the state directory unless its path is long */
+    char *file_state_dir;  /* as the file has it; NULL: it has none */
+    char *socket;          /* of the agent */
     GStrv data_addresses;  /* empty: all addresses of the host */
-    GStrv qemu_dirs;       /* directories from which a QEMU may be started */
-    GStrv image_dirs;      /* directories below which images of copied disks may be made */
     char *courier;         /* path of godwit-courier */
+
+    /* what a VM that comes may have (allow.c) */
+    GStrv qemu_dirs;       /* directories from which a QEMU may be started */
+    GStrv qemu_programs;   /* patterns of the names of such programs */
+    GStrv qemu_users;      /* as whom it may run; NULL: anybody */
+    GStrv qemu_helpers;    /* programs that it may start itself */
+    GStrv image_dirs;      /* directories below which images of disks may be */
+    GStrv socket_dirs;     /* sockets, and files that it writes; NULL: anywhere */
+    GStrv file_dirs;       /* files that it reads; NULL: anywhere */
+    GStrv interfaces;      /* patterns of the host's interfaces that it may be attached to */
+    gboolean is_direct;    /* it may use TCP, UDP and network storage by itself */
+
+    /* other agents and commands, over TLS */
+    GStrv listen;          /* "ADDRESS[:PORT]"; empty: not at all */
+    char *certificates;    /* directory, QEMU's layout */
+    GStrv peer_names;      /* patterns of the names in certificates */
+    GStrv peer_networks;   /* "ADDRESS/BITS" from which they come; empty: any */
+    gint64 connections, per_address, max_jobs, handshake_s, silence_s;
 } GwHostConfig;
 
 /* The defaults: /var/lib/godwit for root, $XDG_STATE_HOME/godwit otherwise; GODWIT_STATE overrides. */
 GwHostConfig *gw_host_config_new (const char *state_dir);
-/* Reads the key file `path` (godwitd(8)) over `config`.  GW_CAUSE_USAGE names group and key. */
+void gw_host_config_set_state_dir (GwHostConfig *config, const char *state_dir);
+/* Reads the key file `path` (godwitd.conf(5)) over `config`.  GW_CAUSE_USAGE names file, line, group and key. */
 gboolean gw_host_config_load (GwHostConfig *config, const char *path, GError **error);
+/* That of root's agents and commands, if there is one. */
+gboolean gw_host_config_load_default (GwHostConfig *config, GError **error);
+/* Whether the paths that a VM may have are limited, and so all else of its command line is looked at too. */
+gboolean gw_host_config_is_confined (const GwHostConfig *config);
 /* Settles jobs of this host whose process has ended, as far as that can be told here (mend.c).  For the start of an
  * agent with GW_JOURNAL_CHECKED: all of the journal is checked, it is made if there is none, and what cannot be
  * settled is logged. */
@@ -88,6 +116,8 @@ typedef void (*GwHostEventFn) (GwHost *host, gint64 at_us, const char *event, co
 
 /* This host, in this process. */
 GwHost *gw_host_new_local (const GwHostConfig *config, GMainContext *context);
+/* The address of this host at which its peer reached it: the first that the peer is told for data. */
+void gw_host_set_reached_at (GwHost *host, const char *address);
 /* The host behind an agent; connects and shakes hands.  NULL with a cause of exit status 8.  A network
  * that is silent for less than `patience_s` does not end the connection. */
 GwHost *gw_host_open_remote (const char *address, guint patience_s, GMainContext *context,

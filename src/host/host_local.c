@@ -270,6 +270,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         .is_packed = gw_json_peek_bool (params, "pack", FALSE),
         .codec_bytes = gw_codec_bound (gw_json_peek_int (params, "codec_bytes", 0)),
         .is_verified = local->side == GW_SIDE_SOURCE && gw_json_peek_bool (params, "verify", FALSE),
+        .reached_at = local->reached_at,
     };
     if (!gw_json_get_int (params, "paths", 1, 8, &spec.n_paths, error) ||
         !gw_json_get_int (params, "deadline_s", 1, 31536000, &spec.deadline_s, error) ||
@@ -508,6 +509,7 @@ local_free (GwHost *host)
     g_clear_pointer (&local->old_parameters, json_object_unref);
     g_clear_error (&local->refusal);
     g_free (local->migration_status);
+    g_free (local->reached_at);
     g_free (local->vm_dir);
     g_free (local->vm_name);
     g_free (local->vm_uuid);
@@ -533,4 +535,13 @@ gw_host_new_local (const GwHostConfig *config, GMainContext *context)
     local->context = g_main_context_ref (context);
     local->config = gw_host_config_copy (config);
     return &local->host;
+}
+
+void
+gw_host_set_reached_at (GwHost *host, const char *address)
+{
+    LocalHost *local = (LocalHost *) host;
+    g_assert (host->ops == &local_ops);
+    g_free (local->reached_at);
+    local->reached_at = g_strdup (address);
 }

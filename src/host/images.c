@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The destination's images of disks that are copied: made, kept or taken away again. */
+#include "allow.h"
 #include "host-internal.h"
 
 #include <errno.h>
@@ -26,16 +27,9 @@ struct _GwImage {
 gboolean
 gw_images_are_allowed_at (const GwHostConfig *config, const char *path)
 {
+    g_autoptr (GError) why = NULL;
     g_autofree char *directory = g_path_get_dirname (path);
-    g_autofree char *real = realpath (directory, NULL);
-    for (gsize i = 0; real != NULL && config->image_dirs[i] != NULL; i++) {
-        g_autofree char *allowed = realpath (config->image_dirs[i], NULL);
-        gsize len = allowed != NULL ? strlen (allowed) : 0;
-        if (len > 0 && strncmp (real, allowed, len) == 0 &&
-            (real[len] == '\0' || real[len] == '/' || allowed[len - 1] == '/'))
-            return TRUE;
-    }
-    return FALSE;
+    return g_file_test (directory, G_FILE_TEST_IS_DIR) && gw_allow_path (config, GW_ALLOW_IMAGE, path, &why);
 }
 
 char *
@@ -196,13 +190,28 @@ is_device_at (const char *path)
     return stat (path, &st) == 0 && S_ISBLK (st.st_mode);
 }
 
+/* Also the image below it, and what else its options could name. */
+static gboolean
+is_allowed (const GwImageSpec *spec, GError **error)
+{
+    const GwDiskPlan *plan = spec->plan;
+    if (!gw_allow_path (spec->config, GW_ALLOW_IMAGE, plan->target, error) ||
+        !gw_allow_image_options (spec->config, plan->options, error))
+        return FALSE;
+    gboolean is_relative = plan->backing != NULL && !g_path_is_absolute (plan->backing);
+    g_autofree char *directory = g_path_get_dirname (plan->target);
+    g_autofree char *backing = is_relative ? g_canonicalize_filename (plan->backing, directory)
+                                           : g_strdup (plan->backing);
+    return backing == NULL || !gw_host_config_is_confined (spec->config) ||
+           gw_allow_path (spec->config, GW_ALLOW_BASE, backing, error);
+}
+
 static gboolean
 make (GwImage *image, const GwImageSpec *spec, GError **error)
 {
     const char *path = spec->plan->target;
-    if (!g_path_is_absolute (path) || !gw_images_are_allowed_at (spec->config, path))
-        return gw_fail (error, GW_CAUSE_DISK_IMAGE,
-                        "the configuration ([disks] directories) takes no image at '%s'", path);
+    if (!is_allowed (spec, error))
+        return FALSE;
     if (spec->plan->resumes)
         return take_partial (image, spec, error);
     image->is_device = spec->plan->overwrites && is_device_at (path);

@@ -58,10 +58,12 @@ add_interface_addresses (GPtrArray *list, const struct ifaddrs *all, gboolean wa
 
 /* Our addresses, the likely ones first; loopback last, for two agents on one host. */
 static GPtrArray *
-list_own_addresses (void)
+list_own_addresses (const char *reached_at)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func (g_free);
     struct ifaddrs *all = NULL;
+    if (reached_at != NULL)
+        add_candidate (list, reached_at);
     add_ssh_address (list);
     if (getifaddrs (&all) != 0)
         return list;
@@ -156,13 +158,13 @@ tell_candidate (GStrvBuilder *builder, const char *address, int fd)
 }
 
 static gboolean
-listen_on_all (GStrvBuilder *builder, GArray *fds, GError **error)
+listen_on_all (const char *reached_at, GStrvBuilder *builder, GArray *fds, GError **error)
 {
     int fd = listen_anywhere ();
     if (fd < 0)
         return gw_fail (error, GW_CAUSE_HOST_IO, "cannot listen for data: %s", g_strerror (errno));
     g_array_append_val (fds, fd);
-    g_autoptr (GPtrArray) own = list_own_addresses ();
+    g_autoptr (GPtrArray) own = list_own_addresses (reached_at);
     for (guint i = 0; i < own->len; i++)
         tell_candidate (builder, own->pdata[i], fd);
     return TRUE;
@@ -182,7 +184,7 @@ listen_on_each (const char *const *addresses, GStrvBuilder *builder, GArray *fds
 }
 
 GArray *
-gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **error)
+gw_data_listen (const char *const *addresses, const char *reached_at, GStrv *ret_candidates, GError **error)
 {
     guint n = addresses != NULL ? g_strv_length ((char **) addresses) : 0;
     g_autoptr (GArray) fds = g_array_new (FALSE, FALSE, sizeof (int));
@@ -192,7 +194,7 @@ gw_data_listen (const char *const *addresses, GStrv *ret_candidates, GError **er
         gw_fail (error, GW_CAUSE_USAGE, "%u data addresses are more than %d", n, GW_DATA_ADDRESSES);
         return NULL;
     }
-    if (!(n == 0 ? listen_on_all (builder, fds, error)
+    if (!(n == 0 ? listen_on_all (reached_at, builder, fds, error)
                  : listen_on_each (addresses, builder, fds, error)))
         return NULL;
     *ret_candidates = g_strv_builder_end (builder);

@@ -263,3 +263,52 @@ gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data)
         }
     }
 }
+
+typedef struct {
+    void (*fn) (const char *key, const char *value, gpointer user_data);
+    gpointer user_data;
+} Each;
+
+static char *
+tell (const char *key, const char *value, gpointer user_data)
+{
+    const Each *each = user_data;
+    each->fn (key, value, each->user_data);
+    return NULL;
+}
+
+void
+gw_optstr_foreach (const GwOptStr *opt,
+                   void (*fn) (const char *key, const char *value, gpointer user_data),
+                   gpointer user_data)
+{
+    Each each = { fn, user_data };
+    gw_optstr_visit ((GwOptStr *) opt, tell, &each); /* which changes nothing */
+    for (guint i = 0; opt->json == NULL && i < opt->pairs->len; i++) {
+        const Pair *pair = opt->pairs->pdata[i];
+        if (pair->key == NULL)
+            fn ("", pair->value, user_data);
+    }
+}
+
+typedef struct {
+    GStrvBuilder *values;
+    const char *key;
+} Wanted;
+
+static void
+collect (const char *key, const char *value, gpointer user_data)
+{
+    const Wanted *wanted = user_data;
+    if (strcmp (key, wanted->key) == 0)
+        g_strv_builder_add (wanted->values, value);
+}
+
+GStrv
+gw_optstr_get_all (const GwOptStr *opt, const char *key)
+{
+    g_autoptr (GStrvBuilder) values = g_strv_builder_new ();
+    Wanted wanted = { values, key };
+    gw_optstr_foreach (opt, collect, &wanted);
+    return g_strv_builder_end (values);
+}

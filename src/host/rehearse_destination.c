@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The destination's part of a rehearsal: see rehearse.h. */
 #include "inventory.h"
+#include "allow.h"
 #include "rehearse.h"
 
 #include <errno.h>
@@ -84,15 +85,15 @@ spawn_qemu (LocalHost *local, GwRehearsal *r, JsonObject *params, GError **error
     if (program == NULL)
         return FALSE;
     g_auto (GStrv) given = gw_json_peek_strv (params, "argv");
+    const char *user = gw_json_peek_string (params, "user", NULL);
+    if (!gw_allow_launch (local->config, (const char *const *) given, user, error))
+        return FALSE;
     g_auto (GStrv) argv = complete_argv (r, program, (const char *const *) given);
-    const char *cwd = gw_json_peek_string (params, "cwd", "/");
     GwProcessSpec spec = {
         .argv = (const char *const *) argv,
-        .cwd = g_file_test (cwd, G_FILE_TEST_IS_DIR) ? cwd : "/",
+        .cwd = gw_allow_choose_cwd (local->config, gw_json_peek_string (params, "cwd", "/"), local->job_dir),
         .log_path = r->log_path,
-        .user = gw_qemu_changes_user ((const char *const *) argv)
-                    ? NULL
-                    : gw_json_peek_string (params, "user", NULL),
+        .user = gw_qemu_changes_user ((const char *const *) argv) ? NULL : user,
         .dies_with_us = TRUE,
     };
     r->qemu = gw_process_spawn (&spec, local->context, NULL, NULL, error);

@@ -4,6 +4,7 @@
  * writes a small file of random name and content beside an image, the destination looks for it
  * beside what it takes for that image, and the source removes it.  No image is opened for it.
  */
+#include "allow.h"
 #include "host-internal.h"
 
 #include <errno.h>
@@ -145,6 +146,12 @@ sees_token (const char *image, const char *token)
     return fd >= 0 && read (fd, text, TOKEN_LEN) == TOKEN_LEN && strcmp (text, token) == 0;
 }
 
+static gboolean
+is_for_telling (const LocalHost *local, const char *path)
+{
+    return !gw_host_config_is_confined (local->config) || gw_allow_knows (local->config, path);
+}
+
 JsonObject *
 gw_local_find_tokens (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -152,7 +159,7 @@ gw_local_find_tokens (LocalHost *local, JsonObject *params, GCancellable *cancel
     g_auto (GStrv) tokens = gw_json_peek_strv (params, "tokens");
     g_autoptr (GStrvBuilder) found = g_strv_builder_new ();
     for (gsize i = 0; paths[i] != NULL && tokens[i] != NULL; i++)
-        g_strv_builder_add (found, sees_token (paths[i], tokens[i]) ? "seen" : "");
+        g_strv_builder_add (found, is_for_telling (local, paths[i]) && sees_token (paths[i], tokens[i]) ? "seen" : "");
     g_auto (GStrv) list = g_strv_builder_end (found);
     return gw_json_new ("found:v", list, NULL);
 }

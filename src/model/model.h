@@ -265,6 +265,7 @@ typedef struct {
 
 typedef struct {
     char *path;
+    gboolean is_forbidden; /* the host's configuration lets no VM have it; the rest is not told then */
     gboolean exists;
     gboolean is_live; /* a socket on which somebody listens */
     gint64 st_dev, st_ino, bytes;

@@ -180,6 +180,7 @@ static TYPE (lock_holder_type, GwLockHolder, lock_holder_fields);
 static const GwField path_facts_fields[] = {
     REQ (GwPathFacts, path),   BOOL (GwPathFacts, exists), BOOL (GwPathFacts, is_live),
     ANY (GwPathFacts, st_dev), ANY (GwPathFacts, st_ino),  NUM (GwPathFacts, bytes),
+    BOOL (GwPathFacts, is_forbidden),
     BOOL (GwPathFacts, is_device), BOOL (GwPathFacts, has_directory),
     BOOL (GwPathFacts, is_partial),
     BOOL (GwPathFacts, takes_images), ANY (GwPathFacts, fs_dev), NUM (GwPathFacts, free_bytes),

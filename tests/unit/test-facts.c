@@ -27,10 +27,10 @@ test_find_qemu (void)
     g_autoptr (Dir) dir = dir_new ();
     g_autoptr (GError) error = NULL;
     add_program (dir, "b/qemu-system-test", "");
-    add_program (dir, "c/qemu-not-allowed", "");
+    add_program (dir, "c/qemu-system-not-allowed", "");
     add_program (dir, "a/another", "");
-    dir_write (dir, "a/qemu-not-executable", "", 0);
-    g_free (dir_path (dir, "a/qemu-dir/x")); /* a directory of that name */
+    dir_write (dir, "a/qemu-system-not-executable", "", 0);
+    g_free (dir_path (dir, "a/qemu-system-dir/x")); /* a directory of that name */
     g_autofree char *found = gw_find_qemu (dir->config, "qemu-system-test", &error);
     g_assert_no_error (error);
     g_assert_true (g_str_has_suffix (found, "/b/qemu-system-test"));
@@ -38,7 +38,7 @@ test_find_qemu (void)
     g_autofree char *first = gw_find_qemu (dir->config, "qemu-system-test", &error);
     g_assert_true (g_str_has_suffix (first, "/a/qemu-system-test"));
 
-    static const char *const names[] = { "/bin/qemu-system-test", "../c/qemu-not-allowed", "",
+    static const char *const names[] = { "/bin/qemu-system-test", "../c/qemu-system-not-allowed", "",
                                          "./qemu-system-test", ".qemu", "another" };
     for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
         g_assert_null (gw_find_qemu (dir->config, names[i], &error));
@@ -46,8 +46,8 @@ test_find_qemu (void)
     }
     g_assert_null (gw_find_qemu (dir->config, NULL, &error));
     assert_error (&error, GW_CAUSE_BINARY_MISSING, "is not the name of a QEMU program");
-    static const char *const absent[] = { "qemu-not-allowed", "qemu-not-executable", "qemu-dir",
-                                          "qemu-nowhere" };
+    static const char *const absent[] = { "qemu-system-not-allowed", "qemu-system-not-executable", "qemu-system-dir",
+                                          "qemu-system-nowhere" };
     for (guint i = 0; i < G_N_ELEMENTS (absent); i++) {
         g_assert_null (gw_find_qemu (dir->config, absent[i], &error));
         assert_error (&error, GW_CAUSE_BINARY_MISSING, dir->config->qemu_dirs[1]);
@@ -65,7 +65,7 @@ test_qemu (void)
 {
     g_autoptr (Dir) dir = dir_new ();
     add_program (
-        dir, "a/qemu-test",
+        dir, "a/qemu-system-facts",
         "if [ \"$1\" = -version ]; then\n"
         "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'\n"
         "echo 'Copyright (c) version 9'\n"
@@ -77,8 +77,8 @@ test_qemu (void)
         "echo 'pc-q35-2.4           Standard PC (Q35 + ICH9, 2009) (deprecated)'\n"
         "fi\n");
     const char *const machines[] = { "microvm", "pc-i440fx-7.2", "pc-q35-2.4", NULL };
-    g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-test", NULL);
-    g_assert_true (g_str_has_suffix (facts->qemu_binary, "/a/qemu-test"));
+    g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-system-facts", NULL);
+    g_assert_true (g_str_has_suffix (facts->qemu_binary, "/a/qemu-system-facts"));
     g_assert_cmpstr (facts->qemu_version, ==, "7.2.22 (Debian 1:7.2+dfsg-7)");
     g_assert_cmpstrv (facts->machines, machines);
     g_assert_null (facts->qemu_error);
@@ -90,16 +90,16 @@ test_qemu_that_fails (void)
     static const char *const scripts[] = { "exit 1\n", "echo no words\n", "kill -9 $$\n" };
     for (guint i = 0; i < G_N_ELEMENTS (scripts); i++) {
         g_autoptr (Dir) dir = dir_new ();
-        add_program (dir, "a/qemu-test", scripts[i]);
-        g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-test", NULL);
+        add_program (dir, "a/qemu-system-facts", scripts[i]);
+        g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-system-facts", NULL);
         g_assert_null (facts->qemu_version);
         g_assert_nonnull (strstr (facts->qemu_error, "does not print a version"));
     }
     g_autoptr (Dir) dir = dir_new ();
-    add_program (dir, "a/qemu-test", "");
-    g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-other", NULL);
+    add_program (dir, "a/qemu-system-facts", "");
+    g_autoptr (GwHostFacts) facts = read_facts (dir, "qemu-system-other", NULL);
     g_assert_null (facts->qemu_binary);
-    g_assert_nonnull (strstr (facts->qemu_error, "there is no program 'qemu-other'"));
+    g_assert_nonnull (strstr (facts->qemu_error, "there is no program 'qemu-system-other'"));
 }
 
 /* What is told can be sent. */

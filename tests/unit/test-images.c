@@ -142,7 +142,7 @@ test_directories (Place *p, gconstpointer data)
     g_strfreev (p->config->image_dirs);
     p->config->image_dirs = g_strdupv ((char **) others);
     g_assert_null (gw_image_new (&p->spec, &error));
-    g_assert_error (error, GW_ERROR, GW_CAUSE_DISK_IMAGE);
+    g_assert_error (error, GW_ERROR, GW_CAUSE_NOT_ALLOWED);
     g_strfreev (p->config->image_dirs);
     const char *const own[] = { p->dir, NULL };
     p->config->image_dirs = g_strdupv ((char **) own);

@@ -21,7 +21,7 @@ test_one (void)
     static const char *const addresses[] = { "127.0.0.1", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (addresses, NULL, &candidates, &error);
     g_assert_no_error (error);
     g_assert_cmpuint (fds->len, ==, 1);
     g_assert_cmpuint (g_strv_length (candidates), ==, 1);
@@ -36,7 +36,7 @@ test_one_of_ipv6 (void)
     static const char *const addresses[] = { "::1", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (addresses, NULL, &candidates, &error);
     if (fds == NULL) {
         g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_HOST_IO);
         g_test_skip ("no IPv6 on this host");
@@ -53,7 +53,7 @@ test_several (void)
     static const char *const addresses[] = { "127.0.0.3", "127.0.0.2", NULL };
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
-    g_autoptr (GArray) fds = gw_data_listen (addresses, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (addresses, NULL, &candidates, &error);
     g_assert_no_error (error);
     g_assert_cmpuint (fds->len, ==, 2);
     g_assert_cmpuint (g_strv_length (candidates), ==, 2);
@@ -73,7 +73,7 @@ test_own (void)
     g_autoptr (GError) error = NULL;
     g_auto (GStrv) candidates = NULL;
     g_setenv ("SSH_CONNECTION", "192.0.2.1 4711 192.0.2.9 22", TRUE);
-    g_autoptr (GArray) fds = gw_data_listen (none, &candidates, &error);
+    g_autoptr (GArray) fds = gw_data_listen (none, NULL, &candidates, &error);
     g_unsetenv ("SSH_CONNECTION");
     g_assert_no_error (error);
     g_assert_cmpuint (fds->len, ==, 1);
@@ -108,7 +108,7 @@ test_bad (void)
         g_autoptr (GError) error = NULL;
         g_auto (GStrv) candidates = NULL;
         g_autofree char *part = g_strdup_printf ("'%s'", rows[i].address);
-        g_assert_null (gw_data_listen (addresses, &candidates, &error));
+        g_assert_null (gw_data_listen (addresses, NULL, &candidates, &error));
         g_assert_cmpint (gw_error_get_cause (error), ==, rows[i].cause);
         g_assert_nonnull (strstr (error->message, part));
         g_assert_null (candidates);
@@ -126,10 +126,10 @@ test_bad_among_others (void)
     g_auto (GStrv) many = g_strv_builder_end (builder);
     g_auto (GStrv) candidates = NULL;
     g_autoptr (GError) error = NULL;
-    g_assert_null (gw_data_listen (some, &candidates, &error));
+    g_assert_null (gw_data_listen (some, NULL, &candidates, &error));
     g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_HOST_IO);
     g_clear_error (&error);
-    g_assert_null (gw_data_listen ((const char *const *) many, &candidates, &error));
+    g_assert_null (gw_data_listen ((const char *const *) many, NULL, &candidates, &error));
     g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_USAGE);
     g_assert_null (candidates);
 }

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "allow.h"
+#include "test-host-dir.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* disks/, sockets/ and files/ in a directory of the test's own, with some links. */
+typedef struct {
+    Dir *dir;
+    char *at;
+} Place;
+
+static char *
+place_path (const Place *place, const char *name)
+{
+    return g_build_filename (place->at, name, NULL);
+}
+
+static void
+set_list (GStrv *field, const Place *place, const char *name)
+{
+    g_strfreev (*field);
+    *field = g_new0 (char *, 2);
+    (*field)[0] = place_path (place, name);
+}
+
+static void
+place_init (Place *place)
+{
+    static const char *const dirs[] = { "disks", "sockets", "files", "secret" };
+    place->dir = dir_new ();
+    place->at = realpath (place->dir->path, NULL);
+    for (guint i = 0; i < G_N_ELEMENTS (dirs); i++) {
+        g_autofree char *path = place_path (place, dirs[i]);
+        g_assert_cmpint (g_mkdir (path, 0700), ==, 0);
+    }
+    GwHostConfig *config = place->dir->config;
+    set_list (&config->image_dirs, place, "disks");
+    set_list (&config->socket_dirs, place, "sockets");
+    set_list (&config->file_dirs, place, "files");
+    config->is_direct = FALSE;
+    g_strfreev (config->interfaces);
+    config->interfaces = g_strsplit ("br0;vm-*", ";", -1);
+    g_strfreev (config->qemu_helpers);
+    config->qemu_helpers = g_strsplit ("/usr/lib/up", ";", -1);
+}
+
+static void
+place_clear (Place *place)
+{
+    g_free (place->at);
+    dir_free (place->dir);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Place, place_clear)
+
+static void
+put_link (const Place *place, const char *target, const char *name)
+{
+    g_autofree char *path = place_path (place, name);
+    g_assert_cmpint (symlink (target, path), ==, 0);
+}
+
+/* "@" stands for the place. */
+static char *
+expand (const Place *place, const char *text)
+{
+    g_auto (GStrv) parts = g_strsplit (text, "@", -1);
+    return g_strjoinv (place->at, parts);
+}
+
+static void
+test_paths (void)
+{
+    static const struct {
+        const char *path;
+        GwAllowKind kind;
+        gboolean is_ok;
+    } table[] = {
+        { "@/disks/a.img", GW_ALLOW_IMAGE, TRUE },
+        { "@/disks/not/there/a.img", GW_ALLOW_IMAGE, TRUE },
+        { "@/disks-too/a.img", GW_ALLOW_IMAGE, FALSE },
+        { "@/sockets/a.img", GW_ALLOW_IMAGE, FALSE },
+        { "@/files/a.img", GW_ALLOW_IMAGE, FALSE },
+        { "@/files/a.img", GW_ALLOW_BASE, TRUE },
+        { "@/disks/a.img", GW_ALLOW_FILE, FALSE },
+        { "@/sockets/a", GW_ALLOW_SOCKET, TRUE },
+        { "/dev/urandom", GW_ALLOW_FILE, TRUE },
+        { "/dev/urandom", GW_ALLOW_SOCKET, FALSE },
+        { "@/disks/../secret/a", GW_ALLOW_IMAGE, FALSE },
+        { "@/disks/..", GW_ALLOW_IMAGE, FALSE },
+        { "disks/a", GW_ALLOW_IMAGE, FALSE },
+        { "@/disks/out/a.img", GW_ALLOW_IMAGE, FALSE },     /* a link to a directory elsewhere */
+        { "@/disks/out/not/there", GW_ALLOW_IMAGE, FALSE },
+        { "@/disks/shadow", GW_ALLOW_IMAGE, FALSE },        /* a link to a file elsewhere */
+        { "@/disks/dangling", GW_ALLOW_IMAGE, FALSE },      /* one to a file that could be made elsewhere */
+        { "@/secret/in/a.img", GW_ALLOW_IMAGE, TRUE },      /* a link into what is allowed */
+    };
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    g_autofree char *secret = place_path (&place, "secret"), *disks = place_path (&place, "disks");
+    g_autofree char *nothing = place_path (&place, "secret/none");
+    put_link (&place, secret, "disks/out");
+    put_link (&place, "/etc/passwd", "disks/shadow");
+    put_link (&place, nothing, "disks/dangling");
+    put_link (&place, disks, "secret/in");
+    for (guint i = 0; i < G_N_ELEMENTS (table); i++) {
+        g_autoptr (GError) error = NULL;
+        g_autofree char *path = expand (&place, table[i].path);
+        gboolean ok = gw_allow_path (place.dir->config, table[i].kind, path, &error);
+        if (ok != table[i].is_ok)
+            g_error ("'%s': %s", path, error != NULL ? error->message : "allowed");
+        g_assert_true (ok || gw_error_get_cause (error) == GW_CAUSE_NOT_ALLOWED);
+    }
+}
+
+static const char *const good[] = {
+    "-nodefaults -machine pc-q35-7.2,accel=tcg -m 128M -smp 2 -uuid x -cpu qemu64,+avx -rtc base=utc -enable-kvm",
+    "-drive file=@/disks/a.qcow2,if=none,id=d -device virtio-blk-pci,drive=d,serial=a/b",
+    "-drive if=pflash,readonly=on,file=@/files/code.fd -drive if=pflash,file=@/disks/vars.fd",
+    "-blockdev driver=file,node-name=f,filename=@/disks/a -blockdev driver=raw,node-name=d,file=f",
+    "-blockdev {\"driver\":\"qcow2\",\"node-name\":\"d\",\"file\":{\"driver\":\"file\",\"filename\":\"@/disks/a\"}}",
+    "-hda @/disks/a -cdrom @/disks/b.iso @/disks/c.img",
+    "-chardev socket,id=c,path=@/sockets/c,server=on,wait=off -mon chardev=c,mode=control",
+    "-chardev file,id=c,path=@/sockets/log -serial chardev:c -serial none -monitor none",
+    "-qmp unix:@/sockets/q,server=on,wait=off -serial mon:stdio -serial file:@/sockets/x -vnc unix:@/sockets/v",
+    "-netdev tap,id=n,ifname=vm-1,script=no,downscript=no -device e1000,netdev=n,romfile=efi-e1000.rom",
+    "-netdev bridge,id=n,br=br0 -netdev user,id=u,restrict=on -netdev tap,id=m,script=/usr/lib/up,downscript=no",
+    "-object memory-backend-file,id=m,mem-path=@/sockets/ram,size=1G -object rng-random,id=r,filename=/dev/urandom",
+    "-kernel @/files/vmlinuz -initrd @/files/initrd -append root=/dev/vda/console=/dev/x -bios bios.bin",
+    "-fw_cfg name=opt/org.test/x,string=/a/b -smbios type=1,product=a/b -name guest=a/b -pidfile @/sockets/pid",
+    NULL,
+};
+
+static const char *const bad[] = {
+    "-drive file=/etc/shadow,if=none",
+    "-drive file=@/disks/../secret/x",
+    "-drive file=@/files/code.fd,if=pflash",
+    "-drive if=none,file=@/disks/a,file.filename=/etc/shadow",
+    "-drive file=json:{\"driver\":\"file\"}",
+    "-drive file=nbd:host:10809",
+    "-drive file=fat:rw:@/disks",
+    "-drive file=fd:3",
+    "-blockdev driver=nbd,server.type=inet,server.host=h,server.port=1,node-name=n",
+    "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}}",
+    "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"nvme\",\"device\":\"0000:01:00.0\",\"namespace\":1}}",
+    "-blockdev {'driver':'file','filename':'/etc/shadow'}",
+    "-hda /etc/shadow",
+    "/etc/shadow",
+    "-chardev socket,id=c,host=0.0.0.0,port=1,server=on",
+    "-chardev socket,id=c,path=/run/docker.sock",
+    "-chardev file,id=c,path=@/files/x",
+    "-chardev udp,id=c,host=h,port=1",
+    "-serial tcp::4444,server=on", "-serial file:/etc/passwd", "-serial /dev/ttyS0", "-monitor telnet::1,server",
+    "-vnc :0", "-gdb tcp::1234", "-s", "-spice port=5900",
+    "-netdev tap,id=n,ifname=vm-1,script=/tmp/evil,downscript=no",
+    "-netdev tap,id=n,ifname=vm-1",
+    "-netdev tap,id=n,ifname=eth0,script=no,downscript=no",
+    "-netdev bridge,id=n,br=br1",
+    "-netdev bridge,id=n,br=br0,helper=/bin/sh",
+    "-netdev user,id=n", "-netdev user,id=n,restrict=on,guestfwd=tcp:10.0.2.1:1-cmd:id",
+    "-netdev socket,id=n,listen=:1", "-nic user,smb=/etc",
+    "-object memory-backend-file,id=m,mem-path=@/files/code.fd,size=1M,share=on",
+    "-object secret,id=s,file=/etc/shadow", "-object filter-dump,id=f,netdev=n,file=/etc/cron.d/x",
+    "-object rng-random,id=r,filename=/dev/mem",
+    "-device vfio-pci,host=0000:01:00.0", "-device usb-host,hostbus=1", "-device loader,file=/etc/shadow",
+    "-device virtio-net-pci,romfile=/etc/shadow",
+    "-kernel /etc/shadow", "-L /root", "-D /etc/cron.d/x", "-pidfile /etc/cron.d/x", "-bios ..",
+    "-fsdev local,id=f,path=/,security_model=none", "-virtfs local,path=@/files,mount_tag=x",
+    "-plugin @/files/evil.so", "-readconfig @/files/x", "-set drive.d.file=/etc/shadow", "-chroot @/files",
+    "-incoming exec:id", "-daemonize", "-S", "-runas root", "-semihosting", "-dump-vmstate /etc/x", "-add-fd fd=3",
+    "-machine pc,dumpdtb=/etc/x", "-global virtio-net-pci.romfile=/etc/shadow", "-fw_cfg name=a,file=/etc/shadow",
+    "-smbios file=/etc/shadow", "-trace file=/etc/x", "-audiodev wav,id=a,path=/etc/x", "-newoption x",
+    NULL,
+};
+
+static gboolean
+allows (const Place *place, const char *line, GError **error)
+{
+    g_autofree char *text = expand (place, line);
+    g_auto (GStrv) args = g_strsplit (text, " ", -1);
+    return gw_allow_arguments (place->dir->config, (const char *const *) args, error);
+}
+
+static void
+test_good_lines (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    for (guint i = 0; good[i] != NULL; i++) {
+        g_autoptr (GError) error = NULL;
+        gboolean ok = allows (&place, good[i], &error);
+        g_assert_no_error (error);
+        g_assert_true (ok);
+    }
+}
+
+static void
+test_bad_lines (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    for (guint i = 0; bad[i] != NULL; i++) {
+        g_autoptr (GError) error = NULL;
+        if (allows (&place, bad[i], &error))
+            g_error ("'%s' is allowed", bad[i]);
+        g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_NOT_ALLOWED);
+    }
+}
+
+/* Without lists of paths nothing is looked at, as before. */
+static void
+test_unconfined (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    g_clear_pointer (&place.dir->config->socket_dirs, g_strfreev);
+    g_clear_pointer (&place.dir->config->file_dirs, g_strfreev);
+    for (guint i = 0; bad[i] != NULL; i++)
+        g_assert_true (allows (&place, bad[i], NULL));
+}
+
+static void
+test_users (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    if (geteuid () != 0) {
+        g_test_skip ("needs root");
+        return;
+    }
+    g_assert_false (gw_allow_user (place.dir->config, "root", NULL));
+    g_assert_false (gw_allow_user (place.dir->config, NULL, NULL));
+    g_assert_true (gw_allow_user (place.dir->config, "nobody", NULL));
+    place.dir->config->qemu_users = g_strsplit ("root", ";", -1);
+    g_assert_true (gw_allow_user (place.dir->config, "root", NULL));
+    g_assert_false (gw_allow_user (place.dir->config, "nobody", NULL));
+}
+
+static void
+test_image_options (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    g_assert_true (gw_allow_image_options (place.dir->config, "compat=1.1,cluster_size=65536,lazy_refcounts=off", NULL));
+    g_assert_true (gw_allow_image_options (place.dir->config, NULL, NULL));
+    g_assert_false (gw_allow_image_options (place.dir->config, "compat=1.1,backing_file=/etc/shadow", NULL));
+    g_assert_false (gw_allow_image_options (place.dir->config, "data_file=/etc/shadow", NULL));
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+    g_test_add_func ("/allow/paths", test_paths);
+    g_test_add_func ("/allow/good-lines", test_good_lines);
+    g_test_add_func ("/allow/bad-lines", test_bad_lines);
+    g_test_add_func ("/allow/unconfined", test_unconfined);
+    g_test_add_func ("/allow/users", test_users);
+    g_test_add_func ("/allow/image-options", test_image_options);
+    return g_test_run ();
+}
