@@ -8,14 +8,17 @@ struct _GwAgent {
     GwHostConfig *config;
     GCancellable *stopping;
 
-    GMutex lock; /* guards jobs, n_threads */
+    GMutex lock; /* guards jobs and the numbers */
     GCond changed;
-    GPtrArray *jobs; /* GwJob, in the order of starting */
-    guint n_threads; /* of jobs and connections */
+    GPtrArray *jobs;     /* GwJob, in the order of starting */
+    guint n_threads;     /* of jobs and connections */
+    guint n_connections; /* of this host */
+    guint n_jobs;        /* that run here, or that a peer or command has opened here */
 
     char *socket_path;
     GSocket *listener;
     GThread *acceptor;
+    GwPeers *peers; /* NULL: it does not listen for them */
 };
 
 GwAgent *
@@ -38,19 +41,16 @@ gw_agent_get_config (const GwAgent *agent)
 
 /* --- threads ------------------------------------------------------------------------------------------- */
 
-static gboolean
-enter_thread (GwAgent *agent, guint max)
+void
+gw_agent_enter_thread (GwAgent *agent)
 {
     g_mutex_lock (&agent->lock);
-    gboolean ok = agent->n_threads < max;
-    if (ok)
-        agent->n_threads++;
+    agent->n_threads++;
     g_mutex_unlock (&agent->lock);
-    return ok;
 }
 
-static void
-leave_thread (GwAgent *agent)
+void
+gw_agent_leave_thread (GwAgent *agent)
 {
     g_mutex_lock (&agent->lock);
     agent->n_threads--;
@@ -59,6 +59,34 @@ leave_thread (GwAgent *agent)
 }
 
 /* --- jobs ------------------------------------------------------------------------------------------------ */
+
+/* With the lock held. */
+static gboolean
+count_job (GwAgent *agent, GError **error)
+{
+    if (agent->n_jobs >= agent->config->max_jobs)
+        return gw_fail (error, GW_CAUSE_AGENT_FULL, "%u jobs run here, which is as many as [limits] jobs allows",
+                        agent->n_jobs);
+    agent->n_jobs++;
+    return TRUE;
+}
+
+gboolean
+gw_agent_enter_job (GwAgent *agent, GError **error)
+{
+    g_mutex_lock (&agent->lock);
+    gboolean ok = count_job (agent, error);
+    g_mutex_unlock (&agent->lock);
+    return ok;
+}
+
+void
+gw_agent_leave_job (GwAgent *agent)
+{
+    g_mutex_lock (&agent->lock);
+    agent->n_jobs--;
+    g_mutex_unlock (&agent->lock);
+}
 
 typedef struct {
     GwAgent *agent;
@@ -71,7 +99,8 @@ run_job (gpointer user_data)
     g_autofree JobThread *thread = user_data;
     gw_job_run (thread->job);
     gw_job_unref (thread->job);
-    leave_thread (thread->agent);
+    gw_agent_leave_job (thread->agent);
+    gw_agent_leave_thread (thread->agent);
     return NULL;
 }
 
@@ -106,18 +135,18 @@ is_moving (GwAgent *agent, const char *vm)
     return FALSE;
 }
 
+/* With the lock held. */
 static gboolean
 add_job (GwAgent *agent, GwJob *job, const char *vm, GError **error)
 {
-    g_mutex_lock (&agent->lock);
-    gboolean is_busy = is_moving (agent, vm);
-    if (!is_busy) {
-        trim_jobs (agent);
-        g_ptr_array_add (agent->jobs, gw_job_ref (job));
-        agent->n_threads++;
-    }
-    g_mutex_unlock (&agent->lock);
-    return !is_busy || gw_fail (error, GW_CAUSE_VM_BUSY, "'%s' is being moved already", vm);
+    if (is_moving (agent, vm))
+        return gw_fail (error, GW_CAUSE_VM_BUSY, "'%s' is being moved already", vm);
+    if (!count_job (agent, error))
+        return FALSE;
+    trim_jobs (agent);
+    g_ptr_array_add (agent->jobs, gw_job_ref (job));
+    agent->n_threads++;
+    return TRUE;
 }
 
 GwJob *
@@ -126,7 +155,10 @@ gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn, gpoi
 {
     g_autoptr (GwJob) job = gw_job_new (plan, agent->config);
     gw_job_set_progress_fn (job, fn, user_data);
-    if (!add_job (agent, job, plan->vm, error))
+    g_mutex_lock (&agent->lock);
+    gboolean ok = add_job (agent, job, plan->vm, error);
+    g_mutex_unlock (&agent->lock);
+    if (!ok)
         return NULL;
     JobThread *thread = g_new0 (JobThread, 1);
     *thread = (JobThread) { agent, gw_job_ref (job) };
@@ -162,20 +194,40 @@ typedef struct {
     GIOStream *stream;
 } ConnectionThread;
 
+static gboolean
+enter_connection (GwAgent *agent)
+{
+    g_mutex_lock (&agent->lock);
+    gboolean ok = agent->n_connections < GW_AGENT_CONNECTIONS_MAX;
+    agent->n_connections += ok;
+    agent->n_threads += ok;
+    g_mutex_unlock (&agent->lock);
+    return ok;
+}
+
+static void
+leave_connection (GwAgent *agent)
+{
+    g_mutex_lock (&agent->lock);
+    agent->n_connections--;
+    g_mutex_unlock (&agent->lock);
+    gw_agent_leave_thread (agent);
+}
+
 static gpointer
 serve_connection (gpointer user_data)
 {
     g_autofree ConnectionThread *thread = user_data;
-    gw_agent_serve (thread->agent, thread->stream);
+    gw_agent_serve (thread->agent, thread->stream, NULL);
     g_object_unref (thread->stream);
-    leave_thread (thread->agent);
+    leave_connection (thread->agent);
     return NULL;
 }
 
 static void
 start_connection (GwAgent *agent, GSocketConnection *connection)
 {
-    if (!enter_thread (agent, GW_AGENT_CONNECTIONS_MAX)) {
+    if (!enter_connection (agent)) {
         g_warning ("%u connections are open; refusing one more", GW_AGENT_CONNECTIONS_MAX);
         return; /* the caller's unref closes it */
     }
@@ -220,6 +272,16 @@ gw_agent_listen (GwAgent *agent, const char *path, guint mode, GError **error)
     return TRUE;
 }
 
+gboolean
+gw_agent_listen_peers (GwAgent *agent, GError **error)
+{
+    GError *failure = NULL;
+    agent->peers = gw_peers_new (agent, &failure);
+    if (failure != NULL)
+        g_propagate_error (error, failure);
+    return failure == NULL;
+}
+
 /* --- the end -------------------------------------------------------------------------------------------------- */
 
 void
@@ -229,6 +291,8 @@ gw_agent_stop (GwAgent *agent)
     g_cancellable_cancel (agent->stopping);
     if (agent->acceptor != NULL)
         g_thread_join (g_steal_pointer (&agent->acceptor));
+    if (agent->peers != NULL)
+        gw_peers_stop (agent->peers);
     if (agent->socket_path != NULL)
         (void) unlink (agent->socket_path); /* it may have been removed by somebody already */
     g_clear_pointer (&agent->socket_path, g_free);
@@ -247,6 +311,7 @@ gw_agent_free (GwAgent *agent)
     if (agent == NULL)
         return;
     gw_agent_stop (agent);
+    gw_peers_free (agent->peers);
     g_clear_object (&agent->listener);
     g_ptr_array_unref (agent->jobs);
     g_object_unref (agent->stopping);

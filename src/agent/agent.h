@@ -4,13 +4,19 @@
  *
  * Theory
  * ------
- * An agent serves connections (unix sockets, or its standard input and output) and runs jobs.
+ * An agent serves connections (a unix socket, TLS over TCP, or its standard input and output) and runs jobs.
  *
  * Each connection is one thread with a GMainContext of its own, an RPC connection and a local host
  * (host.h).  Operations of the host are done there, one after the other; what happens on the host
  * goes back as "event" notifications.  When the connection ends, so does its host: a job that it
  * opened is closed, and a QEMU that it launched is destroyed unless it was started (the record says
  * REFUSED then).  A start that is under way when the peer goes away is finished first.
+ *
+ * Peers.  Who comes over the unix socket or ssh is this host's root, or as good, and may ask for
+ * everything.  A peer that comes over TLS (peers.c) has a name from its certificate.  It may ask only
+ * for what the coordinator of a job asks of the job's destination, and the host's allow-lists hold for
+ * it (host/allow.c).  Connections of peers are bounded in all and for each address, before and after
+ * the handshake; those of this host have a bound of their own, so that no flood locks the host out.
  *
  * Each job that runs here (as the source's coordinator) is one thread too.  Connections ask for its
  * progress, abort it, and fetch its report, but only through the functions of flow.h that may be
@@ -24,7 +30,6 @@
 #include "flow.h"
 #include "host.h"
 
-#define GW_AGENT_SOCKET "/run/godwit/godwitd.sock"
 #define GW_AGENT_CONNECTIONS_MAX 64
 #define GW_AGENT_JOBS_KEPT 100 /* finished jobs that are remembered; their reports are on disk */
 
@@ -46,8 +51,18 @@ GPtrArray *gw_agent_list_jobs (GwAgent *agent);            /* GwJob, (transfer f
 
 /* Listens on `path` (removed again by gw_agent_stop()) and serves in threads from now on. */
 gboolean gw_agent_listen (GwAgent *agent, const char *path, guint mode, GError **error);
-/* Serves one connection over `stream` in this thread until it ends. */
-void gw_agent_serve (GwAgent *agent, GIOStream *stream);
+/* Listens for peers on all addresses that the configuration names, with its certificates. */
+gboolean gw_agent_listen_peers (GwAgent *agent, GError **error);
+
+/* A peer that came over TLS. */
+typedef struct {
+    const char *name;       /* of its certificate, the one that is allowed */
+    const char *address;    /* from where it came */
+    const char *reached_at; /* where it found us */
+} GwAgentPeer;
+
+/* Serves one connection over `stream` in this thread until it ends; `peer` NULL: one of this host. */
+void gw_agent_serve (GwAgent *agent, GIOStream *stream, const GwAgentPeer *peer);
 
 /* Settles jobs of this host whose right to start was given away and that nobody works on, as far as their destinations
  * answer (settle.c).  Blocks for as long as they take. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* godwitd: the host agent, as a daemon or (--stdio) for one job over ssh. */
 #include "agent.h"
+#include "notify.h"
 
 #include <gio/gunixinputstream.h>
 #include <gio/gunixoutputstream.h>
@@ -29,13 +30,13 @@ parse_options (int argc, char **argv, Options *options, GError **error)
     char *addresses = NULL;
     const GOptionEntry entries[] = {
         { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
-          "Serve on the unix socket PATH (" GW_AGENT_SOCKET ")", "PATH" },
+          "Serve on the unix socket PATH (" GW_HOST_SOCKET ")", "PATH" },
         { "state", 0, 0, G_OPTION_ARG_FILENAME, &options->state,
           "Keep jobs and the journal in DIR (/var/lib/godwit)", "DIR" },
         { "data-address", 0, 0, G_OPTION_ARG_STRING, &addresses,
           "Receive VMs on these addresses only (all)", "ADDR[,ADDR]" },
-        { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config, "Read this configuration file",
-          "FILE" },
+        { "config", 0, 0, G_OPTION_ARG_FILENAME, &options->config,
+          "Read this configuration file (root: " GW_HOST_CONFIG_FILE ")", "FILE" },
         { "stdio", 0, 0, G_OPTION_ARG_NONE, &options->is_stdio,
           "Serve one peer on standard input and output", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &options->shows_version, "Print the version", NULL },
@@ -69,12 +70,19 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 static GwHostConfig *
 make_config (Options *options, GError **error)
 {
-    g_autoptr (GwHostConfig) config = gw_host_config_new (options->state);
-    if (options->config != NULL && !gw_host_config_load (config, options->config, error))
+    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    if (!(options->config != NULL ? gw_host_config_load (config, options->config, error)
+                                  : gw_host_config_load_default (config, error)))
         return NULL;
+    if (options->state != NULL)
+        gw_host_config_set_state_dir (config, options->state);
     if (options->data_addresses != NULL) {
         g_strfreev (config->data_addresses);
         config->data_addresses = g_steal_pointer (&options->data_addresses);
+    }
+    if (options->socket != NULL) {
+        g_free (config->socket);
+        config->socket = g_steal_pointer (&options->socket);
     }
     return g_steal_pointer (&config);
 }
@@ -105,18 +113,31 @@ mend_on (gpointer user_data)
 }
 
 static gboolean
-serve_socket (GwAgent *agent, const char *path, GError **error)
+listen (GwAgent *agent, GError **error)
+{
+    const GwHostConfig *config = gw_agent_get_config (agent);
+    if (!gw_agent_listen (agent, config->socket, 0600, error) || !gw_agent_listen_peers (agent, error))
+        return FALSE;
+    g_message ("godwitd %s serves on %s", GW_VERSION, config->socket);
+    for (gsize i = 0; config->listen[i] != NULL; i++)
+        g_message ("godwitd %s serves peers on %s", GW_VERSION, config->listen[i]);
+    return TRUE;
+}
+
+static gboolean
+serve_socket (GwAgent *agent, GError **error)
 {
     g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
     g_autoptr (GCancellable) stopping = g_cancellable_new ();
     Mender mender = { gw_agent_get_config (agent), stopping };
-    if (!gw_agent_listen (agent, path, 0600, error))
+    if (!listen (agent, error))
         return FALSE;
     g_unix_signal_add (SIGTERM, on_signal, loop);
     g_unix_signal_add (SIGINT, on_signal, loop);
-    g_message ("godwitd %s serves on %s", GW_VERSION, path);
+    gw_notify_ready (agent);
     GThread *thread = g_thread_new ("mender", mend_on, &mender);
     g_main_loop_run (loop);
+    gw_notify_stopping ();
     g_cancellable_cancel (stopping);
     g_thread_join (thread);
     return TRUE;
@@ -131,7 +152,7 @@ serve_stdio (GwAgent *agent)
     g_autoptr (GInputStream) input = g_unix_input_stream_new (in, TRUE);
     g_autoptr (GOutputStream) output = g_unix_output_stream_new (out, TRUE);
     g_autoptr (GIOStream) stream = g_simple_io_stream_new (input, output);
-    gw_agent_serve (agent, stream);
+    gw_agent_serve (agent, stream, NULL);
 }
 
 /* One line an entry, on standard error, whatever the level: standard output may be the protocol's. */
@@ -167,13 +188,15 @@ main (int argc, char **argv)
         return 0;
     }
     if ((config = make_config (&options, &error)) == NULL ||
-        !gw_host_mend (config, g_main_context_default (), GW_JOURNAL_CHECKED, &error) || !gw_host_make_directories (config, &error))
+        !gw_host_mend (config, g_main_context_default (), GW_JOURNAL_CHECKED, &error) ||
+        !gw_host_make_directories (config, &error))
         return fail (error);
+    /* jobs of this agent go to peers with the same certificates; no thread runs yet */
+    g_setenv ("GODWIT_CERTIFICATES", config->certificates, FALSE);
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)
         serve_stdio (agent);
-    else if (!serve_socket (agent, options.socket != NULL ? options.socket : GW_AGENT_SOCKET,
-                            &error))
+    else if (!serve_socket (agent, &error))
         return fail (error);
     return 0;
 }

@@ -43,8 +43,8 @@ gw_cli_list_agents (const char *given)
         g_strv_builder_add (builder, agent);
         return g_strv_builder_end (builder);
     }
-    if (g_file_test (GW_AGENT_SOCKET, G_FILE_TEST_EXISTS))
-        g_strv_builder_add (builder, "unix:" GW_AGENT_SOCKET);
+    if (g_file_test (GW_HOST_SOCKET, G_FILE_TEST_EXISTS))
+        g_strv_builder_add (builder, "unix:" GW_HOST_SOCKET);
     add_commands (builder);
     return g_strv_builder_end (builder);
 }

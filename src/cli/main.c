@@ -30,7 +30,8 @@ print_help (void)
     printf ("\n"
             "  VM    qmp:PATH, the QMP unix socket of a running QEMU, or the name of a VM that godwit\n"
             "        brought to this host\n"
-            "  DEST  unix:PATH, the socket of an agent, or ssh://[USER@]HOST[:PORT]\n\n"
+            "  DEST  unix:PATH, the socket of an agent, ssh://[USER@]HOST[:PORT] or\n"
+            "        godwit://HOST[:PORT], an agent over mutual TLS\n\n"
             "'godwit COMMAND --help' shows the options of a command; godwit(1) has the rest.\n");
 }
 

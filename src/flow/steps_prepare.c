@@ -12,14 +12,19 @@
 gboolean
 gw_step_connect (GwJob *job, GwSide *blame, GError **error)
 {
+    GError *failure = NULL;
     *blame = GW_SIDE_DESTINATION;
     job->source.host = gw_host_new_local (job->config, job->context);
     gw_job_watch (&job->source);
     job->destination.host =
         gw_host_open_remote (job->plan->destination, gw_job_link_patience_s (job), job->context,
-                             job->cancellable, error);
-    if (job->destination.host == NULL)
+                             job->cancellable, &failure);
+    if (job->destination.host == NULL) {
+        if (gw_error_get_cause (failure) == GW_CAUSE_CERTIFICATE) /* ours */
+            *blame = GW_SIDE_SOURCE;
+        g_propagate_error (error, failure);
         return FALSE;
+    }
     gw_job_watch (&job->destination);
     return gw_host_get_clock_offset (job->destination.host, &job->destination.clock_offset_us,
                                      &job->destination.clock_error_us, error);

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Peers that come over TLS: accepted one thread a listener, shaken hands with and served one thread a peer. */
+#include "agent-internal.h"
+
+#include <string.h>
+
+#define RETRY_MS 50   /* after a failed accept: out of descriptors, perhaps */
+#define LOG_PAUSE_S 1 /* between two lines about connections for which there is no room */
+
+typedef struct {
+    GwPeers *peers;
+    GSocket *socket; /* (owned) */
+    GThread *thread;
+} Listener;
+
+struct _GwPeers {
+    GwAgent *agent;
+    const GwHostConfig *config; /* the agent's */
+    GPtrArray *listeners;       /* Listener */
+
+    GMutex lock; /* guards the rest */
+    guint n_connections;
+    GHashTable *by_address; /* char * -> their number; none that has no connection */
+    guint n_dropped;        /* connections without room since the last line about them */
+    gint64 told_us;
+};
+
+/* --- who may come ------------------------------------------------------------------------------------------- */
+
+const char *
+gw_peers_find_name (const char *const *patterns, const char *const *names, GError **error)
+{
+    for (gsize p = 0; patterns[p] != NULL; p++) {
+        g_autofree char *pattern = g_ascii_strdown (patterns[p], -1);
+        for (gsize n = 0; names[n] != NULL; n++)
+            if (g_pattern_match_simple (pattern, names[n]))
+                return names[n];
+    }
+    g_autofree char *list = g_strjoinv ("', '", (char **) names);
+    if (*names == NULL)
+        gw_fail (error, GW_CAUSE_PEER_REFUSED, "the peer's certificate names no host");
+    else
+        gw_fail (error, GW_CAUSE_PEER_REFUSED, "'%s' is not among the peers that the configuration allows", list);
+    return NULL;
+}
+
+/* The IPv4 address that an IPv6 socket shows as ::ffff:192.0.2.1.  (transfer full) */
+static GInetAddress *
+unmap (GInetAddress *address)
+{
+    static const guint8 prefix[12] = { [10] = 0xff, [11] = 0xff };
+    const guint8 *bytes = g_inet_address_to_bytes (address);
+    if (g_inet_address_get_family (address) == G_SOCKET_FAMILY_IPV6 && memcmp (bytes, prefix, sizeof prefix) == 0)
+        return g_inet_address_new_from_bytes (bytes + sizeof prefix, G_SOCKET_FAMILY_IPV4);
+    return g_object_ref (address);
+}
+
+gboolean
+gw_peers_is_from (const char *const *networks, GInetAddress *address)
+{
+    for (gsize i = 0; networks[i] != NULL; i++) {
+        g_autoptr (GInetAddressMask) mask = g_inet_address_mask_new_from_string (networks[i], NULL);
+        if (mask != NULL && g_inet_address_mask_matches (mask, address))
+            return TRUE;
+    }
+    return *networks == NULL;
+}
+
+/* --- room ----------------------------------------------------------------------------------------------------- */
+
+static gboolean
+enter (GwPeers *peers, const char *address)
+{
+    g_mutex_lock (&peers->lock);
+    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
+    gboolean ok = peers->n_connections < peers->config->connections && here < peers->config->per_address;
+    if (ok) {
+        peers->n_connections++;
+        g_hash_table_insert (peers->by_address, g_strdup (address), GUINT_TO_POINTER (here + 1));
+    }
+    g_mutex_unlock (&peers->lock);
+    return ok;
+}
+
+static void
+leave (GwPeers *peers, const char *address)
+{
+    g_mutex_lock (&peers->lock);
+    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
+    peers->n_connections--;
+    if (here > 1)
+        g_hash_table_insert (peers->by_address, g_strdup (address), GUINT_TO_POINTER (here - 1));
+    else
+        g_hash_table_remove (peers->by_address, address);
+    g_mutex_unlock (&peers->lock);
+}
+
+/* Thousands a second must not become thousands of lines. */
+static void
+tell_no_room (GwPeers *peers, const char *address)
+{
+    g_mutex_lock (&peers->lock);
+    gint64 now_us = g_get_monotonic_time ();
+    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
+    guint all = peers->n_connections;
+    peers->n_dropped++;
+    gboolean is_due = peers->told_us == 0 || now_us - peers->told_us > LOG_PAUSE_S * G_USEC_PER_SEC;
+    guint n = is_due ? peers->n_dropped : 0;
+    if (is_due) {
+        peers->told_us = now_us;
+        peers->n_dropped = 0;
+    }
+    g_mutex_unlock (&peers->lock);
+    if (n > 0)
+        g_warning ("peer at %s: no room: %u connections of %u from there, %u of %u in all; %u refused by now", address,
+                   here, (guint) peers->config->per_address, all, (guint) peers->config->connections, n);
+}
+
+/* --- one peer ------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    GwPeers *peers;
+    GSocket *socket; /* (owned) */
+    char *address, *reached_at;
+} PeerThread;
+
+static void
+peer_thread_free (PeerThread *thread)
+{
+    g_object_unref (thread->socket);
+    g_free (thread->address);
+    g_free (thread->reached_at);
+    g_free (thread);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PeerThread, peer_thread_free)
+
+/* The name under which the peer is served; else it has been told why it is not.  (transfer full) */
+static char *
+let_in (PeerThread *thread, GIOStream *stream, GError **error)
+{
+    g_auto (GStrv) names = NULL;
+    GError *why = NULL;
+    const char *name = gw_rpc_identify_peer (stream, &names, &why)
+                           ? gw_peers_find_name ((const char *const *) thread->peers->config->peer_names,
+                                                 (const char *const *) names, &why)
+                           : NULL;
+    if (name != NULL)
+        return g_strdup (name);
+    gw_rpc_refuse_peer (stream, why);
+    g_propagate_error (error, why);
+    return NULL;
+}
+
+static void
+serve (PeerThread *thread)
+{
+    GwPeers *peers = thread->peers;
+    const GwHostConfig *config = peers->config;
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    gint64 deadline_us = gw_deadline_ms ((guint) config->handshake_s * 1000);
+    gw_rpc_tune_tcp (thread->socket, (guint) config->silence_s);
+    g_autoptr (GIOStream) stream = gw_rpc_accept_tls (thread->socket, config->certificates, context, deadline_us,
+                                                      gw_agent_get_stopping (peers->agent), &error);
+    g_autofree char *name = stream != NULL ? let_in (thread, stream, &error) : NULL;
+    if (name == NULL) {
+        if (gw_error_get_cause (error) != GW_CAUSE_ABORTED)
+            g_message ("peer at %s is refused: %s", thread->address, error->message);
+        return;
+    }
+    const GwAgentPeer peer = { name, thread->address, thread->reached_at };
+    g_message ("peer '%s' at %s is served", name, thread->address);
+    gw_agent_serve (peers->agent, stream, &peer);
+    g_message ("peer '%s' at %s has ended", name, thread->address);
+}
+
+static gpointer
+serve_peer (gpointer user_data)
+{
+    g_autoptr (PeerThread) thread = user_data;
+    GwAgent *agent = thread->peers->agent;
+    serve (thread);
+    (void) g_socket_close (thread->socket, NULL); /* it may be closed already */
+    leave (thread->peers, thread->address);
+    gw_agent_leave_thread (agent);
+    return NULL;
+}
+
+/* --- accepting -------------------------------------------------------------------------------------------------- */
+
+static char *
+address_to_text (GSocketAddress *address, GInetAddress **ret_address)
+{
+    if (address == NULL || !G_IS_INET_SOCKET_ADDRESS (address))
+        return NULL;
+    g_autoptr (GInetAddress) plain = unmap (g_inet_socket_address_get_address (G_INET_SOCKET_ADDRESS (address)));
+    char *text = g_inet_address_to_string (plain);
+    if (ret_address != NULL)
+        *ret_address = g_steal_pointer (&plain);
+    return text;
+}
+
+static void
+take_client (GwPeers *peers, GSocket *client)
+{
+    g_autoptr (GSocketAddress) remote = g_socket_get_remote_address (client, NULL);
+    g_autoptr (GSocketAddress) local = g_socket_get_local_address (client, NULL);
+    g_autoptr (GInetAddress) from = NULL;
+    g_autofree char *address = address_to_text (remote, &from);
+    if (address == NULL) /* it has gone already */
+        return;
+    if (!gw_peers_is_from ((const char *const *) peers->config->peer_networks, from)) {
+        g_message ("peer at %s is refused: its network is not among [peers] networks", address);
+        return;
+    }
+    if (!enter (peers, address)) {
+        tell_no_room (peers, address);
+        return;
+    }
+    PeerThread *thread = g_new0 (PeerThread, 1);
+    *thread = (PeerThread) { peers, g_object_ref (client), g_steal_pointer (&address), address_to_text (local, NULL) };
+    gw_agent_enter_thread (peers->agent);
+    g_thread_unref (g_thread_new ("peer", serve_peer, thread));
+}
+
+static gpointer
+accept_peers (gpointer user_data)
+{
+    Listener *listener = user_data;
+    GCancellable *stopping = gw_agent_get_stopping (listener->peers->agent);
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    while (!g_cancellable_is_cancelled (stopping)) {
+        g_autoptr (GError) error = NULL;
+        g_autoptr (GSocket) client =
+            gw_rpc_accept_socket (listener->socket, context, G_MAXINT64, stopping, &error);
+        if (client != NULL) {
+            take_client (listener->peers, client);
+        } else if (gw_error_get_cause (error) != GW_CAUSE_ABORTED) {
+            g_warning ("%s", error->message);
+            (void) gw_wait_ms (context, RETRY_MS, stopping, NULL);
+        }
+    }
+    return NULL;
+}
+
+/* --- all of them -------------------------------------------------------------------------------------------------- */
+
+static void
+listener_free (gpointer data)
+{
+    Listener *listener = data;
+    g_object_unref (listener->socket);
+    g_free (listener);
+}
+
+static gboolean
+add_listener (GwPeers *peers, const char *endpoint, GError **error)
+{
+    GSocket *socket = gw_rpc_listen_tcp (endpoint, error);
+    if (socket == NULL)
+        return FALSE;
+    Listener *listener = g_new0 (Listener, 1);
+    listener->peers = peers;
+    listener->socket = socket;
+    g_ptr_array_add (peers->listeners, listener);
+    return TRUE;
+}
+
+static gboolean
+open_listeners (GwPeers *peers, GError **error)
+{
+    const GwHostConfig *config = peers->config;
+    for (gsize i = 0; config->listen[i] != NULL; i++)
+        if (!add_listener (peers, config->listen[i], error))
+            return FALSE;
+    return gw_rpc_check_certificates (config->certificates, error);
+}
+
+GwPeers *
+gw_peers_new (GwAgent *agent, GError **error)
+{
+    const GwHostConfig *config = gw_agent_get_config (agent);
+    if (*config->listen == NULL)
+        return NULL;
+    GwPeers *peers = g_new0 (GwPeers, 1);
+    peers->agent = agent;
+    peers->config = config;
+    peers->listeners = g_ptr_array_new_with_free_func (listener_free);
+    peers->by_address = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    g_mutex_init (&peers->lock);
+    if (!open_listeners (peers, error)) {
+        gw_peers_free (peers);
+        return NULL;
+    }
+    for (guint i = 0; i < peers->listeners->len; i++) {
+        Listener *listener = peers->listeners->pdata[i];
+        listener->thread = g_thread_new ("peers", accept_peers, listener);
+    }
+    return peers;
+}
+
+void
+gw_peers_stop (GwPeers *peers)
+{
+    for (guint i = 0; i < peers->listeners->len; i++) {
+        Listener *listener = peers->listeners->pdata[i];
+        if (listener->thread != NULL)
+            g_thread_join (g_steal_pointer (&listener->thread));
+    }
+}
+
+void
+gw_peers_free (GwPeers *peers)
+{
+    if (peers == NULL)
+        return;
+    g_ptr_array_unref (peers->listeners);
+    g_hash_table_unref (peers->by_address);
+    g_mutex_clear (&peers->lock);
+    g_free (peers);
+}
