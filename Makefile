@@ -14,7 +14,7 @@ CLANG_ASAN = -Db_sanitize=address,undefined -Db_lundef=false
 setup = [ -f $(1)/build.ninja ] || CC="$(2)" meson setup $(1) $(3)
 ninja = ninja -C $(1) -j $(JOBS)
 
-.PHONY: all build deps demo test unit e2e gcc clang asan bench fuzz soak coverage install clean help
+.PHONY: all build deps demo test unit e2e gcc clang asan bench fuzz soak coverage install deb clean help
 
 all: build
 
@@ -104,9 +104,14 @@ coverage:
 install: build
 	@meson install -C $(BUILD) --no-rebuild
 
+# build-deb/godwit_VERSION_ARCH.deb
+deb:
+	@scripts/deps
+	@JOBS=$(JOBS) scripts/deb
+
 # The guest's kernel in cache/ stays: it is downloaded once.
 clean:
-	rm -rf $(BUILD) build-clang build-asan build-fuzz build-coverage
+	rm -rf $(BUILD) build-clang build-asan build-fuzz build-coverage build-deb
 
 help:
 	@echo "make           build into $(BUILD)/ (what it needs: make deps)"
@@ -120,4 +125,5 @@ help:
 	@echo "               of every fault in postcopy, disks of 2 GiB, and guests that write at up to 5 times"
 	@echo "               the link's rate"
 	@echo "make coverage  line coverage of the unit tests make bench compare with QEMU's own migration"
+	@echo "make deb       a Debian package in build-deb/"
 	@echo "make install   install (DESTDIR is honoured)   make clean remove the build directories"
