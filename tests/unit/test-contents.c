@@ -30,7 +30,9 @@ read_one (const char *path)
 {
     const char *const paths[] = { path, NULL };
     g_autoptr (JsonObject) params = gw_json_new ("paths:v", paths, NULL);
-    g_autoptr (JsonObject) result = gw_local_read_contents (NULL, params, NULL, NULL);
+    g_autoptr (GwHostConfig) config = gw_host_config_new ("/nowhere");
+    LocalHost local = { .config = config };
+    g_autoptr (JsonObject) result = gw_local_read_contents (&local, params, NULL, NULL);
     g_assert_nonnull (result);
     g_auto (GStrv) contents = gw_json_peek_strv (result, "contents");
     g_assert_cmpuint (g_strv_length (contents), ==, 1);
