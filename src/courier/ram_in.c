@@ -136,8 +136,8 @@ gw_ram_in_peek (GwRamIn *in, const uint8_t **ret_data, gsize *ret_len, GError **
             break;
     if (in->failed != NULL)
         return fail (in, error);
-    *ret_data = in->plain->data + in->at;
     *ret_len = in->plain->len - in->at;
+    *ret_data = *ret_len > 0 ? in->plain->data + in->at : NULL;
     return TRUE;
 }
 

@@ -35,7 +35,8 @@ gw_ram_builder_close (GwRamBuilder *b)
         return;
     group->head.part[GW_RAM_PART_LITERALS] = (uint32_t) (group->len - GW_RAM_HEAD);
     for (guint i = GW_RAM_PART_LITERALS + 1; i < GW_RAM_N_PARTS; i++) {
-        memcpy (group->bytes + group->len, b->part[i]->data, b->part[i]->len);
+        if (b->part[i]->len > 0) /* an array that never had a byte has none to point at */
+            memcpy (group->bytes + group->len, b->part[i]->data, b->part[i]->len);
         group->len += b->part[i]->len;
         group->head.part[i] = b->part[i]->len;
         g_byte_array_set_size (b->part[i], 0);

@@ -339,7 +339,8 @@ gw_ram_decoder_apply (GwRamDecoder *decoder, const GwRamGroup *group, GByteArray
     guint before = out->len;
     if (decoder->failed == NULL) {
         g_byte_array_set_size (out, before + group->head.output);
-        if (apply (decoder, group, out->data + before, &decoder->failed))
+        uint8_t *to = out->data != NULL ? out->data + before : NULL;
+        if (apply (decoder, group, to, &decoder->failed))
             return TRUE;
         g_byte_array_set_size (out, before);
     }
