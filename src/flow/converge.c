@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define RATE_US (2 * G_USEC_PER_SEC) /* of carrying, for the rate */
+#define RATE_MIN_US (RATE_US / 8)    /* ... of which so much has to do */
 #define STALL_US (G_USEC_PER_SEC / 2)
 #define FIRST_ROUND 2     /* whose beginning tells what the guest has written */
 #define GAIN_ROUND 0.75   /* a round that leaves more than this of the last gains little */
@@ -54,18 +55,28 @@ counts (const GwSample *old, const GwSample *new)
            new->acked_bytes >= old->acked_bytes && !is_still (old, new);
 }
 
+/* Pages that are sent again go faster than new ones where they are encoded: what the first pass showed is not
+ * mixed with what came after it. */
+static gboolean
+is_of_first_pass (const GwConverge *converge, const GwSample *old)
+{
+    return old->round < FIRST_ROUND && get_sample (converge, 0)->round > FIRST_ROUND;
+}
+
 static gint64
 measure_rate (const GwConverge *converge)
 {
     gint64 bytes = 0, us = 0;
     const GwSample *new = get_sample (converge, 0), *old;
     for (guint i = 1; us < RATE_US && (old = get_sample (converge, i)) != NULL; i++, new = old) {
+        if (us >= RATE_MIN_US && is_of_first_pass (converge, old))
+            break;
         if (!counts (old, new))
             continue;
         bytes += new->acked_bytes - old->acked_bytes;
         us += new->at_us - old->at_us;
     }
-    if (us < RATE_US / 8 || bytes == 0)
+    if (us < RATE_MIN_US || bytes == 0)
         return get_sample (converge, 0)->qemu_bps;
     return (gint64) ((double) bytes * G_USEC_PER_SEC / (double) us);
 }

@@ -10,7 +10,8 @@
  *
  * Rate.  Bytes of the RAM lane that the far courier acknowledged, over the time in which there was
  * something to acknowledge.  Time without any path does not count, nor does a stall: a time in which
- * something was under way and not one byte was acknowledged.  Neither leads to a decision.
+ * something was under way and not one byte was acknowledged.  Neither leads to a decision.  From the third round on
+ * the first pass does not count either: where memory is encoded, pages that are sent again go faster.
  *
  * Downtime.  What is left of the RAM, what QEMU has written and nobody acknowledged, the device state
  * and two round trips, at that rate, and the load at the destination.  Only what is left at the

@@ -248,6 +248,37 @@ test_that_the_rest_grew_says_nothing (void)
     }
 }
 
+/* Pages that are sent again are encoded to less: what the first pass carried is no measure for them, as soon as
+ * there is another one. */
+static void
+test_first_pass_is_no_measure (void)
+{
+    static const struct {
+        guint round;
+        gboolean is_start;
+        double seconds, rate; /* until the next */
+        double expected;      /* MB/s, here */
+    } looks[] = {
+        { 1, FALSE, 1, 12.5, 0 },    { 1, FALSE, 1, 12.5, 12.5 }, { 1, FALSE, 0.5, 12.5, 12.5 },
+        { 2, TRUE, 0.2, 50, 12.5 }, /* nothing was sent again yet */
+        { 3, TRUE, 0.2, 50, 23 }, /* that was too short by itself */
+        { 4, TRUE, 0.2, 50, 50 },    { 4, FALSE, 0.2, 50, 50 },
+    };
+    GwConverge converge = { 0 };
+    GwEstimate estimate;
+    double acked = 0, at_s = 0;
+    for (guint i = 0; i < G_N_ELEMENTS (looks); i++) {
+        GwSample sample = { .at_us = (gint64) (at_s * 1e6), .round = looks[i].round, .is_start = looks[i].is_start,
+                            .left_bytes = 100 * (gint64) MB, .acked_bytes = (gint64) (acked * MB),
+                            .queued_bytes = 1000, .dirty_bps = 5 * (gint64) MB };
+        gw_converge_add (&converge, &plain, &sample);
+        (void) gw_converge_decide (&converge, &plain, &estimate);
+        g_assert_cmpfloat (fabs ((double) estimate.rate_bps / MB - looks[i].expected), <, 3);
+        acked += looks[i].seconds * looks[i].rate;
+        at_s += looks[i].seconds;
+    }
+}
+
 /* --- time is up ---------------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -393,6 +424,7 @@ main (int argc, char **argv)
     g_test_add_func ("/converge/outage", test_outage_decides_nothing);
     g_test_add_func ("/converge/stall", test_stall_decides_nothing);
     g_test_add_func ("/converge/mood", test_that_the_rest_grew_says_nothing);
+    g_test_add_func ("/converge/first-pass", test_first_pass_is_no_measure);
     g_test_add_func ("/converge/timeouts", test_timeouts);
     g_test_add_func ("/converge/timeout-in-outage", test_an_outage_does_not_hold_up_a_timeout);
     g_test_add_func ("/converge/throttled-in-vain", test_throttled_in_vain);
