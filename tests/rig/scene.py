@@ -79,11 +79,12 @@ class Scene:
     def switch_over(self, at="device state"):
         """A migration that is held, with the guest stopped, by a link that has become very slow: while the
         last RAM is sent, or while the device state is."""
+        more = () if at == "device state" else ("--codec", "off") # there is hardly any otherwise
         self.net.set_rate("500mbit")
         with self.vm.monitor() as monitor:
             # the stop of a rehearsal would be taken for that of the switchover
             self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse",
-                                         "--max-downtime", "60000")
+                                         "--max-downtime", "60000", *more)
             monitor.wait_event("STOP", 60)
         self.net.set_rate("20mbit")
         if at == "device state":
