@@ -294,10 +294,8 @@ gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
     *blame = GW_SIDE_SOURCE;
     g_clear_pointer (&job->source_status, g_free);
     job->setup_us = g_get_real_time ();
-    if (!gw_host_migrate (job->source.host, &params, job->cancellable, error))
-        return FALSE;
-    let_user_ask (job, job->postcopy.is_on);
-    gboolean ok = follow (job, error);
+    let_user_ask (job, job->postcopy.is_on); /* the phase is seen already; it is done when QEMU is under way */
+    gboolean ok = gw_host_migrate (job->source.host, &params, job->cancellable, error) && follow (job, error);
     let_user_ask (job, FALSE);
     return ok;
 }
