@@ -375,6 +375,9 @@ gboolean gw_courier_lane_has_ended (const GwLane *lane); /* both directions, in 
 gboolean gw_courier_lane_is_clean (const GwLane *lane);  /* neither direction is broken */
 /* The program was given these bytes. */
 void gw_courier_lane_note_pages (GwLane *lane, const struct iovec *pieces, gsize len);
+/* Hands bytes to the local program: DONE, with `*ret_given` of them gone (none when a signal came), AGAIN, or FAILED when
+ * it reads no more. */
+GwLinkStep gw_courier_lane_give (GwLane *lane, const uint8_t *data, gsize len, gsize *ret_given);
 
 /* --- lane_pack.c: the same in blocks --------------------------------------------------------------------- */
 

@@ -208,6 +208,22 @@ gw_courier_lane_note_pages (GwLane *lane, const struct iovec *pieces, gsize len)
     }
 }
 
+GwLinkStep
+gw_courier_lane_give (GwLane *lane, const uint8_t *data, gsize len, gsize *ret_given)
+{
+    gssize n = send (lane->fd, data, len, MSG_NOSIGNAL);
+    *ret_given = 0;
+    if (n < 0 && errno != EINTR)
+        return errno == EAGAIN ? GW_LINK_AGAIN : GW_LINK_FAILED;
+    if (n <= 0)
+        return GW_LINK_DONE;
+    const struct iovec piece = { (void *) data, (gsize) n };
+    lane->in_bytes += (uint64_t) n;
+    gw_courier_lane_note_pages (lane, &piece, (gsize) n);
+    *ret_given = (gsize) n;
+    return GW_LINK_DONE;
+}
+
 /* --- outwards ------------------------------------------------------------------------------------------ */
 
 /* Returns what readv() did, 1 when there was no room for anything. */

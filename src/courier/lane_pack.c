@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define PIECES 32
@@ -103,18 +102,13 @@ take_block (GwLane *lane, GError **error)
 static GwLinkStep
 give_block (GwLane *lane)
 {
-    gsize len;
+    gsize len, n;
     const uint8_t *data;
     while ((data = gw_unpacker_peek (lane->unpacker, &len)), len > 0) {
-        gssize n = send (lane->fd, data, len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
-            return GW_LINK_AGAIN;
-        if (n < 0 && errno != EINTR)
-            return GW_LINK_FAILED;
-        if (n > 0) {
-            lane->in_bytes += (uint64_t) n;
-            gw_unpacker_consume (lane->unpacker, (gsize) n);
-        }
+        GwLinkStep step = gw_courier_lane_give (lane, data, len, &n);
+        if (step != GW_LINK_DONE)
+            return step;
+        gw_unpacker_consume (lane->unpacker, n);
     }
     gw_session_consume (lane->session, lane->carried, lane->in_debt);
     lane->in_debt = 0;

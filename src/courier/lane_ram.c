@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define PIECES 32
@@ -189,17 +188,11 @@ give (GwLane *lane, GError **error)
     if (!gw_ram_in_peek (lane->ram_in, &data, &len, error))
         return GW_LINK_FAILED;
     while (len > 0) {
-        gssize n = send (lane->fd, data, len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
-            return GW_LINK_AGAIN;
-        if (n < 0 && errno != EINTR)
-            return GW_LINK_FAILED;
-        if (n > 0) {
-            const struct iovec piece = { (void *) data, (gsize) n };
-            lane->in_bytes += (uint64_t) n;
-            gw_courier_lane_note_pages (lane, &piece, (gsize) n);
-            gw_ram_in_consume (lane->ram_in, (gsize) n);
-        }
+        gsize n;
+        GwLinkStep step = gw_courier_lane_give (lane, data, len, &n);
+        if (step != GW_LINK_DONE)
+            return step;
+        gw_ram_in_consume (lane->ram_in, n);
         if (!gw_ram_in_peek (lane->ram_in, &data, &len, error))
             return GW_LINK_FAILED;
     }

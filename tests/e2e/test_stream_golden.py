@@ -81,7 +81,7 @@ def only_last(found, expected):
 def test_decodes_as_qemus_script_does(name, tmp_path):
     program = rig.program("godwit-stream")
     if program is None:
-        pytest.skip("godwit-stream is not built")
+        pytest.skip("godwit-stream is not built (make)")
     stream = tmp_path / "stream"
     stream.write_bytes(lzma.decompress((GOLDEN / f"{name}.stream.xz").read_bytes()))
     expected = json.loads(lzma.decompress((GOLDEN / f"{name}.analyze.json.xz").read_bytes()))

@@ -22,7 +22,7 @@ def qemu(version):
 def need(name):
     path = rig.program(name)
     if path is None:
-        pytest.skip(f"{name} is not built")
+        pytest.skip(f"{name} is not built (make)")
     return path
 
 

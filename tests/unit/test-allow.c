@@ -226,7 +226,7 @@ test_users (void)
     g_auto (Place) place = { 0 };
     place_init (&place);
     if (geteuid () != 0) {
-        g_test_skip ("needs root");
+        g_test_skip ("needs root: sudo -E make test");
         return;
     }
     g_assert_false (gw_allow_user (place.dir->config, "root", NULL));

@@ -60,7 +60,7 @@ test_kept (void)
     g_autoptr (Dir) dir = dir_new ();
     g_autofree char *qemu = copy_qemu (dir);
     if (qemu == NULL) {
-        g_test_skip ("there is no QEMU");
+        g_test_skip ("qemu-system-x86_64 is not installed (scripts/deps)");
         return;
     }
     assert_version (dir, qemu, FALSE);
@@ -113,7 +113,7 @@ test_vm_states_kept (void)
     g_autoptr (Dir) dir = dir_new ();
     g_autofree char *qemu = copy_qemu (dir);
     if (qemu == NULL) {
-        g_test_skip ("there is no QEMU");
+        g_test_skip ("qemu-system-x86_64 is not installed (scripts/deps)");
         return;
     }
     g_autoptr (GwVmStates) states = gw_qemu_read_vm_states (dir->config, dir->context, qemu, "q35");

@@ -215,7 +215,7 @@ static void
 test_peer_refused (void)
 {
     if (geteuid () != 0) {
-        g_test_skip ("needs root, to connect as somebody else");
+        g_test_skip ("needs root (sudo -E make test), to connect as somebody else");
         return;
     }
     g_auto (Place) place = { 0 };
@@ -243,7 +243,7 @@ static void
 test_peer_of_own_user (void)
 {
     if (geteuid () != 0) {
-        g_test_skip ("needs root, to be somebody else");
+        g_test_skip ("needs root (sudo -E make test), to be somebody else");
         return;
     }
     static const struct {
