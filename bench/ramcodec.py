@@ -5,11 +5,13 @@
 One guest after the other, each moved once by each of the ways in turn; what passed the wire is what the
 interfaces counted. A way that has not ended after --limit seconds is given up, and the table says so.
 
-Usage: bench/ramcodec.py [--link 300mbit] [--load paced:100M/s,random,text,idle] [--ways codec,off,plain,xbzrle,zstd]
-                         [--pairs 1] [--limit 60]           Prints a table in markdown.
+Usage: bench/ramcodec.py [--link 300mbit] [--load paced:100M/s,small:100M/s,random,text,idle,redis]
+                         [--ways codec,off,plain,xbzrle,multifd,zstd] [--pairs 1] [--limit 60] [--out FILE]
+Prints a table in markdown; --out adds each run to a file for bench/ramcodec_plot.py, one JSON object a line.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import statistics
@@ -20,6 +22,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import rig  # noqa: E402  (the path comes first)
+import redis_guest  # noqa: E402
+from usage import Usage  # noqa: E402
 
 MEM = "1048568K"
 MAX_DOWNTIME_MS = 300
@@ -32,27 +36,44 @@ NATIVE = {
     "zstd": (("multifd",), {**CHANNELS, "multifd-compression": "zstd", "multifd-zstd-level": 1}),
 }
 GODWIT = {"codec": ("--codec", "auto"), "off": ("--codec", "off")}
+WARM_S = 3
 
 
 def make_load(name):
-    """paced:RATE writes small changes at that rate; random and text rewrite such content; idle does nothing."""
+    """paced:RATE changes 16 words a page of a heap (small: of random pages) at that rate, one page after the other;
+    random and text rewrite such content; idle does nothing."""
     kind, _, rate = name.partition(":")
     if kind == "idle":
         return rig.Load(mem="64M", dirty="0", content="text", fill="192M")
-    content = {"paced": "small"}.get(kind, kind)
-    fill = content if kind in ("random", "text") else "text"
-    return rig.Load(mem="256M", dirty=rate or "20M/s", content=content, fill="32M", fill_content=fill, check="1M/s")
+    content = {"paced": "heap"}.get(kind, kind)
+    fill = "0" if kind in ("paced", "small") else "32M"
+    return rig.Load(mem="256M", dirty=rate or "20M/s", content=content, fill=fill, fill_content=content,
+                    order="sequential", check="1M/s")
+
+
+def start_guest(net, load, directory):
+    if load == "redis":
+        return redis_guest.start(net.a, directory, MEM)
+    return rig.Guest(net.a, directory / "a", load=make_load(load), mem=MEM).start().wait_boot(120)
+
+
+def measure_writing(vm):
+    """Bytes of pages that the guest says it rewrites a second."""
+    first = vm.report.wait_status()
+    last = vm.report.wait_status(lambda status: status.seq >= first.seq + WARM_S)
+    return (last.written - first.written) * 4096 / (last.seq - first.seq)
 
 
 def move_by_godwit(vm, twin, agent, options, limit):
     done = rig.migrate(vm, twin, agent, "--no-rehearse", "--postcopy", "never", "--on-timeout", "abort",
                        "--timeout", str(limit), "--max-downtime", str(MAX_DOWNTIME_MS), "--progress", "none",
                        *options, timeout=limit + 60)
-    if done.exit == 7:
-        return None
-    if done.exit != 0:
+    if done.exit not in (0, 7):
         raise SystemExit(str(done))
-    return done.report["total_ms"] - done.report["setup_ms"]
+    if done.exit == 7:
+        return {}
+    return {"ms": done.report["total_ms"] - done.report["setup_ms"], "said_ms": done.report["downtime_ms"],
+            "rounds": done.report["rounds"], "codec": done.report["codec"], "timeline": done.report["timeline"]}
 
 
 def move_by_qemu(vm, twin, capabilities, parameters, limit):
@@ -60,59 +81,91 @@ def move_by_qemu(vm, twin, capabilities, parameters, limit):
         native = rig.native_migrate(vm, twin, capabilities, {**parameters, "downtime-limit": MAX_DOWNTIME_MS},
                                     timeout=limit)
     except TimeoutError:
-        return None
-    return native.total_ms
+        return {}
+    return {"ms": native.total_ms, "said_ms": native.downtime_ms}
+
+
+def tell_costs(usage):
+    told = {}
+    for name in ("source courier", "destination courier", "source qemu"):
+        cost = usage.total(name)
+        if cost:
+            told[name] = {"cpu_s": cost.seconds, "peak_bytes": cost.peak_bytes}
+    return told
 
 
 def measure(link, load, way, limit, directory):
-    """(milliseconds or None when it did not end, wire bytes, downtime in ms that the guest saw)."""
+    """What came of one move, as a dictionary; without "ms" when it did not end."""
     os.environ["GODWIT_STATE"] = str(directory / "state")
     with rig.Net(None if link == "none" else link) as net:
-        vm = rig.Guest(net.a, directory / "a", load=make_load(load), mem=MEM).start().wait_boot(120)
+        vm = start_guest(net, load, directory)
+        run = {"link": link, "load": load, "way": way, "writes": measure_writing(vm)}
         twin = vm.twin(net.b, directory / "b")
         agent = rig.Agent(net.b, directory / "agent") if way in GODWIT else None
+        with vm.monitor() as monitor:
+            cpus = [cpu["thread-id"] for cpu in monitor.execute("query-cpus-fast")]
         before = net.wire_bytes()[0]
-        if agent:
-            took_ms = move_by_godwit(vm, twin, agent, GODWIT[way], limit)
-        else:
-            took_ms = move_by_qemu(vm, twin, *NATIVE[way], limit)
-        wire = net.wire_bytes()[0] - before
-        if took_ms is None:
-            return None, wire, None
-        vm.ticks.wait_side("b", 200)
-        return took_ms, wire, vm.ticks.move("a", "b").switch_ms
+        with Usage(vm.process.pid, cpus) as usage:
+            run.update(move_by_godwit(vm, twin, agent, GODWIT[way], limit) if agent
+                       else move_by_qemu(vm, twin, *NATIVE[way], limit))
+        run["wire"] = net.wire_bytes()[0] - before
+        run["costs"] = tell_costs(usage)
+        if "ms" in run:
+            vm.ticks.wait_side("b", 200)
+            run["seen_ms"] = vm.ticks.move("a", "b").switch_ms
+    return run
 
 
-def median(values):
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def span(runs, key, scale=1, form="{:.1f}"):
+    """Median and range."""
+    values = sorted(run[key] / scale for run in runs if run.get(key) is not None)
+    if not values:
+        return "-"
+    middle = form.format(statistics.median(values))
+    ends = [form.format(value) for value in (values[0], values[-1])]
+    return middle if ends[0] == ends[1] else f"{middle} ({ends[0]} to {ends[1]})"
 
 
-def tell(value, scale, form):
-    return "-" if value is None else form.format(value / scale)
+def costs(runs, name, key, scale, form):
+    return span([run["costs"].get(name, {}) for run in runs], key, scale, form)
+
+
+def print_head():
+    print("| link | guest | way | s | wire, MB | downtime, ms: guest's | told | CPU s: source courier | source QEMU | "
+          "courier's peak, MB | ended |")
+    print("| --- " * 11 + "|")
+
+
+def print_row(runs):
+    first, ended = runs[0], sum("ms" in run for run in runs)
+    print(f"| {first['link']} | {first['load']} | {first['way']} | {span(runs, 'ms', 1e3, '{:.2f}')} | "
+          f"{span(runs, 'wire', 1e6, '{:.0f}')} | {span(runs, 'seen_ms', 1, '{:.0f}')} | "
+          f"{span(runs, 'said_ms', 1, '{:.0f}')} | {costs(runs, 'source courier', 'cpu_s', 1, '{:.2f}')} | "
+          f"{costs(runs, 'source qemu', 'cpu_s', 1, '{:.2f}')} | "
+          f"{costs(runs, 'source courier', 'peak_bytes', 1e6, '{:.0f}')} | {ended} of {len(runs)} |", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--link", default="300mbit")
     parser.add_argument("--load", default="paced:100M/s")
-    parser.add_argument("--ways", default="codec,off,plain,xbzrle,zstd")
+    parser.add_argument("--ways", default="codec,off,plain,xbzrle,multifd,zstd")
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
-    print("| link | guest | way | s | wire, MB | guest's downtime, ms | ended |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print_head()
     for load in options.load.split(","):
         results = {way: [] for way in options.ways.split(",")}
         for _ in range(options.pairs):
             for way, seen in results.items():
                 with tempfile.TemporaryDirectory() as name:
                     seen.append(measure(options.link, load, way, options.limit, pathlib.Path(name)))
-        for way, seen in results.items():
-            ms, wire, down = (median([row[i] for row in seen]) for i in range(3))
-            ended = sum(row[0] is not None for row in seen)
-            print(f"| {options.link} | {load} | {way} | {tell(ms, 1e3, '{:.2f}')} | {tell(wire, 1e6, '{:.0f}')} | "
-                  f"{tell(down, 1, '{:.0f}')} | {ended} of {len(seen)} |", flush=True)
+                if options.out:
+                    with open(options.out, "a", encoding="utf-8") as out:
+                        out.write(json.dumps(seen[-1]) + "\n")
+        for seen in results.values():
+            print_row(seen)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ carry (Trip *trip)
         if (group == NULL)
             return;
         gw_ram_pack (trip->packer, group, trip->level);
+        gw_ram_encoder_note_packed (trip->encoder, group);
         const uint8_t *bytes = gw_ram_group_get_bytes (group, &len);
         g_assert (gw_ram_group_measure (bytes, &measured, &error) && measured == len);
         g_autoptr (GwRamGroup) there = gw_ram_group_load (bytes, len, &error);

@@ -379,6 +379,8 @@ gw_courier_lane_write (GwLane *lane)
     if (lane->in.state == GW_LANE_OPEN) {
         GwLinkStep step = write_in_its_way (lane);
         lane->is_held = step == GW_LINK_AGAIN;
+        if (lane->failure != NULL)
+            return; /* its socket stays open until the courier has said why */
         if (step == GW_LINK_FAILED)
             deafen (lane);
     }

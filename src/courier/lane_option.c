@@ -56,6 +56,10 @@ check_lane (const GwLaneOption *option, const char *verb, GError **error)
         return gw_fail (error, GW_CAUSE_USAGE, "'%s' is no name for a lane", option->name);
     if (option->path[0] == '\0')
         return gw_fail (error, GW_CAUSE_USAGE, "lane '%s' has no path", option->name);
+    if (option->codec_bytes == 0 && (option->is_resumed || option->is_verified))
+        return gw_fail (error, GW_CAUSE_USAGE, "lane '%s': 'resumed' and 'verify' need 'codec='", option->name);
+    if (option->codec_bytes > 0 && option->is_packed)
+        return gw_fail (error, GW_CAUSE_USAGE, "lane '%s' has both 'pack' and 'codec='", option->name);
     if (strlen (option->path) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
         return gw_fail (error, GW_CAUSE_USAGE, "the path '%s' is too long for a unix socket",
                         option->path);

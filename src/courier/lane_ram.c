@@ -30,6 +30,7 @@ gw_courier_lane_start_codec (GwLane *lane)
         .page_size = GW_PAGE_WAIT_BYTES,
         .memory_bytes = has_memory ? (uint64_t) lane->group->option.codec_bytes : 0,
         .can_leave_out = TRUE,
+        .keeps_proof = lane->group->option.is_verified,
         .secret = secret,
         .secret_bytes = sizeof secret,
     };
@@ -61,7 +62,8 @@ look_at_link (const GwLane *lane)
 gboolean
 gw_courier_lane_has_ram_room (GwLane *lane)
 {
-    return !lane->is_ending && gw_ram_out_get_room (lane->ram_out) != NULL;
+    gsize most;
+    return !lane->is_ending && gw_ram_out_get_room (lane->ram_out, &most) != NULL;
 }
 
 gboolean
@@ -75,12 +77,13 @@ gw_courier_lane_has_ram_ready (GwLane *lane)
 gssize
 gw_courier_lane_read_ram (GwLane *lane)
 {
-    uint8_t *room = lane->is_ending ? NULL : gw_ram_out_get_room (lane->ram_out);
+    gsize most;
+    uint8_t *room = lane->is_ending ? NULL : gw_ram_out_get_room (lane->ram_out, &most);
     gssize len;
     if (room == NULL)
         return 1;
     do
-        len = read (lane->fd, room, GW_RAM_OUT_ROOM);
+        len = read (lane->fd, room, most);
     while (len < 0 && errno == EINTR);
     if (len <= 0)
         return len;
@@ -140,8 +143,8 @@ gw_courier_lane_add_codec (GwLane *lane, GwRamOutCounters *sum)
     sum->groups += codec.groups;
     sum->packed_groups += codec.packed_groups;
     sum->acked_input += codec.acked_input;
-    sum->again_permille = MAX (sum->again_permille, codec.again_permille);
     sum->encoder.input += codec.encoder.input;
+    sum->encoder.light += codec.encoder.light;
     sum->encoder.index_bytes += codec.encoder.index_bytes;
     sum->encoder.cache_bytes += codec.encoder.cache_bytes;
     for (guint i = 0; i < GW_RAM_N_CLASSES; i++)

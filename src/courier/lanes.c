@@ -197,6 +197,8 @@ take_over (GwCourier *courier, GwSessionLane *carried)
     GwLane *lane = gw_session_lane_data (carried);
     if (lane != NULL) {
         gw_courier_lane_write (lane);
+        if (lane->failure != NULL)
+            return; /* found by gw_lanes_check() */
         gw_courier_lane_break (lane); /* nothing, when both directions have ended in order */
         courier->is_unclean = courier->is_unclean || !gw_courier_lane_is_clean (lane);
         add_counters (lane);

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ramlane.h"
 
-#define SPARE_TASKS 4u /* under way beyond two a thread */
+#define SPARE_TASKS 4u      /* under way beyond two a thread */
+#define READY_SECONDS 0.003 /* of the link, waiting for it beside what the session has */
+#define PACK_EASY ((uint64_t) 16 << 20)   /* bytes of pages that nobody waited for, before they go as they are, */
+#define LIGHT_LEAST ((uint64_t) 24 << 20) /* before pages are light, */
+#define LIGHT_MOST ((uint64_t) 4 << 30)   /* and after that has turned out wrong again and again */
+#define LIGHT_RATE 300e6     /* of a link, by its best moments: the encoder takes a core that others need, */
+#define LIGHT_MEASURED 140e6 /* and over a while */
+#define RATE_US 100000       /* ... of which this much in which the link is waited for */
 
 /* A group that has left. */
 typedef struct {
@@ -17,9 +24,18 @@ struct _GwRamOut {
     GQueue tasks;       /* GwCrewTask, in order */
     gsize at;           /* bytes of the first one that have left */
     gint64 open_us;     /* since when the open group is */
+    double rate;        /* of the link when last seen */
+    gboolean is_urgent; /* all of it: what the crew has to do for others is not waited for */
+    gboolean is_late;   /* the guest runs at the other side, and may wait for any page that is here */
+    uint64_t easy;      /* bytes of pages as they are since the link was last waited for */
+    uint64_t light_at;  /* of these, from which on pages are light */
+    uint64_t sent;      /* bytes that have left */
+    gint64 span_us;     /* since when the link is waited for; 0: it is not */
+    uint64_t span_sent; /* what had left then */
+    double measured;    /* bytes a second that the link took while it was waited for; 0: not known */
     GArray *marks;      /* Mark, in order; the first n_arrived are of no more use */
     guint n_arrived;
-    uint64_t input;     /* bytes pushed */
+    uint64_t covered;   /* bytes pushed that are in groups that are closed */
     uint64_t acked;     /* the last mark that arrived */
     uint64_t plain, wire, groups, packed_groups;
 };
@@ -30,7 +46,9 @@ gw_ram_out_new (GwCrew *crew, const GwRamParams *params)
     GwRamOut *out = g_new0 (GwRamOut, 1);
     out->crew = crew;
     out->encoder = gw_ram_encoder_new (params);
+    out->is_urgent = params->kind == GW_STREAM_PREEMPT;
     out->room = g_malloc (GW_RAM_OUT_ROOM);
+    out->light_at = LIGHT_LEAST;
     out->marks = g_array_new (FALSE, FALSE, sizeof (Mark));
     g_queue_init (&out->tasks);
     return out;
@@ -52,18 +70,76 @@ gw_ram_out_free (GwRamOut *out)
 
 /* --- groups ------------------------------------------------------------------------------------------ */
 
+/* What is in closed groups, and what was left out, which waits for nothing. */
+static uint64_t
+count_covered (const GwRamOut *out)
+{
+    GwRamCounters counters;
+    gw_ram_encoder_get_counters (out->encoder, &counters);
+    return out->covered + counters.classes[GW_RAM_UNCHANGED].input;
+}
+
+/* The link's rate is that of its best moments, which on a busy host are those of acks that came late together. */
+static void
+measure (GwRamOut *out, const GwRamOutLink *link, gint64 now_us)
+{
+    if (link->is_busy && out->span_us != 0 && now_us - out->span_us < RATE_US)
+        return;
+    if (link->is_busy && out->span_us != 0) {
+        double rate = (double) (out->sent - out->span_sent) * G_USEC_PER_SEC / (double) (now_us - out->span_us);
+        out->measured = out->measured > 0 ? (3 * out->measured + rate) / 4 : rate;
+    }
+    out->span_us = link->is_busy ? now_us : 0;
+    out->span_sent = out->sent;
+}
+
+static double
+get_rate (const GwRamOut *out, const GwRamOutLink *link)
+{
+    if (out->measured <= 0 || link->rate <= 0)
+        return MAX (out->measured, link->rate);
+    return MIN (out->measured, link->rate);
+}
+
+/* A link that carries pages as they are is not worth the work on them.  That it carries what is left of them says
+ * nothing; so only groups that are mostly as they were count. */
+static void
+weigh (GwRamOut *out, const GwRamOutLink *link)
+{
+    gboolean is_slow = link->is_busy && (link->rate < LIGHT_RATE || out->measured < LIGHT_MEASURED);
+    if (is_slow && out->easy >= out->light_at)
+        out->light_at = MIN (2 * out->light_at, LIGHT_MOST);
+    if (is_slow)
+        out->easy = 0;
+    gw_ram_encoder_set_light (out->encoder, out->easy >= out->light_at);
+}
+
+static gboolean
+is_worth_packing (GwRamOut *out, const GwCrewTask *task, const GwRamOutLink *link)
+{
+    if (out->is_urgent)
+        return FALSE;
+    if (out->is_late || 2 * task->plain < gw_ram_group_get_output (task->group))
+        return link->is_busy; /* it is not to be held up; there is little of it anyway */
+    out->easy += task->plain;
+    return out->easy < PACK_EASY;
+}
+
 /* Each new group on its way to be packed. */
 static void
 hand_in (GwRamOut *out, const GwRamOutLink *link)
 {
     GwRamGroup *group;
-    double cores = MAX (1u, gw_crew_get_n_threads (out->crew));
+    double cores = MAX (1u, gw_crew_get_n_threads (out->crew)), rate = get_rate (out, link);
+    out->rate = link->rate;
     while ((group = gw_ram_encoder_take (out->encoder)) != NULL) {
         GwCrewTask *task = gw_crew_task_new (group);
+        out->is_late = gw_ram_group_get_urgency (group) == GW_RAM_URGENT;
         task->is_packing = TRUE;
-        task->mark = out->input;
-        task->level = link->is_busy ? gw_ram_levels_choose (&out->levels, link->rate, cores)
-                                    : GW_RAM_LEVEL_NONE;
+        out->covered += gw_ram_group_get_output (group);
+        task->mark = count_covered (out);
+        task->level = is_worth_packing (out, task, link) ? gw_ram_levels_choose (&out->levels, rate, cores)
+                                                         : GW_RAM_LEVEL_NONE;
         g_queue_push_tail (&out->tasks, task);
         if (task->level != GW_RAM_LEVEL_NONE)
             gw_crew_submit (out->crew, task);
@@ -78,6 +154,8 @@ count_group (GwRamOut *out, const GwCrewTask *task)
     gsize len;
     (void) gw_ram_group_get_bytes (task->group, &len);
     gw_ram_levels_note (&out->levels, task->level, task->plain, len, task->took_us);
+    if (task->level != GW_RAM_LEVEL_NONE)
+        gw_ram_encoder_note_packed (out->encoder, task->group);
     out->plain += task->plain;
     out->wire += len;
     out->groups++;
@@ -86,18 +164,44 @@ count_group (GwRamOut *out, const GwCrewTask *task)
     g_array_append_val (out->marks, mark);
 }
 
-uint8_t *
-gw_ram_out_get_room (GwRamOut *out)
+/* Bytes that wait for the link alone; `*ret_packing` groups wait for the crew. */
+static gsize
+count_ready (const GwRamOut *out, guint *ret_packing)
 {
-    guint most = 2 * gw_crew_get_n_threads (out->crew) + SPARE_TASKS;
-    return out->tasks.length < most ? out->room : NULL;
+    gsize bytes = 0, len;
+    *ret_packing = 0;
+    for (const GList *l = out->tasks.head; l != NULL; l = l->next) {
+        GwCrewTask *task = (GwCrewTask *) l->data;
+        if (!gw_crew_task_is_done (task)) {
+            *ret_packing += 1;
+            continue;
+        }
+        (void) gw_ram_group_get_bytes (task->group, &len);
+        bytes += len;
+    }
+    return bytes - out->at;
+}
+
+/* What is read here stands before whatever QEMU writes next, its device state and the pages that a stopped
+ * guest asks for among it: no more than keeps the link and the crew at work. */
+uint8_t *
+gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
+{
+    guint threads = gw_crew_get_n_threads (out->crew), packing;
+    gsize most = out->is_late ? 0 : (gsize) (out->rate * READY_SECONDS);
+    gsize ready = count_ready (out, &packing);
+    gboolean has_room = ready <= most && packing <= threads &&
+                        out->tasks.length < 2 * threads + SPARE_TASKS;
+    *ret_len = out->is_late ? GW_RAM_URGENT_MAX : GW_RAM_OUT_ROOM;
+    return has_room ? out->room : NULL;
 }
 
 void
 gw_ram_out_push (GwRamOut *out, gsize len, const GwRamOutLink *link, gint64 now_us)
 {
+    measure (out, link, now_us);
+    weigh (out, link);
     gw_ram_encoder_push (out->encoder, out->room, len);
-    out->input += len;
     hand_in (out, link);
     (void) gw_ram_out_tick (out, link, now_us); /* asked again before anybody waits */
 }
@@ -150,6 +254,7 @@ gw_ram_out_consume (GwRamOut *out, gsize len)
         return;
     (void) gw_ram_group_get_bytes (task->group, &whole);
     out->at += len;
+    out->sent += len;
     g_assert (out->at <= whole);
     if (out->at < whole)
         return;
@@ -178,7 +283,7 @@ gw_ram_out_note_acked (GwRamOut *out, uint64_t wire)
         out->n_arrived++;
     }
     if (out->n_arrived == out->marks->len && gw_ram_out_is_empty (out))
-        out->acked = out->input; /* what was left out since has nothing to wait for */
+        out->acked = count_covered (out);
     if (out->n_arrived * 2 > out->marks->len) {
         g_array_remove_range (out->marks, 0, out->n_arrived);
         out->n_arrived = 0;
@@ -191,9 +296,6 @@ gw_ram_out_get_counters (const GwRamOut *out, GwRamOutCounters *ret)
     *ret = (GwRamOutCounters){ .plain = out->plain, .wire = out->wire, .groups = out->groups,
                                .packed_groups = out->packed_groups, .acked_input = out->acked };
     gw_ram_encoder_get_counters (out->encoder, &ret->encoder);
-    if (out->plain > 0 && ret->encoder.again_input > 0)
-        ret->again_permille = 1 + (uint64_t) ((double) gw_ram_encoder_estimate (out->encoder, 1000) *
-                                         (double) out->wire / (double) out->plain);
 }
 
 GwRamVerdict

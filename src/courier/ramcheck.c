@@ -6,13 +6,13 @@
  * compared with that of what was last sent for it.  One that differs has changed without being sent again: a
  * dirty page that QEMU lost.
  */
-#include "courier.h"
+#include "ramlane.h"
 
 #include <errno.h>
 #include <unistd.h>
 
 #define SLICE_BYTES (1u << 20)
-#define PAGE_BYTES GW_PAGE_WAIT_BYTES
+#define PAGE_BYTES 4096u
 
 struct _GwRamCheck {
     GwCrew *crew;        /* borrowed, as is */

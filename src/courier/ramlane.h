@@ -7,14 +7,18 @@
  * Outwards.  What the program writes goes through the encoder; each full group becomes a task with the
  * level that suits the link, and leaves in its turn once it is done.  An open group leaves as soon as
  * QEMU may wait for an answer to what it holds, else GW_RAM_OUT_WAIT_US after its first byte.  No more is
- * read while as many groups are under way as the crew can have use for: so the memory is that of the
- * encoder and of these groups, whatever the link does.
+ * read while as many groups are under way as the crew can have use for, or 3 ms of the link wait for it: so
+ * the memory is that of the encoder and of these groups, whatever the link does, and nobody waits long behind
+ * pages that nobody waits for.
  *
- * A group is compressed only while the link is what everybody waits for.
+ * Groups are compressed as long as the link is waited for at least now and then: a moment in which the crew was slower
+ * is no reason to send one as it is.  After some MiB of pages as they are for which nobody did, or on a link that is
+ * about as fast as the encoder, pages are not even hashed (ramcodec.h: light), until the link is
+ * waited for again; then the same takes twice as many.  A group of urgent pages is never compressed.
  *
  * Credit.  A byte of the link may stand for a hundred of the program's.  So that others can tell how much
- * of the guest's memory has arrived, each group has a mark: what had been read of the program when it was
- * closed.  Once the link's bytes of the group are acknowledged, so is all that.
+ * of the guest's memory has arrived, each group has a mark: the program's bytes that are in it and in those
+ * before, and what was left out so far.  Once the link's bytes of the group are acknowledged, so is all that.
  *
  * Inwards.  Groups are gathered, decompressed in any order, and applied in theirs.  What does not decode
  * is an error for ever.
@@ -44,7 +48,6 @@ typedef struct {
     uint64_t plain, wire;   /* bytes of groups before and after packing */
     uint64_t groups, packed_groups;
     uint64_t acked_input;   /* bytes of the program that arrived; needs gw_ram_out_note_acked() */
-    uint64_t again_permille; /* of the link's bytes for a thousand of pages sent again; 0: not known */
 } GwRamOutCounters;
 
 typedef struct _GwRamOut GwRamOut;
@@ -54,8 +57,8 @@ GwRamOut *gw_ram_out_new (GwCrew *crew, const GwRamParams *params);
 void gw_ram_out_free (GwRamOut *out);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamOut, gw_ram_out_free)
 
-/* GW_RAM_OUT_ROOM bytes to put the program's into; NULL while too much is under way. */
-uint8_t *gw_ram_out_get_room (GwRamOut *out);
+/* `*ret_len` bytes (at most GW_RAM_OUT_ROOM) to put the program's into; NULL while too much is under way. */
+uint8_t *gw_ram_out_get_room (GwRamOut *out, gsize *ret_len);
 /* Takes the first `len` of them. */
 void gw_ram_out_push (GwRamOut *out, gsize len, const GwRamOutLink *link, gint64 now_us);
 /* The program's last byte has come. */

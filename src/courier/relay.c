@@ -159,7 +159,7 @@ take_events (GwCourier *courier, GError **error)
 
 /* --- meeting ------------------------------------------------------------------------------------------ */
 
-/* One thread more than the loop would be one too many where there are two processors: QEMU needs them. */
+/* As many as processors: they work only while the link is what everybody waits for, and the loop hardly does then. */
 static guint
 count_threads (const GwCourierOptions *options)
 {
@@ -256,6 +256,7 @@ fill (GwCourier *courier, int signal_fd)
                                                gw_control_get_events (courier->control)),
                       .signal = gw_polls_add (polls, signal_fd, POLLIN),
                       .dialer = gw_polls_add (polls, gw_dialer_get_fd (courier->dialer), POLLIN) };
+    gw_polls_add_due (polls, gw_control_get_due_us (courier->control));
     gw_dial_fill (courier->dial, polls);
     gw_paths_fill (courier, polls);
     if (courier->machine.state != LIFE_MEETING)
@@ -278,12 +279,14 @@ turn_rest (GwCourier *courier, const Places *places, GError **error)
     if (gw_polls_get (polls, places->dialer) != 0 && gw_dialer_has_died (courier->dialer))
         gw_control_say (courier->control, "dialer-lost", "detail",
                         "no further connections can be made", NULL);
-    if (gw_polls_get (polls, places->control) == 0)
-        return TRUE;
-    if (!gw_control_step (courier->control, error)) {
+    gboolean is_called = gw_polls_get (polls, places->control) != 0;
+    if ((is_called && !gw_control_step (courier->control, error)) ||
+        !gw_control_check (courier->control, error)) {
         gw_paths_shut (courier);
         return FALSE;
     }
+    if (!is_called)
+        return TRUE;
     if (!gw_courier_obey (courier)) {
         gw_paths_shut (courier);
         end (courier, GW_COURIER_OK);

@@ -96,7 +96,7 @@ add_codec (JsonBuilder *builder, const GwRamOutCounters *codec)
     set_number (builder, "out_bytes", codec->wire);
     set_number (builder, "groups", codec->groups);
     set_number (builder, "packed_groups", codec->packed_groups);
-    set_number (builder, "again_permille", codec->again_permille);
+    set_number (builder, "light_pages", codec->encoder.light);
     set_number (builder, "memory_bytes", codec->encoder.index_bytes + codec->encoder.cache_bytes);
     json_builder_set_member_name (builder, "classes");
     json_builder_begin_object (builder);

@@ -7,6 +7,8 @@
 #define MEMORY_SHARE 4 /* the codec's part of the guest's RAM: one in so many */
 #define PROOF_BYTES_A_MS (2 << 20) /* that are read and hashed: an estimate on the safe side */
 #define MEMORY_MAX (G_GINT64_CONSTANT (1) << 30)
+#define PAGE_BYTES 4096
+#define PROOF_BYTES_A_PAGE 52 /* an entry of the index and its share of the table, in half of the memory */
 
 static const char *const classes[] = { "zero", "unchanged", "copy", "delta", "first", "again", "other" };
 G_STATIC_ASSERT (G_N_ELEMENTS (classes) == GW_JOB_CODEC_CLASSES);
@@ -72,14 +74,21 @@ gw_job_wants_ram_proof (const GwJob *job)
     return strcmp (job->plan->verify, "ram") == 0 || strcmp (job->plan->verify, "all") == 0;
 }
 
+/* Found before the guest is stopped rather than by pages that the codec does not know afterwards. */
 gboolean
-gw_job_can_do_without_codec (const GwJob *job, GError **error)
+gw_job_can_prove_ram (const GwJob *job, gint64 codec_bytes, GError **error)
 {
-    return !gw_job_wants_ram_proof (job) || job->is_trial ||
+    gint64 needed = job->vm->ram_bytes / PAGE_BYTES * PROOF_BYTES_A_PAGE;
+    if (!gw_job_wants_ram_proof (job) || job->is_trial)
+        return TRUE;
+    if (codec_bytes == 0)
+        return gw_fail (error, GW_CAUSE_RAM_UNPROVEN, "--verify %s needs the RAM codec, which %s", job->plan->verify,
+                        strcmp (job->plan->codec, "auto") == 0 ? "one of the hosts cannot or has no memory for"
+                                                               : "--codec off forbids");
+    return codec_bytes >= needed ||
            gw_fail (error, GW_CAUSE_RAM_UNPROVEN,
-                    "--verify %s needs the RAM codec, which %s", job->plan->verify,
-                    strcmp (job->plan->codec, "auto") == 0 ? "one of the hosts cannot or has no memory for"
-                                                           : "--codec off forbids");
+                    "--verify %s needs %" G_GINT64_FORMAT " MiB for the RAM codec to know every page, and has %"
+                    G_GINT64_FORMAT " MiB", job->plan->verify, needed >> 20, codec_bytes >> 20);
 }
 
 gint64
@@ -100,17 +109,19 @@ gw_job_prove_ram (GwJob *job, GError **error)
     g_clear_pointer (&job->ram_proof, json_object_unref);
     job->ram_proof = proof;
     gint64 n_different = get_number (proof, "different"), n_pages = get_number (proof, "pages");
-    gint64 n_open = get_number (proof, "unknown") + get_number (proof, "unread");
+    gint64 n_unknown = get_number (proof, "unknown"), n_open = n_unknown + get_number (proof, "unread");
     gw_job_note (job, GW_SIDE_SOURCE, "memory-compared",
                  "%" G_GINT64_FORMAT " pages in %" G_GINT64_FORMAT " ms, %" G_GINT64_FORMAT
                  " differ from what was sent, %" G_GINT64_FORMAT " could not be compared",
                  n_pages, get_number (proof, "us") / 1000, n_different, n_open);
-    if (n_pages == 0)
-        return gw_fail (error, GW_CAUSE_RAM_UNPROVEN, "not one page of the guest's memory could be compared");
-    return n_different == 0 ||
-           gw_fail (error, GW_CAUSE_RAM_UNSENT,
-                    "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " pages have changed since they were sent: %s",
-                    n_different, n_pages, gw_json_peek_string (proof, "named", ""));
+    if (n_different > 0)
+        return gw_fail (error, GW_CAUSE_RAM_UNSENT,
+                        "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " pages have changed since they were sent: %s",
+                        n_different, n_pages, gw_json_peek_string (proof, "named", ""));
+    return (n_pages > 0 && n_unknown == 0) ||
+           gw_fail (error, GW_CAUSE_RAM_UNPROVEN,
+                    "of %" G_GINT64_FORMAT " pages of the guest's memory the codec cannot tell for %"
+                    G_GINT64_FORMAT " what was sent", n_pages, n_unknown);
 }
 
 /* --- the report ------------------------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* late-block-activate is without effect from 10.0 on. */
+/* late-block-activate is without effect from 10.0 on.  xbzrle does what the RAM codec does, worse, and hides from
+ * it what pages contain. */
 static const struct {
     const char *name;
     guint when;
@@ -16,6 +17,7 @@ static const struct {
     { "postcopy-preempt", GW_CAPABILITY_PREEMPT },
     { "postcopy-blocktime", GW_CAPABILITY_BLOCKTIME },
     { "auto-converge", GW_CAPABILITY_THROTTLE },
+    { "xbzrle", GW_CAPABILITY_NEVER },
 };
 
 static gboolean
@@ -93,6 +95,16 @@ gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **e
             json_array_add_object_element (
                 list, gw_json_new ("capability:s", on[i], "state:b", FALSE, NULL));
     return json_array_get_length (list) == 0 || send_list (local, list, NULL, error);
+}
+
+gboolean
+gw_local_assume_capabilities (LocalHost *local, GError **error)
+{
+    if (!remember (local, NULL, error))
+        return FALSE;
+    for (guint i = 0; i < json_array_get_length (local->old_capabilities); i++)
+        json_object_set_boolean_member (json_array_get_object_element (local->old_capabilities, i), "state", FALSE);
+    return TRUE;
 }
 
 gboolean

@@ -11,6 +11,9 @@
  * memory or always to the same pages, and so how much is left after a round of any length.  (QEMU
  * measures the same over a whole second, in MiB: calc-dirty-rate, for a process that we may not read.)
  *
+ * A part of the samples is kept and compressed, and compared word by word when it has changed: so it is known what the
+ * RAM codec will make of memory, roughly, and of what the guest changes.
+ *
  * A page that has no memory yet is not read: that would give it some.
  */
 #ifndef GW_GUESTRAM_H
@@ -19,6 +22,7 @@
 #include "host-internal.h"
 
 #define GW_GUESTRAM_SAMPLES 16384
+#define GW_GUESTRAM_KEPT 1024 /* of these, compressed */
 #define GW_GUESTRAM_WINDOW_MS 300
 
 typedef struct {
@@ -36,6 +40,8 @@ typedef struct {
     gint64 filled_bytes;  /* that hold something */
     gint64 changed_bytes, changed_us; /* that changed within the short time */
     gint64 later_bytes, later_us;     /* within the longer one */
+    gint64 packed_permille;   /* of filled pages once compressed; -1: not known */
+    gint64 again_permille;    /* of pages that changed what is new in them; -1: not known */
     gint64 n_samples;
 } GwGuestRamFigures;
 

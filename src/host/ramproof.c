@@ -49,10 +49,14 @@ ask_human (LocalHost *local, const char *command, GCancellable *cancellable, GEr
 
 /* "Host virtual address for 0x0 (pc.ram) is 0x7f3c9be00000"; 0: it does not say. */
 static guint64
-ask_place (LocalHost *local, const GArray *map, const char *name, GCancellable *cancellable)
+ask_place (LocalHost *local, GArray **map, const char *name, GCancellable *cancellable)
 {
     guint64 address;
-    if (!gw_ram_map_find_address (map, name, 0, &address))
+    if (*map == NULL) {
+        g_autofree char *mtree = ask_human (local, "info mtree -f", cancellable, NULL);
+        *map = gw_parse_ram_map (mtree != NULL ? mtree : "");
+    }
+    if (!gw_ram_map_find_address (*map, name, 0, &address))
         return 0;
     g_autofree char *command = g_strdup_printf ("gpa2hva 0x%" G_GINT64_MODIFIER "x", address);
     g_autofree char *answer = ask_human (local, command, cancellable, NULL);
@@ -65,17 +69,16 @@ static JsonArray *
 list_blocks (LocalHost *local, gint64 *ret_unread, GCancellable *cancellable, GError **error)
 {
     g_autofree char *ramblock = ask_human (local, "info ramblock", cancellable, error);
-    g_autofree char *mtree = ramblock != NULL ? ask_human (local, "info mtree -f", cancellable, error) : NULL;
-    if (mtree == NULL)
+    g_autoptr (GArray) map = NULL; /* asked for when a place is not told: the guest stands still meanwhile */
+    if (ramblock == NULL)
         return NULL;
     const GPtrArray *blocks = local->vm->ram_blocks;
-    g_autoptr (GArray) map = gw_parse_ram_map (mtree);
     JsonArray *list = json_array_new ();
     for (guint i = 0; i < blocks->len; i++) {
         const GwRamBlock *block = blocks->pdata[i];
         guint64 place = find_place_told (ramblock, block->name);
         if (place == 0)
-            place = ask_place (local, map, block->name, cancellable);
+            place = ask_place (local, &map, block->name, cancellable);
         if (place == 0 || block->used_bytes % PAGE_BYTES != 0 || json_array_get_length (list) >= BLOCKS_MAX)
             *ret_unread += block->used_bytes / PAGE_BYTES;
         else if (block->used_bytes > 0)
@@ -104,14 +107,13 @@ gw_local_verify_ram (LocalHost *local, JsonObject *params, GCancellable *cancell
         return NULL;
     }
     gint64 begin_us = g_get_monotonic_time ();
-    JsonArray *blocks = list_blocks (local, &n_unread, cancellable, error);
+    g_auto (GwFd) memory = open_memory (local->vm->pid, error);
+    JsonArray *blocks = memory >= 0 ? list_blocks (local, &n_unread, cancellable, error) : NULL;
     if (blocks == NULL)
         return NULL;
     JsonObject *command = gw_json_new ("command:s", "verify", NULL);
     json_object_set_array_member (command, "blocks", blocks);
-    g_auto (GwFd) memory = open_memory (local->vm->pid, error);
-    JsonObject *result = memory >= 0 ? gw_courier_verify (local->courier, command, memory, cancellable, error)
-                                     : NULL;
+    JsonObject *result = gw_courier_verify (local->courier, command, memory, cancellable, error);
     if (result == NULL)
         return NULL;
     json_object_remove_member (result, "event");

@@ -9,6 +9,10 @@
  * merit by one and moves it.  So a pass over all of memory does not push out what is written again and again, and a
  * working set of up to DENIALS + 1 times the cache keeps a part of itself in it instead of chasing
  * itself through.
+ *
+ * What a slot saves is what its page would be once compressed.  The pages that filled the slots one after the other
+ * make runs, and of each run it becomes known what its groups shrank to.  Once there is no free slot, a
+ * page seen once takes that of another one in the run that shrank most, if pages do not shrink nearly as much now.
  */
 #include "internal.h"
 
@@ -16,6 +20,10 @@
 
 #define MERIT_MAX 2
 #define DENIALS 4
+#define RUN_LEAST 32u  /* slots of a run, at least: so there are not too many */
+#define WORTH_MAX 255u /* of a page that does not shrink */
+#define WORTH_SHARE(worth) ((worth) * 3 / 4) /* what shrinks to less may go */
+#define RECENT_BYTES (4u << 20)              /* over which it is known how much pages shrink now */
 
 typedef struct {
     uint64_t owner; /* the page that may change it in place */
@@ -25,6 +33,14 @@ typedef struct {
     uint8_t is_used;
 } Slot;
 
+/* Slots from `first` on that were first filled by pages of the groups `from` to `to`. */
+typedef struct {
+    uint32_t first, n;
+    uint32_t from, to;
+    uint64_t plain, packed; /* of these groups, as far as it is known */
+    gboolean is_used_up;
+} Run;
+
 struct _GwRamCache {
     GwRamSlots slots;
     Slot *info;        /* slots.limit */
@@ -33,12 +49,18 @@ struct _GwRamCache {
     uint32_t n_claimed; /* slots below were claimed once */
     uint32_t hand;
     uint32_t n_denied;
+    Run *runs;          /* n_runs, by number of groups */
+    uint32_t n_runs, max_runs;
+    uint64_t recent_plain, recent_packed; /* of the last groups */
+    uint32_t victim;    /* the run that gives up slots; or NO_SLOT: to be looked for */
+    uint32_t victim_at; /* slots of it below were looked at */
 };
 
 uint64_t
 gw_ram_cache_measure (uint32_t page_size)
 {
-    return page_size + sizeof (Slot) + 2 * sizeof (uint32_t) + 1; /* buckets: at most two a slot */
+    /* buckets: at most two a slot */
+    return page_size + sizeof (Slot) + 2 * sizeof (uint32_t) + 1 + sizeof (Run) / RUN_LEAST + 1;
 }
 
 static uint32_t
@@ -60,7 +82,11 @@ gw_ram_cache_new (uint32_t limit, uint32_t page_size)
     gw_ram_slots_init (&cache->slots, limit, page_size);
     cache->info = g_try_new0 (Slot, limit);
     cache->buckets = g_try_new (uint32_t, n);
-    if (cache->slots.limit == 0 || cache->info == NULL || cache->buckets == NULL)
+    cache->max_runs = limit / RUN_LEAST;
+    cache->runs = g_try_new (Run, MAX (cache->max_runs, 1));
+    cache->victim = GW_RAM_NO_SLOT;
+    if (cache->slots.limit == 0 || cache->info == NULL || cache->buckets == NULL ||
+        cache->runs == NULL)
         return NULL;
     memset (cache->buckets, 0xff, (gsize) n * sizeof *cache->buckets);
     cache->bucket_mask = n - 1;
@@ -75,6 +101,7 @@ gw_ram_cache_free (GwRamCache *cache)
     gw_ram_slots_clear (&cache->slots);
     g_free (cache->info);
     g_free (cache->buckets);
+    g_free (cache->runs);
     g_free (cache);
 }
 
@@ -102,17 +129,109 @@ gw_ram_cache_is_owner (const GwRamCache *cache, uint32_t slot, uint64_t owner)
            && cache->info[slot].owner == owner;
 }
 
-/* A page that is new takes no other's slot: QEMU goes through memory in order, so that of two new ones that came
- * earlier is needed earlier. */
+/* --- runs --------------------------------------------------------------------------------------------- */
+
+static void
+add_to_run (GwRamCache *cache, uint32_t slot, uint32_t group)
+{
+    Run *last = cache->n_runs > 0 ? &cache->runs[cache->n_runs - 1] : NULL;
+    gboolean is_new = last == NULL || (last->n >= RUN_LEAST && last->to != group);
+    if (is_new && cache->n_runs < cache->max_runs) {
+        last = &cache->runs[cache->n_runs++];
+        *last = (Run){ .first = slot, .from = group };
+    }
+    if (last == NULL)
+        return; /* a cache as small as that does without */
+    last->n++;
+    last->to = group;
+}
+
+/* Groups become known in order, a few after they were made: the run is among the last. */
+static Run *
+find_run (GwRamCache *cache, uint32_t group)
+{
+    for (uint32_t i = cache->n_runs; i > 0; i--) {
+        Run *run = &cache->runs[i - 1];
+        if (run->from <= group)
+            return group <= run->to ? run : NULL;
+    }
+    return NULL;
+}
+
+void
+gw_ram_cache_note_group (GwRamCache *cache, uint32_t group, uint32_t plain, uint32_t packed)
+{
+    Run *run = find_run (cache, group);
+    cache->recent_plain += plain;
+    cache->recent_packed += packed;
+    if (cache->recent_plain > RECENT_BYTES) {
+        cache->recent_plain /= 2;
+        cache->recent_packed /= 2;
+    }
+    if (run == NULL)
+        return;
+    run->plain += plain;
+    run->packed += packed;
+    cache->victim = GW_RAM_NO_SLOT;
+}
+
+static guint
+get_worth (uint64_t plain, uint64_t packed)
+{
+    return plain > 0 ? (guint) MIN (packed * WORTH_MAX / plain, WORTH_MAX) : WORTH_MAX;
+}
+
+static void
+find_victim (GwRamCache *cache)
+{
+    guint least = WORTH_MAX + 1;
+    for (uint32_t i = 0; i < cache->n_runs; i++) {
+        const Run *run = &cache->runs[i];
+        guint worth = get_worth (run->plain, run->packed);
+        if (run->is_used_up || worth >= least)
+            continue;
+        least = worth;
+        cache->victim = i;
+        cache->victim_at = run->first;
+    }
+}
+
+/* A slot whose page would cost little to be sent again; NO_SLOT when there is none. */
+static uint32_t
+take_worthless (GwRamCache *cache)
+{
+    guint recent = get_worth (cache->recent_plain, cache->recent_packed);
+    for (guint tries = 0; tries < 2; tries++) {
+        if (cache->victim == GW_RAM_NO_SLOT)
+            find_victim (cache);
+        if (cache->victim == GW_RAM_NO_SLOT)
+            break;
+        Run *run = &cache->runs[cache->victim];
+        if (get_worth (run->plain, run->packed) >= WORTH_SHARE (recent))
+            break;
+        while (cache->victim_at < run->first + run->n)
+            if (cache->info[cache->victim_at++].merit == 0)
+                return cache->victim_at - 1;
+        run->is_used_up = TRUE;
+        cache->victim = GW_RAM_NO_SLOT;
+    }
+    return GW_RAM_NO_SLOT;
+}
+
+/* --- slots -------------------------------------------------------------------------------------------- */
+
+/* A page that is new takes no slot of another one that is worth as much: QEMU goes through memory in order, so that of
+ * two new ones that came earlier is needed earlier. */
 uint32_t
-gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot)
+gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot, uint32_t group)
 {
     if (cache->n_claimed < cache->slots.limit) {
         cache->info[cache->n_claimed].merit = is_hot ? 1 : 0;
+        add_to_run (cache, cache->n_claimed, group);
         return cache->n_claimed++;
     }
     if (!is_hot)
-        return GW_RAM_NO_SLOT;
+        return take_worthless (cache);
     uint32_t slot = cache->hand;
     gboolean is_taken = cache->info[slot].merit == 0;
     if (is_taken)
@@ -162,6 +281,7 @@ uint64_t
 gw_ram_cache_get_bytes (const GwRamCache *cache)
 {
     uint64_t fixed = (uint64_t) cache->slots.limit * (sizeof (Slot) + 1)
-                     + ((uint64_t) cache->bucket_mask + 1) * sizeof (uint32_t);
+                     + ((uint64_t) cache->bucket_mask + 1) * sizeof (uint32_t)
+                     + (uint64_t) cache->max_runs * sizeof (Run);
     return cache->slots.used_bytes + fixed;
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define SMALL_BLOCKS 16u        /* RAM blocks for whose rounding up the index has room */
-#define FADE_BYTES (64u << 20) /* of pages sent again, over which the estimate looks back */
 
 enum {
     GW_ENCODE_PRECOPY,  /* everything is allowed */
@@ -40,6 +39,7 @@ struct _GwRamEncoder {
     GByteArray *held;    /* bytes from there up to the chunk */
     const uint8_t *data; /* the chunk */
     uint64_t base;       /* its offset */
+    gboolean is_light;
     gboolean has_control; /* the chunk had records that QEMU's other side may answer */
 
     gboolean has_ram;              /* the block list was seen */
@@ -110,19 +110,6 @@ count (GwRamEncoder *e, GwRamClass class, const GwStreamRecord *record, gsize ou
     gain->output += output;
 }
 
-/* What became of a page that had been sent before. */
-static void
-count_again (GwRamEncoder *e, const GwStreamRecord *record, gsize output)
-{
-    GwRamCounters *counters = &e->counters;
-    counters->again_input += record->length;
-    counters->again_output += output;
-    if (counters->again_input > FADE_BYTES) {
-        counters->again_input /= 2;
-        counters->again_output /= 2;
-    }
-}
-
 static gboolean
 may_leave_out (const GwRamEncoder *e, const GwStreamRecord *record)
 {
@@ -155,7 +142,7 @@ keep_page (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry, GwR
     if (gw_ram_cache_is_owner (e->cache, slot, owner))
         gw_ram_cache_touch (e->cache, slot);
     else
-        slot = gw_ram_cache_claim (e->cache, is_again);
+        slot = gw_ram_cache_claim (e->cache, is_again, e->builder.number);
     if (slot == GW_RAM_NO_SLOT
         || !gw_ram_cache_put (e->cache, slot, owner, hash, record->data))
         return;
@@ -210,18 +197,27 @@ encode_literal (GwRamEncoder *e, const GwStreamRecord *record)
     count (e, GW_RAM_FIRST, record, gw_ram_builder_put_page (&e->builder, &op));
 }
 
+/* What is in the entry's slot stays something to start from. */
 static void
-encode_page (GwRamEncoder *e, const GwStreamRecord *record)
+encode_lightly (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry)
 {
-    if (e->key == NULL || e->machine.state == GW_ENCODE_POSTCOPY) {
-        encode_literal (e, record);
+    GwRamOp op = make_op (record, GW_RAM_OP_LITERAL);
+    gboolean is_again = entry != NULL && entry->state != GW_RAM_NEVER;
+    gsize output = gw_ram_builder_put_page (&e->builder, &op);
+    count (e, is_again ? GW_RAM_AGAIN : GW_RAM_FIRST, record, output);
+    e->counters.light++;
+    if (entry == NULL)
         return;
-    }
+    entry->state = e->params.keeps_proof ? GW_RAM_KNOWN : GW_RAM_LOST;
+    if (e->params.keeps_proof)
+        entry->hash = gw_ram_hash (e->key, record->data);
+}
+
+static void
+encode_known (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry)
+{
     GwRamOp op = make_op (record, GW_RAM_OP_LITERAL);
     GwRamHash hash = gw_ram_hash (e->key, record->data);
-    GwRamEntry *entry = gw_ram_index_get (&e->index, record->ram.block->index, record->ram.offset,
-                                          TRUE);
-    gboolean is_again = entry != NULL && entry->state != GW_RAM_NEVER;
     GwRamClass class = GW_RAM_UNCHANGED;
     gsize output = 0;
     gboolean is_same = entry != NULL && entry->state == GW_RAM_KNOWN
@@ -231,12 +227,24 @@ encode_page (GwRamEncoder *e, const GwStreamRecord *record)
         output = gw_ram_builder_put_page (&e->builder, &op);
     }
     count (e, class, record, output);
-    if (is_again)
-        count_again (e, record, output);
     if (entry != NULL) {
         entry->hash = hash;
         entry->state = GW_RAM_KNOWN;
     }
+}
+
+static void
+encode_page (GwRamEncoder *e, const GwStreamRecord *record)
+{
+    if (e->key == NULL || e->machine.state == GW_ENCODE_POSTCOPY) {
+        encode_literal (e, record);
+        return;
+    }
+    GwRamEntry *entry = gw_ram_index_get (&e->index, record->ram.block->index, record->ram.offset, TRUE);
+    if (e->is_light)
+        encode_lightly (e, record, entry);
+    else
+        encode_known (e, record, entry);
 }
 
 static void
@@ -309,12 +317,19 @@ on_list (GwRamEncoder *e, const GwStreamRecord *record)
     e->cache = gw_ram_cache_new ((uint32_t) MIN (slots, INT32_MAX), e->params.page_size);
 }
 
+/* Where it ends is the reader's guess, and what lies in it can be the guest's choice. */
+static gboolean
+is_guessed (const GwStreamSection *section)
+{
+    return !section->is_iterator
+           || (strcmp (section->name, "ram") != 0 && strcmp (section->name, "dirty-bitmap") != 0);
+}
+
 static void
 on_section (GwRamEncoder *e, const GwStreamRecord *record)
 {
     e->has_control |= record->section_type != GW_STREAM_BYTE_PART;
-    if (e->machine.state == GW_ENCODE_PRECOPY && e->has_ram
-        && record->section_type == GW_STREAM_BYTE_FULL)
+    if (e->machine.state == GW_ENCODE_PRECOPY && e->has_ram && is_guessed (record->section))
         gw_machine_move (&e->machine, GW_ENCODE_CLOSING);
 }
 
@@ -437,6 +452,12 @@ begin_passing (GwRamEncoder *e)
 }
 
 void
+gw_ram_encoder_set_light (GwRamEncoder *e, gboolean is_light)
+{
+    e->is_light = is_light;
+}
+
+void
 gw_ram_encoder_push (GwRamEncoder *e, const uint8_t *data, gsize len)
 {
     e->data = data;
@@ -472,10 +493,13 @@ gw_ram_encoder_take (GwRamEncoder *e)
     return group;
 }
 
-gsize
-gw_ram_encoder_get_queued (const GwRamEncoder *e)
+/* Groups of deltas say nothing about what pages are worth. */
+void
+gw_ram_encoder_note_packed (GwRamEncoder *e, const GwRamGroup *group)
 {
-    return e->builder.done_bytes;
+    gsize plain = gw_ram_head_get_plain (&group->head);
+    if (e->cache != NULL && group->head.part[GW_RAM_PART_LITERALS] > plain / 2)
+        gw_ram_cache_note_group (e->cache, group->head.number, (uint32_t) plain, group->head.body);
 }
 
 gboolean
@@ -501,20 +525,6 @@ gw_ram_encoder_finish (GwRamEncoder *e)
     gw_ram_builder_close (&e->builder);
 }
 
-void
-gw_ram_encoder_reconnect (GwRamEncoder *e)
-{
-    g_byte_array_set_size (e->held, 0);
-    gw_ram_builder_close (&e->builder);
-    e->passed = e->base = 0;
-    e->out_block = NULL;
-    if (e->machine.state == GW_ENCODE_PASSING)
-        return;
-    gw_stream_reader_reconnect (e->reader);
-    if (e->machine.state != GW_ENCODE_POSTCOPY)
-        begin_postcopy (e);
-}
-
 /* --- figures ------------------------------------------------------------------------------------------ */
 
 void
@@ -523,16 +533,6 @@ gw_ram_encoder_get_counters (const GwRamEncoder *e, GwRamCounters *ret_counters)
     *ret_counters = e->counters;
     ret_counters->index_bytes = e->index.used_bytes;
     ret_counters->cache_bytes = e->cache != NULL ? gw_ram_cache_get_bytes (e->cache) : 0;
-}
-
-uint64_t
-gw_ram_encoder_estimate (const GwRamEncoder *e, uint64_t left_bytes)
-{
-    const GwRamCounters *counters = &e->counters;
-    if (counters->again_input == 0)
-        return left_bytes;
-    return (uint64_t) ((double) left_bytes * (double) counters->again_output
-                       / (double) counters->again_input);
 }
 
 static const GwStreamBlock *

@@ -91,8 +91,10 @@ uint64_t gw_ram_cache_measure (uint32_t page_size);
 uint32_t gw_ram_cache_find (const GwRamCache *cache, GwRamHash hash, const uint8_t *page);
 const uint8_t *gw_ram_cache_get (const GwRamCache *cache, uint32_t slot);
 gboolean gw_ram_cache_is_owner (const GwRamCache *cache, uint32_t slot, uint64_t owner);
-/* A slot for a page that was sent before (`is_hot`) or not; NO_SLOT when none is worth it. */
-uint32_t gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot);
+/* A slot for a page of the group, sent before (`is_hot`) or not; NO_SLOT when none is worth it. */
+uint32_t gw_ram_cache_claim (GwRamCache *cache, gboolean is_hot, uint32_t group);
+/* What packing has made of a group with pages. */
+void gw_ram_cache_note_group (GwRamCache *cache, uint32_t group, uint32_t plain, uint32_t packed);
 /* The slot's page was used again. */
 void gw_ram_cache_touch (GwRamCache *cache, uint32_t slot);
 /* Keeps the page in a slot that was claimed, or is `owner`'s already.  FALSE without memory. */

@@ -29,7 +29,8 @@
  *
  * The cache.  Both sides have the same numbered slots of one page each.  The encoder alone decides:
  * an operation says in which slot its page is kept, and from which slot it is made.  What is in a slot
- * is only ever used as bytes to start from, so a bad choice costs bytes, never correctness.
+ * is only ever used as bytes to start from, so a bad choice costs bytes, never correctness.  A page that compresses
+ * well is worth less of a slot, since it costs little to send it again; of that the caller tells the encoder.
  *
  * Groups.  A group is a head and a body, bounded by GW_RAM_GROUP_MAX bytes of output and of body, and
  * depends on nothing but the slots.  Packing (compressing) a group and unpacking it need neither
@@ -42,16 +43,21 @@
  * gw_ram_encoder_get_waiting(): BULK may wait some milliseconds for company, CONTROL and URGENT may
  * not, because QEMU waits for an answer to what they hold.
  *
+ * Light.  Hashing, comparing and keeping pages costs about as much as sending them where the link is fast.  The caller
+ * may say that it is: pages are then literal and forgotten, until it says otherwise.  A page that was sent
+ * like that counts as one of which nothing is known.
+ *
  * Postcopy.  The first discard, or the command LISTEN, ends precopy for the codec: from there on
  * groups are URGENT, hold at most GW_RAM_URGENT_MAX bytes, and know only zero and literal.  The urgent
- * lane (preempt) and a lane after a recovery begin like that.
+ * lane (preempt) begins like that, and so does a lane after a recovery; its sections began on another connection, so
+ * it passes as bytes.
  *
  * Memory.  `memory_bytes` of both sides is one number: the encoder's index and slots fit into it, and
  * no slot has a number that would not fit into the decoder's.  Whatever does not fit is sent as if it
  * were new.  Groups come on top; their number is the caller's affair.
  *
- * Proof.  Each group carries a digest of the bytes that the encoder was given for it, made before anything is
- * chosen; the decoder makes its own of what it gives.  So a mistake in any part between them, or a slot that is
+ * Proof.  Each group carries a digest of the bytes that the encoder was given for it and does not leave out;
+ * the decoder makes its own of what it gives.  So a mistake in any part between them, or a slot that is
  * not alike on both sides, ends the lane and not in the guest's memory.  (Against damage on the way there is
  * the link's encryption.)
  *
@@ -78,6 +84,7 @@ typedef struct {
     uint32_t page_size;      /* of the target */
     uint64_t memory_bytes;   /* for index and slots; 0: none.  The decoder's is at least this */
     gboolean can_leave_out;  /* no other lane carries pages */
+    gboolean keeps_proof;    /* encoder: gw_ram_encoder_check() will be asked, so light pages are hashed too */
     const uint8_t *secret;   /* encoder: of the job; copied */
     gsize secret_bytes;      /* at least GW_RAM_SECRET_MIN */
 } GwRamParams;
@@ -182,8 +189,7 @@ typedef struct {
     GwRamGain classes[GW_RAM_N_CLASSES];
     uint64_t input;        /* bytes pushed */
     uint64_t raw;          /* of these, not of pages */
-    uint64_t again_input;  /* bytes of pages that had been sent before, */
-    uint64_t again_output; /* and what they became before packing; both fade */
+    uint64_t light;        /* pages sent lightly */
     uint64_t index_bytes, cache_bytes; /* memory in use */
 } GwRamCounters;
 
@@ -193,27 +199,24 @@ GwRamEncoder *gw_ram_encoder_new (const GwRamParams *params);
 void gw_ram_encoder_free (GwRamEncoder *encoder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamEncoder, gw_ram_encoder_free)
 
+/* Whether the next pages are worth no work. */
+void gw_ram_encoder_set_light (GwRamEncoder *encoder, gboolean is_light);
 /* Takes bytes of the lane.  What it does not understand it passes on, so it cannot fail. */
 void gw_ram_encoder_push (GwRamEncoder *encoder, const uint8_t *data, gsize len);
 /* Why everything passes as raw bytes from some place on; NULL while that is not so. */
 const GError *gw_ram_encoder_get_fault (const GwRamEncoder *encoder);
 /* The next full group (transfer full); NULL when there is none. */
 GwRamGroup *gw_ram_encoder_take (GwRamEncoder *encoder);
-/* Bytes of groups that nobody took yet. */
-gsize gw_ram_encoder_get_queued (const GwRamEncoder *encoder);
+/* What packing, which was tried, has made of a group taken earlier: it tells what is worth keeping. */
+void gw_ram_encoder_note_packed (GwRamEncoder *encoder, const GwRamGroup *group);
 /* Whether a group is open, and how urgent it is. */
 gboolean gw_ram_encoder_get_waiting (const GwRamEncoder *encoder, GwRamUrgency *ret_urgency);
 /* Closes the open group, full or not. */
 void gw_ram_encoder_flush (GwRamEncoder *encoder);
 /* The lane has ended: passes on the beginning of a record that will not come, and flushes. */
 void gw_ram_encoder_finish (GwRamEncoder *encoder);
-/* Postcopy recovery: what comes next comes from a new connection.  Unfinished bytes are dropped, as
- * QEMU's other side does. */
-void gw_ram_encoder_reconnect (GwRamEncoder *encoder);
 
 void gw_ram_encoder_get_counters (const GwRamEncoder *encoder, GwRamCounters *ret_counters);
-/* What `left_bytes` of pages that were sent before will be before packing, going by the last ones. */
-uint64_t gw_ram_encoder_estimate (const GwRamEncoder *encoder, uint64_t left_bytes);
 
 typedef enum { GW_RAM_UNKNOWN, GW_RAM_SAME, GW_RAM_DIFFERENT } GwRamVerdict;
 

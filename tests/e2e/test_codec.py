@@ -83,6 +83,29 @@ def test_a_page_that_qemu_lost_is_found_before_the_handover(tmp_path, turn):
         assert "pc.ram+0x" in done.report["cause"]["message"]
 
 
+def test_a_page_that_changes_unseen_is_found_before_the_handover(tmp_path):
+    """Written to behind QEMU's back while everything stands, where the guest has nothing."""
+    with rig.Net(rate=RATE) as net:
+        vm = rig.Guest(net.a, tmp_path / "a", load=LOAD, mem=MEM).start().wait_boot()
+        twin, agent, held = vm.twin(net.b, tmp_path / "b"), rig.Agent(net.b, tmp_path / "agent"), tmp_path / "held"
+        started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--verify", "ram", "--max-downtime", "2000",
+                                    env={"GODWIT_POINT": f"stop=call:courier.verify={held}"})
+        faults.wait_until(held.exists, 60, "the comparison")
+        command = int(held.read_text(encoding="ascii").split()[0])
+        faults.wait_until(lambda: faults.state(command) == "T", 10, "the stop")
+        mark, top = vm.ticks.mark(), 190 << 20
+        memory = ram.peek(vm, 0, top)
+        unused = next(page for page in range(top - 4096, 0, -4096) if not any(memory[page:page + 4096]))
+        ram.poke(vm, unused, b"behind QEMU's back")
+        faults.cont(command)
+        done = started.wait(60)
+        assert (done.exit, done.cause, done.report["runs_on"]) == (3, "ram-unsent", "source"), done
+        assert done.report["ram_proof"]["different"] == 1
+        assert f"pc.ram+{unused:#x}" in done.report["cause"]["message"]
+        vm.ticks.wait_side("a", 200, since=mark)
+        vm.report.check()
+
+
 @pytest.mark.skipif(not soak.ROUNDS, reason=soak.REASON)
 @pytest.mark.parametrize("turn", range(soak.ROUNDS or 1))
 def test_memory_that_was_sent_is_found_to_be_so(tmp_path, turn):

@@ -31,6 +31,7 @@ static const struct {
     { "report",       T_TEXT,  AT (report),         ""       },
     { "disk",         T_TEXT,  AT (disk),           ""       },
     { "fs",           T_TEXT,  AT (fs),             ""       },
+    { "run",          T_TEXT,  AT (run),            ""       },
 #undef AT
 };
 

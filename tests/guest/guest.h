@@ -50,7 +50,14 @@
 
 /* --- content.c: what a page must hold (pure) ------------------------------------------------- */
 
-typedef enum { GUEST_ZERO, GUEST_SMALL, GUEST_TEXT, GUEST_RANDOM, GUEST_N_KINDS } GuestKind;
+typedef enum {
+    GUEST_ZERO,
+    GUEST_SMALL, /* random; 16 words change */
+    GUEST_TEXT,
+    GUEST_RANDOM,
+    GUEST_HEAP,  /* compresses to 0.57; 16 words change */
+    GUEST_N_KINDS
+} GuestKind;
 
 /* The identity of a page's content. */
 typedef struct {
@@ -61,13 +68,18 @@ typedef struct {
     GuestKind kind;
 } GuestPage;
 
-/* "zero", "small", "text", "random"; guest_kind_from_name() gives GUEST_N_KINDS for another name. */
+/* "zero", "small", "text", "random", "heap"; guest_kind_from_name() gives GUEST_N_KINDS for another name. */
 const char *guest_kind_name (GuestKind kind);
 GuestKind guest_kind_from_name (const char *name);
 
 /* Writes the content of `page` into `words`.  Odd generations of the zero kind have a header, even
  * ones are zero throughout, as QEMU's zero page detection wants it. */
 void guest_content_make (const GuestPage *page, uint64_t words[static GUEST_PAGE_WORDS]);
+
+/* Whether only a few words differ between generations. */
+bool guest_content_is_small (GuestKind kind);
+/* The same for a page of such a kind that holds the generation before. */
+void guest_content_step (const GuestPage *page, uint64_t words[static GUEST_PAGE_WORDS]);
 
 /* Says in `text` how `found` differs from what `page` and its content `wanted` ask for. */
 void guest_content_explain (const GuestPage *page, const uint64_t wanted[static GUEST_PAGE_WORDS],
@@ -95,6 +107,7 @@ typedef struct {
     char report[64];
     char disk[64];
     char fs[64];                /* the device with the file system; empty is none */
+    char run[64];               /* a program in it that is the load; empty is none */
 } GuestParams;
 
 /* Reads the words "gw.NAME=VALUE" of `line` over the defaults.  False with the offending word in
@@ -121,6 +134,11 @@ bool guest_channel_find (const char *name, char *device, size_t size);
 
 /* Starts QEMU's guest agent, where the initrd has it and the VM a port for it. */
 void guest_agent_start (void);
+
+/* --- run.c --------------------------------------------------------------------------------------- */
+
+/* Starts `params->run` with the file system as its root.  Each line that it writes is reported as "RUN <line>". */
+void guest_run_start (const GuestParams *params);
 
 /* --- report.c ---------------------------------------------------------------------------------- */
 

@@ -62,6 +62,7 @@ run_load (void *data)
         guest_report ("E memory: cannot map %llu bytes",
                       (unsigned long long) (params.mem_bytes + params.fill_bytes));
     guest_disk_start (&params);
+    guest_run_start (&params);
     return NULL;
 }
 

@@ -73,24 +73,37 @@ check_page (uint32_t index)
     atomic_fetch_add (&memory.checked, 1);
 }
 
-/* Takes page `index` to its next generation.  Only words that differ are stored, so that a small
- * change is small for whoever tracks dirty pages by content. */
+/* Only words that differ are stored, so that a small change is small for whoever tracks dirty pages by
+ * content.  The caller holds the lock of `page`. */
 static void
-rewrite_page (uint32_t index, GuestKind kind)
+store_page (const GuestPage *page, uint64_t *words)
 {
     static uint64_t wanted[GUEST_PAGE_WORDS]; /* the writer's own */
-    uint64_t *words = memory.words + (size_t) index * GUEST_PAGE_WORDS;
-    pthread_mutex_t *lock = &memory.locks[index % N_LOCKS];
-    GuestPage page;
 
-    pthread_mutex_lock (lock);
-    memory.entries[index].generation++;
-    memory.entries[index].kind = kind;
-    page = describe (index);
-    guest_content_make (&page, wanted);
+    guest_content_make (page, wanted);
     for (int i = 0; i < GUEST_PAGE_WORDS; i++)
         if (words[i] != wanted[i])
             words[i] = wanted[i];
+}
+
+/* Takes page `index` to its next generation. */
+static void
+rewrite_page (uint32_t index, GuestKind kind)
+{
+    uint64_t *words = memory.words + (size_t) index * GUEST_PAGE_WORDS;
+    pthread_mutex_t *lock = &memory.locks[index % N_LOCKS];
+    Entry *entry = &memory.entries[index];
+    bool is_step;
+    GuestPage page;
+
+    pthread_mutex_lock (lock);
+    is_step = entry->kind == kind && guest_content_is_small (kind);
+    *entry = (Entry){ entry->generation + 1, kind };
+    page = describe (index);
+    if (is_step)
+        guest_content_step (&page, words);
+    else
+        store_page (&page, words);
     pthread_mutex_unlock (lock);
     atomic_fetch_add (&memory.written, 1);
 }

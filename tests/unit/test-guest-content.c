@@ -48,8 +48,8 @@ test_follows_from_identity (void)
 static void
 test_generations_differ (void)
 {
-    static const guint least[GUEST_N_KINDS] = { 5, 18, 480, 500 };
-    static const guint most[GUEST_N_KINDS] = { 5, 18, 509, 509 };
+    static const guint least[GUEST_N_KINDS] = { 5, 18, 480, 500, 18 };
+    static const guint most[GUEST_N_KINDS] = { 5, 18, 509, 509, 18 };
 
     for (int kind = 0; kind < GUEST_N_KINDS; kind++) {
         for (guint generation = 1; generation < 6; generation++) {
@@ -61,6 +61,27 @@ test_generations_differ (void)
             guest_content_make (&page, after);
             g_assert_cmpuint (count_differences (before, after), >=, least[kind]);
             g_assert_cmpuint (count_differences (before, after), <=, most[kind]);
+        }
+    }
+}
+
+/* Step by step is the same as made at once. */
+static void
+test_steps (void)
+{
+    static const GuestKind kinds[] = { GUEST_SMALL, GUEST_HEAP };
+
+    for (gsize i = 0; i < G_N_ELEMENTS (kinds); i++) {
+        Words stepped, made;
+        GuestPage page = page_of (kinds[i], 1234, 7);
+
+        g_assert_true (guest_content_is_small (kinds[i]));
+        guest_content_make (&page, stepped);
+        for (int n = 0; n < 3; n++) {
+            page.generation++;
+            guest_content_step (&page, stepped);
+            guest_content_make (&page, made);
+            g_assert_cmpmem (stepped, sizeof stepped, made, sizeof made);
         }
     }
 }
@@ -113,6 +134,16 @@ test_text_compresses_three_times (void)
     g_assert_cmpfloat (text, >, 0.25);
     g_assert_cmpfloat (text, <, 0.42);
     g_assert_cmpfloat (noise, >, 0.99);
+}
+
+static void
+test_heap_compresses_nearly_to_half (void)
+{
+    double heap = compressed_share (GUEST_HEAP);
+
+    g_test_message ("zlib level 1 leaves %.3f of heap", heap);
+    g_assert_cmpfloat (heap, >, 0.5);
+    g_assert_cmpfloat (heap, <, 0.75);
 }
 
 static void
@@ -193,6 +224,8 @@ main (int argc, char **argv)
     g_test_add_func ("/guest/content/generations-differ", test_generations_differ);
     g_test_add_func ("/guest/content/even-zero-page-is-zero", test_even_zero_page_is_zero);
     g_test_add_func ("/guest/content/text-compresses", test_text_compresses_three_times);
+    g_test_add_func ("/guest/content/steps", test_steps);
+    g_test_add_func ("/guest/content/heap-compresses", test_heap_compresses_nearly_to_half);
     g_test_add_func ("/guest/content/explains", test_explains_what_is_wrong);
     g_test_add_func ("/guest/params/parsed", test_parameters);
     g_test_add_func ("/guest/params/refused", test_parameters_refused);

@@ -3,6 +3,9 @@
 #include "ramlane.h"
 #include "test-ramcodec-lane.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #define PASSES 6
 
 typedef struct {
@@ -118,13 +121,17 @@ static void
 push (Way *way, const uint8_t *data, gsize len, gint64 now_us)
 {
     GwRamOutLink link = draw_link (way);
-    uint8_t *room;
-    while ((room = gw_ram_out_get_room (way->out)) == NULL) {
+    for (gsize done = 0, most; done < len; done += most) {
+        uint8_t *room = gw_ram_out_get_room (way->out, &most);
+        g_assert_cmpuint (most, <=, GW_RAM_OUT_ROOM);
+        most = room != NULL ? MIN (most, len - done) : 0;
         leave (way);
         arrive (way);
+        if (most == 0)
+            continue;
+        memcpy (room, data + done, most);
+        gw_ram_out_push (way->out, most, &link, now_us);
     }
-    memcpy (room, data, len);
-    gw_ram_out_push (way->out, len, &link, now_us);
 }
 
 static void
@@ -204,6 +211,79 @@ test_credit (void)
     lane_clear (&lane);
 }
 
+/* What waits in the open group has not arrived with the one before. */
+static void
+test_credit_of_an_open_group (void)
+{
+    Lane lane;
+    Way way;
+    GwRamOutCounters counters;
+    gsize len;
+    lane_init (&lane, 800, 3);
+    lane_build (&lane, PASSES, FALSE);
+    way_init (&way, 0, 8 << 20);
+    for (gsize at = 0; at < lane.out->len / 3; at += GW_RAM_OUT_ROOM) {
+        push (&way, lane.out->data + at, GW_RAM_OUT_ROOM, 1000);
+        do {
+            leave (&way);
+            arrive (&way);
+            (void) gw_ram_out_peek (way.out, &len);
+        } while (len > 0 || way.wire->len > 0 || !gw_ram_in_is_empty (way.in));
+        gw_ram_out_note_acked (way.out, way.sent);
+        gw_ram_out_get_counters (way.out, &counters);
+        g_assert_cmpuint (counters.acked_input, <=,
+                          way.arrived->len + counters.encoder.classes[GW_RAM_UNCHANGED].input);
+    }
+    g_assert_false (gw_ram_out_is_empty (way.out));
+    g_assert_cmpuint (counters.acked_input, >, 0);
+    way_clear (&way);
+    lane_clear (&lane);
+}
+
+/* --- comparison ------------------------------------------------------------------------------------------ */
+
+static void
+check_memory (Way *way, const Lane *lane, guint n_pages, GwRamCheckResult *ret)
+{
+    GwRamCheckBlock block = { g_strdup (lane_blocks[0]), 0, n_pages * LANE_PAGE };
+    GArray *blocks = g_array_new (FALSE, FALSE, sizeof block);
+    int fd = memfd_create ("ram", MFD_CLOEXEC);
+    gint64 deadline = gw_deadline_ms (20000);
+    g_array_append_val (blocks, block);
+    g_assert_cmpint (write (fd, lane->memory, lane->n_pages * LANE_PAGE), ==, lane->n_pages * LANE_PAGE);
+    GwRamCheck *check = gw_ram_check_start (way->crew, way->out, fd, blocks);
+    while (!gw_ram_check_is_done (check)) {
+        g_assert_cmpint (g_get_monotonic_time (), <, deadline);
+        g_usleep (1000);
+    }
+    gw_ram_check_get_result (check, ret);
+    g_assert_cmpstr (ret->named, ==, ret->different > 0 ? "pc.ram+0x3000" : "");
+    gw_ram_check_free (check);
+}
+
+/* A page that changed after it was sent is found and named; so is memory that is not there. */
+static void
+test_memory_is_compared (void)
+{
+    GwRamCheckResult result;
+    Lane lane;
+    Way way;
+    lane_init (&lane, 64, 5);
+    lane_build (&lane, PASSES, FALSE);
+    way_init (&way, 2, 8 << 20);
+    carry (&way, lane.out);
+    check_memory (&way, &lane, 64, &result);
+    g_assert_cmpuint (result.pages, ==, 64);
+    g_assert_cmpuint (result.different + result.unknown + result.unread, ==, 0);
+    lane.memory[3 * LANE_PAGE + 100] ^= 1;
+    check_memory (&way, &lane, 66, &result);
+    g_assert_cmpuint (result.pages, ==, 64);
+    g_assert_cmpuint (result.different, ==, 1);
+    g_assert_cmpuint (result.unread, ==, 2);
+    way_clear (&way);
+    lane_clear (&lane);
+}
+
 /* --- time and room ------------------------------------------------------------------------------------------ */
 
 static void
@@ -238,23 +318,86 @@ test_open_group_waits (void)
     lane_clear (&lane);
 }
 
-/* A link that takes nothing stops the reading soon, whatever is read. */
+/* Sends a pass over all pages, each 256 KiB in a time, and says how many pages were light so far. */
+static uint64_t
+send_pass (Way *way, Lane *lane, const GwRamOutLink *link, gint64 step_us, gint64 *now_us)
+{
+    GwRamOutCounters counters;
+    lane_pass (lane, 100, GW_STREAM_BYTE_PART);
+    for (gsize at = 0, len; at < lane->out->len; at += len) {
+        gsize room_len, ready;
+        uint8_t *room = gw_ram_out_get_room (way->out, &room_len);
+        len = MIN (lane->out->len - at, room_len);
+        memcpy (room, lane->out->data + at, len);
+        gw_ram_out_push (way->out, len, link, *now_us += step_us);
+        while (gw_ram_out_peek (way->out, &ready) != NULL && ready > 0)
+            gw_ram_out_consume (way->out, ready);
+    }
+    g_byte_array_set_size (lane->out, 0);
+    gw_ram_out_get_counters (way->out, &counters);
+    return counters.encoder.light;
+}
+
+/* While nobody waits for the link, pages are not worth any work; as soon as somebody does, they are, but for a link
+ * that is fast all the time. */
 static void
-test_bound (void)
+test_light (void)
+{
+    static const GwRamOutLink free_link = { FALSE, 0 }, slow = { TRUE, 40e6 }, fast = { TRUE, 1.2e9 };
+    gint64 now_us = 1000;
+    Lane lane;
+    Way way;
+    lane_init (&lane, 6000, 3); /* 47 MiB in each pass, of which three quarters are sent as they are in the first */
+    lane_begin (&lane);
+    way_init (&way, 0, 8 << 20);
+    uint64_t first = send_pass (&way, &lane, &free_link, 200, &now_us);
+    g_assert_cmpuint (first, >, 300); /* not at once */
+    g_assert_cmpuint (first, <, 6000);
+    g_assert_cmpuint (send_pass (&way, &lane, &slow, 200, &now_us), ==, first);
+    uint64_t last = first;
+    for (guint i = 0; i < 6; i++) /* it has been wrong once, and what the link takes is to be seen first: not at once */
+        last = send_pass (&way, &lane, &fast, 200, &now_us);
+    g_assert_cmpuint (last, >, first);
+    for (guint i = 0; i < 3; i++)
+        last = send_pass (&way, &lane, &fast, 5000, &now_us); /* it slows down */
+    g_assert_cmpuint (send_pass (&way, &lane, &fast, 5000, &now_us), ==, last);
+    way_clear (&way);
+    lane_clear (&lane);
+}
+
+/* How many rooms are read for a link that takes nothing. */
+static guint
+count_rooms (const GwRamOutLink *link)
 {
     Way way;
-    GwRamOutLink link = { .is_busy = TRUE, .rate = 1e6 };
     guint n = 0;
     uint8_t *room;
+    gsize len;
     way_init (&way, 4, 8 << 20);
-    while ((room = gw_ram_out_get_room (way.out)) != NULL) {
-        for (gsize i = 0; i < GW_RAM_OUT_ROOM; i++)
+    while ((room = gw_ram_out_get_room (way.out, &len)) != NULL) {
+        for (gsize i = 0; i < len; i++)
             room[i] = (uint8_t) g_rand_int (way.rand);
-        gw_ram_out_push (way.out, GW_RAM_OUT_ROOM, &link, 1000);
+        gw_ram_out_push (way.out, len, link, 1000);
         g_assert_cmpuint (++n, <, 40);
     }
     g_assert_nonnull (gw_ram_out_get_fault (way.out)); /* no migration at all: as it is */
     way_clear (&way);
+    return n;
+}
+
+/* A link that takes nothing stops the reading soon, whatever is read: after what it carries in 3 ms, one group
+ * or eight. */
+static void
+test_bound (void)
+{
+    const GwRamOutLink slow = { .rate = 1e6 }, fast = { .rate = 5e8 }, fastest = { .rate = 1e10 };
+    const GwRamOutLink packing = { .is_busy = TRUE, .rate = 1e10 };
+    guint most = count_rooms (&fastest);
+    g_assert_cmpuint (count_rooms (&slow), <=, 3);
+    g_assert_cmpuint (count_rooms (&fast), >=, 6);
+    g_assert_cmpuint (count_rooms (&fast), <=, 8);
+    g_assert_cmpuint (most, >=, 12);
+    g_assert_cmpuint (count_rooms (&packing), <=, most);
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------- */
@@ -282,7 +425,7 @@ take_damaged (const GByteArray *wire, guint at, guint bit)
     }
     wire->data[at] ^= (uint8_t) (1u << bit);
     if (ok)
-        return FALSE;
+        return !gw_ram_in_is_between_groups (in); /* it waits for bytes that will never come */
     g_assert_error (error, GW_ERROR, GW_CAUSE_CODEC_INVALID);
     g_assert_false (gw_ram_in_peek (in, &data, &len, NULL));
     g_assert_false (gw_ram_in_put (in, wire->data, 1, &taken, NULL));
@@ -304,7 +447,7 @@ test_damage (void)
         leave (&way);
     g_assert_cmpuint (way.wire->len, >, 1000);
     for (guint i = 0; i < GW_RAM_HEAD * 8; i++)
-        (void) take_damaged (way.wire, i / 8, i % 8); /* its urgency is only for who schedules */
+        g_assert_true (take_damaged (way.wire, i / 8, i % 8) || i / 8 == 2); /* urgency is for who schedules */
     for (guint i = 0; i < 200; i++) {
         guint at = GW_RAM_HEAD + (guint) draw (&way, way.wire->len - GW_RAM_HEAD) - 1;
         g_assert_true (take_damaged (way.wire, at, i % 8));
@@ -320,7 +463,10 @@ main (int argc, char **argv)
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
         g_test_add_data_func (rows[i].name, &rows[i], test_row);
     g_test_add_func ("/ram-lane/credit", test_credit);
+    g_test_add_func ("/ram-lane/credit-of-an-open-group", test_credit_of_an_open_group);
+    g_test_add_func ("/ram-lane/memory-is-compared", test_memory_is_compared);
     g_test_add_func ("/ram-lane/open-group-waits", test_open_group_waits);
+    g_test_add_func ("/ram-lane/light", test_light);
     g_test_add_func ("/ram-lane/bound", test_bound);
     g_test_add_func ("/ram-lane/damage", test_damage);
     return g_test_run ();

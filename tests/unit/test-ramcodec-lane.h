@@ -318,6 +318,7 @@ carry_groups (const Trip *trip, GwRamEncoder *encoder, GwRamPacker *packer, GwRa
     GwRamGroup *group;
     while ((group = gw_ram_encoder_take (encoder)) != NULL) {
         carry_group (trip, group, packer, decoder, arrival);
+        gw_ram_encoder_note_packed (encoder, group);
         gw_ram_group_free (group);
     }
 }

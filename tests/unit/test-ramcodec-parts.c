@@ -152,7 +152,7 @@ test_cache_finds_content (void)
     guint n_found = 0;
     for (guint i = 0; i < 300; i++) {
         fill_random (rand, pages + i * PAGE);
-        uint32_t slot = gw_ram_cache_claim (cache, FALSE);
+        uint32_t slot = gw_ram_cache_claim (cache, FALSE, 0);
         g_assert_true ((slot < 100) == (i < 100)); /* what is new takes no other's place */
         if (slot == GW_RAM_NO_SLOT)
             continue;
@@ -179,7 +179,7 @@ test_cache_compares (void)
     g_autoptr (GwRamCache) cache = gw_ram_cache_new (4, PAGE);
     uint8_t a[PAGE] = { 1 }, b[PAGE] = { 2 };
     GwRamHash hash = { 5, 5 };
-    g_assert_true (gw_ram_cache_put (cache, gw_ram_cache_claim (cache, FALSE), 0, hash, a));
+    g_assert_true (gw_ram_cache_put (cache, gw_ram_cache_claim (cache, FALSE, 0), 0, hash, a));
     g_assert_cmpuint (gw_ram_cache_find (cache, hash, a), ==, 0);
     g_assert_cmpuint (gw_ram_cache_find (cache, hash, b), ==, GW_RAM_NO_SLOT);
 }
@@ -191,13 +191,13 @@ test_cache_keeps_what_is_used (void)
     g_autoptr (GwRamCache) cache = gw_ram_cache_new (64, PAGE);
     const uint8_t page[PAGE] = { 0 };
     for (guint i = 0; i < 64; i++) {
-        uint32_t slot = gw_ram_cache_claim (cache, i >= 32);
+        uint32_t slot = gw_ram_cache_claim (cache, i >= 32, 0);
         g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
     }
     for (guint i = 1000; i < 5000; i++)
-        g_assert_cmpuint (gw_ram_cache_claim (cache, FALSE), ==, GW_RAM_NO_SLOT);
+        g_assert_cmpuint (gw_ram_cache_claim (cache, FALSE, 0), ==, GW_RAM_NO_SLOT);
     for (guint i = 5000; i < 5036; i++) {
-        uint32_t slot = gw_ram_cache_claim (cache, TRUE);
+        uint32_t slot = gw_ram_cache_claim (cache, TRUE, 0);
         g_assert_true ((slot != GW_RAM_NO_SLOT) == (i < 5032));
         if (slot != GW_RAM_NO_SLOT)
             g_assert_true (gw_ram_cache_put (cache, slot, i, (GwRamHash){ i, 0 }, page));
