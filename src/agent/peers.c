@@ -5,7 +5,10 @@
 #include <string.h>
 
 #define RETRY_MS 50   /* after a failed accept: out of descriptors, perhaps */
-#define LOG_PAUSE_S 1 /* between two lines about connections for which there is no room */
+#define LINES_MAX 10  /* a second about connections that are not served, of each kind */
+
+/* Why a connection is not served. */
+typedef enum { GW_REFUSAL_NO_ROOM, GW_REFUSAL_NETWORK, GW_REFUSAL_PEER, GW_N_REFUSALS } GwRefusal;
 
 typedef struct {
     GwPeers *peers;
@@ -18,11 +21,13 @@ struct _GwPeers {
     const GwHostConfig *config; /* the agent's */
     GPtrArray *listeners;       /* Listener */
 
+    GwRoom *room;
+
     GMutex lock; /* guards the rest */
-    guint n_connections;
-    GHashTable *by_address; /* char * -> their number; none that has no connection */
-    guint n_dropped;        /* connections without room since the last line about them */
-    gint64 told_us;
+    struct {
+        guint n_silent, n_lines; /* since the last line; in this second */
+        gint64 second_us;
+    } refusals[GW_N_REFUSALS];
 };
 
 /* --- who may come ------------------------------------------------------------------------------------------- */
@@ -66,54 +71,34 @@ gw_peers_is_from (const char *const *networks, GInetAddress *address)
     return *networks == NULL;
 }
 
-/* --- room ----------------------------------------------------------------------------------------------------- */
-
-static gboolean
-enter (GwPeers *peers, const char *address)
-{
-    g_mutex_lock (&peers->lock);
-    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
-    gboolean ok = peers->n_connections < peers->config->connections && here < peers->config->per_address;
-    if (ok) {
-        peers->n_connections++;
-        g_hash_table_insert (peers->by_address, g_strdup (address), GUINT_TO_POINTER (here + 1));
-    }
-    g_mutex_unlock (&peers->lock);
-    return ok;
-}
-
-static void
-leave (GwPeers *peers, const char *address)
-{
-    g_mutex_lock (&peers->lock);
-    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
-    peers->n_connections--;
-    if (here > 1)
-        g_hash_table_insert (peers->by_address, g_strdup (address), GUINT_TO_POINTER (here - 1));
-    else
-        g_hash_table_remove (peers->by_address, address);
-    g_mutex_unlock (&peers->lock);
-}
+/* --- telling ---------------------------------------------------------------------------------------------------- */
 
 /* Thousands a second must not become thousands of lines. */
 static void
-tell_no_room (GwPeers *peers, const char *address)
+tell (GwPeers *peers, GwRefusal refusal, const char *address, const char *why)
 {
     g_mutex_lock (&peers->lock);
     gint64 now_us = g_get_monotonic_time ();
-    guint here = GPOINTER_TO_UINT (g_hash_table_lookup (peers->by_address, address));
-    guint all = peers->n_connections;
-    peers->n_dropped++;
-    gboolean is_due = peers->told_us == 0 || now_us - peers->told_us > LOG_PAUSE_S * G_USEC_PER_SEC;
-    guint n = is_due ? peers->n_dropped : 0;
-    if (is_due) {
-        peers->told_us = now_us;
-        peers->n_dropped = 0;
+    if (now_us - peers->refusals[refusal].second_us > G_USEC_PER_SEC) {
+        peers->refusals[refusal].second_us = now_us;
+        peers->refusals[refusal].n_lines = 0;
     }
+    gboolean is_due = ++peers->refusals[refusal].n_lines <= LINES_MAX;
+    guint n = peers->refusals[refusal].n_silent;
+    peers->refusals[refusal].n_silent = is_due ? 0 : n + 1;
     g_mutex_unlock (&peers->lock);
-    if (n > 0)
-        g_warning ("peer at %s: no room: %u connections of %u from there, %u of %u in all; %u refused by now", address,
-                   here, (guint) peers->config->per_address, all, (guint) peers->config->connections, n);
+    g_autofree char *more = n > 0 ? g_strdup_printf (" (and %u such connections before)", n) : g_strdup ("");
+    if (is_due)
+        g_log (NULL, refusal == GW_REFUSAL_NO_ROOM ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_MESSAGE,
+               "peer at %s is refused: %s%s", address, why, more);
+}
+
+static void
+tell_no_room (GwPeers *peers, const char *address)
+{
+    g_autofree char *words = gw_room_describe (peers->room, address);
+    g_autofree char *why = g_strconcat ("no room: ", words, NULL);
+    tell (peers, GW_REFUSAL_NO_ROOM, address, why);
 }
 
 /* --- one peer ------------------------------------------------------------------------------------------------- */
@@ -122,6 +107,7 @@ typedef struct {
     GwPeers *peers;
     GSocket *socket; /* (owned) */
     char *address, *reached_at;
+    GwGuest *guest;
 } PeerThread;
 
 static void
@@ -165,7 +151,11 @@ serve (PeerThread *thread)
     g_autofree char *name = stream != NULL ? let_in (thread, stream, &error) : NULL;
     if (name == NULL) {
         if (gw_error_get_cause (error) != GW_CAUSE_ABORTED)
-            g_message ("peer at %s is refused: %s", thread->address, error->message);
+            tell (peers, GW_REFUSAL_PEER, thread->address, error->message);
+        return;
+    }
+    if (!gw_room_let_in (peers->room, thread->guest)) {
+        tell_no_room (peers, thread->address);
         return;
     }
     const GwAgentPeer peer = { name, thread->address, thread->reached_at };
@@ -181,7 +171,7 @@ serve_peer (gpointer user_data)
     GwAgent *agent = thread->peers->agent;
     serve (thread);
     (void) g_socket_close (thread->socket, NULL); /* it may be closed already */
-    leave (thread->peers, thread->address);
+    gw_room_leave (thread->peers->room, thread->guest);
     gw_agent_leave_thread (agent);
     return NULL;
 }
@@ -210,15 +200,16 @@ take_client (GwPeers *peers, GSocket *client)
     if (address == NULL) /* it has gone already */
         return;
     if (!gw_peers_is_from ((const char *const *) peers->config->peer_networks, from)) {
-        g_message ("peer at %s is refused: its network is not among [peers] networks", address);
+        tell (peers, GW_REFUSAL_NETWORK, address, "its network is not among [peers] networks");
         return;
     }
-    if (!enter (peers, address)) {
+    GwGuest *guest = gw_room_enter (peers->room, address, client);
+    if (guest == NULL) {
         tell_no_room (peers, address);
         return;
     }
     PeerThread *thread = g_new0 (PeerThread, 1);
-    *thread = (PeerThread) { peers, g_object_ref (client), g_steal_pointer (&address), address_to_text (local, NULL) };
+    *thread = (PeerThread) { peers, g_object_ref (client), g_steal_pointer (&address), address_to_text (local, NULL), guest };
     gw_agent_enter_thread (peers->agent);
     g_thread_unref (g_thread_new ("peer", serve_peer, thread));
 }
@@ -286,7 +277,7 @@ gw_peers_new (GwAgent *agent, GError **error)
     peers->agent = agent;
     peers->config = config;
     peers->listeners = g_ptr_array_new_with_free_func (listener_free);
-    peers->by_address = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    peers->room = gw_room_new ((guint) config->connections, (guint) config->per_address);
     g_mutex_init (&peers->lock);
     if (!open_listeners (peers, error)) {
         gw_peers_free (peers);
@@ -315,7 +306,7 @@ gw_peers_free (GwPeers *peers)
     if (peers == NULL)
         return;
     g_ptr_array_unref (peers->listeners);
-    g_hash_table_unref (peers->by_address);
+    gw_room_free (peers->room);
     g_mutex_clear (&peers->lock);
     g_free (peers);
 }

@@ -110,8 +110,11 @@ get_report (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 list_reports (GwConnection *connection, JsonObject *params, GError **error)
 {
-    return gw_history_list (gw_agent_get_config (connection->agent),
-                            gw_json_peek_string (params, "vm", NULL), GW_HISTORY_MAX, error);
+    const GwHostConfig *config = gw_agent_get_config (connection->agent);
+    const char *job = gw_json_peek_string (params, "job", NULL);
+    if (job != NULL || gw_json_peek_bool (params, "unsettled", FALSE))
+        return gw_history_find (config, job, error);
+    return gw_history_list (config, gw_json_peek_string (params, "vm", NULL), GW_HISTORY_MAX, error);
 }
 
 static const Handler handlers[GW_N_RPC_METHODS] = {

@@ -143,7 +143,7 @@ gboolean
 gw_allow_interface (const GwHostConfig *config, const char *name, GError **error)
 {
     g_autofree char *clean = gw_text_clean (name, -1, 100);
-    return matches (config->interfaces, name) ||
+    return (strchr (name, '/') == NULL && matches (config->interfaces, name)) ||
            gw_fail (error, GW_CAUSE_NOT_ALLOWED, "[networks] interfaces of this host's configuration has no '%s'",
                     clean);
 }

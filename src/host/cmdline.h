@@ -11,6 +11,10 @@ typedef struct _GwOptStr GwOptStr;
 
 /* Never fails: what is not understood is kept as it is. */
 GwOptStr *gw_optstr_parse (const char *text);
+/* The same where QEMU does not take JSON. */
+GwOptStr *gw_optstr_parse_pairs (const char *text);
+/* QEMU's JSON also has '...'; this is what it means as RFC 8259 has it.  (transfer full) */
+char *gw_optstr_to_plain_json (const char *text);
 void gw_optstr_free (GwOptStr *opt);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOptStr, gw_optstr_free)
 char *gw_optstr_to_text (const GwOptStr *opt);
@@ -28,10 +32,10 @@ void gw_optstr_remove_flag (GwOptStr *opt, const char *flag);
 typedef char *(*GwOptVisitFn) (const char *key, const char *value, gpointer user_data);
 void gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data);
 
-/* Calls `fn` for every value that is a text, with the last word of its key; "" for a part without one. */
-void gw_optstr_foreach (const GwOptStr *opt,
-                        void (*fn) (const char *key, const char *value, gpointer user_data),
-                        gpointer user_data);
+/* Calls `fn` for every value with the whole of its key ("file.filename"; the elements of a list have that of the list,
+ * and a part without one has ""). */
+typedef void (*GwOptEachFn) (const char *key, const char *value, gpointer user_data);
+void gw_optstr_foreach (const GwOptStr *opt, GwOptEachFn fn, gpointer user_data);
 /* All values of keys whose last word is `key`, however deep.  (transfer full) */
 GStrv gw_optstr_get_all (const GwOptStr *opt, const char *key);
 

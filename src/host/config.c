@@ -82,6 +82,7 @@ gw_host_config_new (const char *state_dir)
     config->max_jobs = 32;
     config->handshake_s = 10;
     config->silence_s = 600;
+    config->grace_s = GW_HOST_GRACE_S;
     config->courier = find_courier ();
     return config;
 }

@@ -4,7 +4,7 @@
  *
  * Two media are one when they have the same size and the same content.  All of it is hashed when that is little;
  * of a larger one the beginning, the end and pieces all over it, which tells media apart that were not made to
- * deceive.  Whoever asks may start a QEMU with the same file, so a hash gives nothing away to him.
+ * deceive.  Whoever asks may have a VM with the same file as a medium, and only of such files anything is told.
  */
 #include "allow.h"
 #include "host-internal.h"
@@ -95,7 +95,8 @@ gw_local_read_contents (LocalHost *local, JsonObject *params, GCancellable *canc
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
     gint64 deadline_us = gw_deadline_ms (READ_MS);
     for (gsize i = 0; paths[i] != NULL; i++) {
-        gboolean is_told = !gw_host_config_is_confined (local->config) || gw_allow_knows (local->config, paths[i]);
+        gboolean is_told = !gw_host_config_is_confined (local->config) ||
+                           gw_allow_path (local->config, GW_ALLOW_BASE, paths[i], NULL);
         g_autofree char *content = is_told ? read_content (paths[i], deadline_us, cancellable) : g_strdup ("");
         g_strv_builder_add (builder, content);
     }

@@ -18,8 +18,8 @@ need_job (LocalHost *local, GError **error)
 
 /* --- launching ------------------------------------------------------------------------------------------------ */
 
-static void
-on_qemu_exit (GwProcess *process, gpointer user_data)
+void
+gw_local_on_qemu_exit (GwProcess *process, gpointer user_data)
 {
     LocalHost *local = user_data;
     if (local->is_quitting)
@@ -97,7 +97,7 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
     local->created = gw_created_new ((const char *const *) creates);
     if (!gw_created_write (local->created, local->journal, local->job, error))
         return FALSE;
-    local->qemu = gw_process_spawn (&spec, local->context, on_qemu_exit, local, error);
+    local->qemu = gw_process_spawn (&spec, local->context, gw_local_on_qemu_exit, local, error);
     return local->qemu != NULL && gw_local_journal_qemu (local, error);
 }
 

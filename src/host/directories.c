@@ -70,7 +70,7 @@ gw_directory_make (const char *path, const char *user, GError **error)
 gboolean
 gw_host_make_directories (const GwHostConfig *config, GError **error)
 {
-    static const char *const below_runtime[] = { "jobs", "vms", "control" };
+    static const char *const below_runtime[] = { "jobs", "vms", "control", "leases" };
     static const char *const below_state[] = { "qemu" };
     for (guint i = 0; i < G_N_ELEMENTS (below_runtime); i++) {
         g_autofree char *path = g_build_filename (config->runtime_dir, below_runtime[i], NULL);

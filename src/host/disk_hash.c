@@ -4,8 +4,8 @@
  * at the destination from the server of the image.
  *
  * A disk is a row of chunks.  A chunk of nothing but zeroes has the hash 0, whether it is stored or a
- * hole, so that sparse images need not be read.  The thread owns its connections and buffer; `lock`
- * guards hashes, error, is_done and is_stopped.
+ * hole, so that sparse images need not be read.  The next few chunks are asked for while one is hashed.  The
+ * thread owns its connections and buffers; `lock` guards hashes, error, is_done and is_stopped.
  */
 #include "disk_nbd.h"
 #include "host-internal.h"
@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #define EXTENT_MAX ((gint64) 1 << 30)
+#define AHEAD 4u /* chunks that are under way */
 
 struct _GwHashWork {
     GArray *sources; /* GwDiskSource, not changed any more */
@@ -32,8 +33,20 @@ typedef struct {
     uint32_t flags;
 } Extent;
 
+/* A chunk that was asked for. */
+typedef struct {
+    uint8_t *buffer; /* GW_CHUNK_BYTES */
+    gint64 at, cookie;
+    gsize len;
+    gboolean is_hole; /* nothing is read */
+} Slot;
+
 typedef struct {
     struct nbd_handle *nbd, *target;
+    Slot slots[AHEAD]; /* the Nth chunk is in slot N % AHEAD */
+    guint n_begun, n_done;
+    guint run;    /* of the next chunk to be asked for, */
+    gint64 index; /* and its place there */
     gint64 bytes;
     Extent extent;     /* a request that is given up may still write to it */
     gint64 extent_end; /* of the last extent asked for; the cursor is inside it */
@@ -154,24 +167,34 @@ write_chunk (GwHashWork *work, Reader *reader, gint64 at, const uint8_t *data, g
     return wait_command (reader->target, cookie, must_stop, work, error);
 }
 
+/* Asks for a chunk; finish_chunk() waits for it. */
 static gboolean
-hash_chunk (GwHashWork *work, Reader *reader, gint64 chunk, uint8_t *buffer, guint64 *ret_hash,
-            GError **error)
+begin_chunk (GwHashWork *work, Reader *reader, Slot *slot, gint64 chunk, GError **error)
 {
     gint64 at = chunk * GW_CHUNK_BYTES, end = MIN (at + GW_CHUNK_BYTES, reader->bytes);
-    *ret_hash = 0;
     if (at >= end)
         return gw_fail (error, GW_CAUSE_DISK_SYNC, "chunk %" G_GINT64_FORMAT " is behind the disk's end",
                         chunk);
-    gsize len = (gsize) (end - at);
-    if (is_hole (work, reader, at, end))
-        return write_chunk (work, reader, at, NULL, len, error);
-    gint64 cookie = nbd_aio_pread (reader->nbd, buffer, len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
-    if (!wait_command (reader->nbd, cookie, must_stop, work, error))
+    slot->at = at;
+    slot->len = (gsize) (end - at);
+    slot->is_hole = is_hole (work, reader, at, end);
+    if (!slot->is_hole)
+        slot->cookie =
+            nbd_aio_pread (reader->nbd, slot->buffer, slot->len, (uint64_t) at, NBD_NULL_COMPLETION, 0);
+    return TRUE;
+}
+
+static gboolean
+finish_chunk (GwHashWork *work, Reader *reader, const Slot *slot, guint64 *ret_hash, GError **error)
+{
+    *ret_hash = 0;
+    if (slot->is_hole)
+        return write_chunk (work, reader, slot->at, NULL, slot->len, error);
+    if (!wait_command (reader->nbd, slot->cookie, must_stop, work, error))
         return FALSE;
-    if (!is_all_zero (buffer, len))
-        *ret_hash = XXH3_64bits_withSeed (buffer, len, work->seed) | 1; /* never 0 */
-    return write_chunk (work, reader, at, buffer, len, error);
+    if (!is_all_zero (slot->buffer, slot->len))
+        *ret_hash = XXH3_64bits_withSeed (slot->buffer, slot->len, work->seed) | 1; /* never 0 */
+    return write_chunk (work, reader, slot->at, slot->buffer, slot->len, error);
 }
 
 static void
@@ -179,7 +202,24 @@ close_reader (Reader *reader)
 {
     nbd_close (reader->nbd);
     nbd_close (reader->target);
+    reader->nbd = reader->target = NULL;
+}
+
+static void
+init_reader (Reader *reader)
+{
     *reader = (Reader) { 0 };
+    for (guint i = 0; i < AHEAD; i++)
+        reader->slots[i].buffer = g_malloc (GW_CHUNK_BYTES);
+}
+
+/* The buffers go after the connections, see disk_nbd.h. */
+static void
+clear_reader (Reader *reader)
+{
+    close_reader (reader);
+    for (guint i = 0; i < AHEAD; i++)
+        g_free (reader->slots[i].buffer);
 }
 
 static gboolean
@@ -201,19 +241,52 @@ open_reader (GwHashWork *work, Reader *reader, guint disk, GError **error)
     return TRUE;
 }
 
+/* Asks for the next chunks of the runs before `end`, as many as may be under way. */
 static gboolean
-hash_run (GwHashWork *work, Reader *reader, const GwChunkRun *run, uint8_t *buffer, GError **error)
+begin_chunks (GwHashWork *work, Reader *reader, guint end, GError **error)
 {
-    reader->extent_end = 0; /* what was written since may have filled a hole */
-    for (gint64 i = 0; i < run->count; i++) {
-        guint64 hash;
-        if (must_stop (work) || !hash_chunk (work, reader, run->first + i, buffer, &hash, error))
+    while (reader->run < end && reader->n_begun - reader->n_done < AHEAD) {
+        const GwChunkRun *run = &g_array_index (work->runs, GwChunkRun, reader->run);
+        Slot *slot = &reader->slots[reader->n_begun % AHEAD];
+        if (reader->index == 0)
+            reader->extent_end = 0; /* what was written since may have filled a hole */
+        if (reader->index < run->count) {
+            if (!begin_chunk (work, reader, slot, run->first + reader->index++, error))
+                return FALSE;
+            reader->n_begun++;
+        } else {
+            reader->run++;
+            reader->index = 0;
+        }
+    }
+    return TRUE;
+}
+
+/* The runs up to `end`, which are of one disk. */
+static gboolean
+hash_disk (GwHashWork *work, Reader *reader, guint end, GError **error)
+{
+    guint64 hash;
+    while (begin_chunks (work, reader, end, error)) {
+        if (reader->n_done == reader->n_begun)
+            return TRUE;
+        if (must_stop (work) ||
+            !finish_chunk (work, reader, &reader->slots[reader->n_done++ % AHEAD], &hash, error))
             return FALSE;
         g_mutex_lock (&work->lock);
         g_array_append_val (work->hashes, hash);
         g_mutex_unlock (&work->lock);
     }
-    return TRUE;
+    return FALSE;
+}
+
+static guint
+find_end_of_disk (const GwHashWork *work, guint begin)
+{
+    guint end = begin, disk = g_array_index (work->runs, GwChunkRun, begin).disk;
+    while (end < work->runs->len && g_array_index (work->runs, GwChunkRun, end).disk == disk)
+        end++;
+    return end;
 }
 
 static gpointer
@@ -221,16 +294,15 @@ run_work (gpointer user_data)
 {
     GwHashWork *work = user_data;
     g_autoptr (GError) error = NULL;
-    g_autofree uint8_t *buffer = g_malloc (GW_CHUNK_BYTES);
-    Reader reader = { 0 };
     gboolean ok = TRUE;
-    for (guint i = 0; ok && i < work->runs->len; i++) {
-        const GwChunkRun *run = &g_array_index (work->runs, GwChunkRun, i);
-        if (i == 0 || run->disk != g_array_index (work->runs, GwChunkRun, i - 1).disk)
-            ok = open_reader (work, &reader, run->disk, &error);
-        ok = ok && hash_run (work, &reader, run, buffer, &error);
+    Reader reader;
+    init_reader (&reader);
+    while (ok && reader.run < work->runs->len) {
+        guint disk = g_array_index (work->runs, GwChunkRun, reader.run).disk;
+        ok = open_reader (work, &reader, disk, &error) &&
+             hash_disk (work, &reader, find_end_of_disk (work, reader.run), &error);
     }
-    close_reader (&reader);
+    clear_reader (&reader);
     g_mutex_lock (&work->lock);
     work->error = error != NULL ? g_strdup (error->message) : NULL;
     work->is_done = TRUE;

@@ -24,7 +24,7 @@ take_wreck (LocalHost *local, JsonObject *params, GwWreck *ret_wreck, GError **e
     if (!gw_job_id_is_valid (job) ||
         (ret_wreck->side != GW_SIDE_SOURCE && ret_wreck->side != GW_SIDE_DESTINATION))
         return gw_fail (error, GW_CAUSE_RPC_INVALID, "the job's name or side is not valid");
-    return TRUE;
+    return gw_local_check_peer (local, job, error);
 }
 
 /* --- evidence ------------------------------------------------------------------------------------------------- */
@@ -38,7 +38,14 @@ copy_row (JsonObject *evidence, JsonObject *row)
     json_object_set_int_member (evidence, "epoch", gw_json_peek_int (row, "epoch", 0));
 }
 
-/* Whether somebody works on it: its process lives, or its record is locked just now. */
+/* The coordinator is started again.  A destination only waits for it, and whoever asks knows whether it lives. */
+static gboolean
+is_to_go_on (const GwWreck *wreck, JsonObject *row)
+{
+    return wreck->side == GW_SIDE_SOURCE && gw_wreck_waits (wreck, row);
+}
+
+/* Whether somebody works on it: its process lives, or may be replaced, or its record is locked just now. */
 static gboolean
 read_record (const GwWreck *wreck, JsonObject *row, JsonObject *evidence, GError **error)
 {
@@ -56,7 +63,8 @@ read_record (const GwWreck *wreck, JsonObject *row, JsonObject *evidence, GError
                                    gw_record_kind_name (record != NULL ? gw_record_get_kind (record)
                                                                        : GW_RECORD_NONE));
     json_object_set_boolean_member (evidence, "worked_on",
-                                    is_locked || (is_open && gw_host_job_is_worked_on (row)));
+                                    is_locked || (is_open && (gw_host_job_is_worked_on (row) ||
+                                                              is_to_go_on (wreck, row))));
     return TRUE;
 }
 
@@ -111,35 +119,47 @@ let_run (LocalHost *local, const GwWreck *wreck, JsonObject *params, GError **er
     return gw_wreck_mend (wreck, &terms, error);
 }
 
+/* One that this host has refused never runs.  Of one that it has started the asker may have old news, or none: it ends
+ * only when the guest does not run in it, which is looked at here. */
+static gboolean
+may_end (const GwWreck *wreck, GwRecordKind kind, JsonObject *params, GError **error)
+{
+    g_autoptr (JsonObject) now = json_object_new ();
+    gboolean has_stayed = strcmp (gw_json_peek_string (params, "proof", ""), "stayed") == 0;
+    if (kind == GW_RECORD_STARTED && has_stayed)
+        gw_wreck_look (wreck, now);
+    const char *qemu = gw_json_peek_string (now, "qemu", "");
+    return kind == GW_RECORD_REFUSED || strcmp (qemu, "gone") == 0 || strcmp (qemu, "stands") == 0 ||
+           gw_fail (error, GW_CAUSE_UNDECIDED, "the VM of job %s may run here", wreck->job);
+}
+
 /* destination: a copy that nobody may run.  It is when this host has REFUSED, or the source has its VM back by the
- * operator's word. */
+ * operator's word.  A VM that had arrived has arrived, whatever became of it. */
 static const char *
 end_copy (LocalHost *local, const GwWreck *wreck, JsonObject *params, GError **error)
 {
-    g_auto (GStrv) records = gw_journal_get_records (wreck->journal, wreck->job, wreck->side, error);
-    g_autoptr (JsonObject) row = records != NULL ? gw_wreck_find_row (wreck, error) : NULL;
-    guint n = row != NULL ? g_strv_length (records) : 0;
+    const GwRecordSpec spec = { wreck->journal, wreck->config->state_dir, wreck->job, wreck->side,
+                                wreck->context };
+    g_autoptr (GwRecord) record = gw_record_open (&spec, LOCK_MS, error);
+    g_autoptr (JsonObject) row = record != NULL ? gw_wreck_find_row (wreck, error) : NULL;
     if (row == NULL)
         return NULL;
-    gboolean is_refused = n > 0 && strcmp (records[n - 1], "refused") == 0;
-    gboolean is_proven = is_refused || g_strcmp0 (gw_json_peek_string (params, "proof", ""), "stayed") == 0;
-    if (!is_proven) {
-        gw_fail (error, GW_CAUSE_UNDECIDED, "this host may run the VM of job %s", wreck->job);
-        return NULL;
-    }
-    if (gw_wreck_is_open (row) && gw_host_job_is_worked_on (row))
+    gboolean is_started = gw_record_get_kind (record) == GW_RECORD_STARTED;
+    gboolean is_closed = !gw_wreck_is_open (row); /* or there is none */
+    if (!is_closed && gw_host_job_is_worked_on (row))
         return "settled"; /* whoever does ends it */
-    if (!gw_wreck_take_apart (wreck, error))
+    if (!may_end (wreck, gw_record_get_kind (record), params, error) || !gw_wreck_take_apart (wreck, error) ||
+        (!is_closed && !gw_wreck_close (wreck, is_started ? "arrived" : "refused", error)))
         return NULL;
-    return !json_object_has_member (row, "job") || gw_wreck_close (wreck, "refused", error) ? "refused" : NULL;
+    return is_started ? "ended" : "refused";
 }
 
 static const char *
 resume (LocalHost *local, const GwWreck *wreck, JsonObject *params, GError **error)
 {
     const char *proof = gw_json_peek_string (params, "proof", "");
-    const GwMendTerms terms = { LOCK_MS, strcmp (proof, "refused") == 0 ||
-                                             strcmp (proof, "destination-is-dead") == 0 };
+    const GwMendTerms terms = { .lock_ms = LOCK_MS, .is_refused = strcmp (proof, "refused") == 0 ||
+                                                                  strcmp (proof, "destination-is-dead") == 0 };
     return gw_wreck_mend (wreck, &terms, error);
 }
 

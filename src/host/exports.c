@@ -64,6 +64,17 @@ on_server_exit (GwProcess *process, gpointer user_data)
     gw_host_emit (exports->host, 0, "disk-server-exit", how);
 }
 
+/* It does not end by itself when this agent is killed (wreck.c). */
+static gboolean
+journal_server (const GwImageSpec *spec, const Export *export, GError **error)
+{
+    pid_t pid = gw_process_get_pid (export->server);
+    const GwJournalObject server = { .kind = "server", .path = export->socket, .pid = pid,
+                                     .start_time = gw_procfs_get_start_time (pid) };
+    return spec->journal == NULL ||
+           gw_journal_put_objects (spec->journal, spec->job, GW_SIDE_DESTINATION, &server, 1, error);
+}
+
 static gboolean
 start_server (GwExports *exports, Export *export, const GwImageSpec *spec, GError **error)
 {
@@ -77,7 +88,7 @@ start_server (GwExports *exports, Export *export, const GwImageSpec *spec, GErro
     if (program == NULL)
         return FALSE;
     export->server = gw_process_spawn (&process, spec->context, on_server_exit, exports, error);
-    return export->server != NULL;
+    return export->server != NULL && journal_server (spec, export, error);
 }
 
 static gboolean

@@ -170,6 +170,7 @@ gint64 gw_codec_bound (gint64 wanted);
 char *gw_courier_ram_path (const char *job_dir, gint64 attempt);
 GwCourierControl *gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses,
                                     GCancellable *cancellable, GError **error);
+GwProcess *gw_courier_get_process (const GwCourierControl *courier);
 /* Asks for the counters and waits for them.  (transfer full) */
 JsonObject *gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable,
                                   GError **error);
@@ -186,6 +187,19 @@ JsonObject *gw_courier_verify (GwCourierControl *courier, JsonObject *command, i
 void gw_courier_set_deadline (GwCourierControl *courier, gint64 seconds);
 /* Waits for a courier that has nothing more to carry to end by itself, then ends it. */
 void gw_courier_free (GwCourierControl *courier);
+
+/* --- courierlease.c: a courier that outlives its agent --------------------------------------------------------------------------------- */
+
+/* The socket at which its next agent finds it.  (transfer full) */
+char *gw_courier_lease_path (const GwHostConfig *config, const char *job, GwSide side);
+/* Without an agent it lives on for `seconds`, and the next one finds it at `path`. */
+gboolean gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, GCancellable *cancellable,
+                           GError **error);
+/* Forgets a courier that has a lease, and goes on. */
+void gw_courier_forget (GwCourierControl *courier);
+/* The courier at `path` that an agent before us started.  GW_CAUSE_COURIER_DIED. */
+GwCourierControl *gw_courier_attach (const GwCourierSpec *spec, const char *path, pid_t pid, gint64 start_time,
+                                     GError **error);
 
 /* --- listen.c: the destination's data sockets ----------------------------------------------------------------------------------------- */
 
@@ -263,6 +277,7 @@ typedef struct {
     GMainContext *context;
     GwHostConfig *config;
     char *reached_at; /* the address of this host that the peer used; NULL: not known */
+    char *peer;       /* the name of the peer that asks; NULL: one of this host's own people */
 
     char *job, *job_dir, *vm_name, *vm_uuid; /* of the open job; NULL: none */
     GwSide side;
@@ -270,6 +285,10 @@ typedef struct {
 
     GwJournal *journal;    /* NULL: not needed so far */
     gboolean is_journaled; /* destination: the open job is in it */
+    gint64 grace_s;        /* the job waits so long for the next agent; 0: it ends with this one */
+    gboolean waits_for_peer; /* destination: also for the coordinator */
+    gboolean is_leaving;   /* this agent ends */
+    gboolean is_resumed;   /* destination: another agent began it */
 
     GwVm *vm;       /* source: the adopted VM */
     GPtrArray *tokens; /* source: files to be removed; NULL: none */
@@ -313,6 +332,18 @@ gboolean gw_local_journal_qemu (LocalHost *local, GError **error);
 /* The job is closed here, and nothing of it is left but a VM that was started. */
 void gw_local_journal_end (LocalHost *local);
 JsonObject *gw_local_get_epoch (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* keep.c: a job that goes on when its agent is started again */
+
+JsonObject *gw_local_keep (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_resume_job (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Whether the open job is to be left to the next agent; then does so. */
+gboolean gw_local_may_leave (const LocalHost *local);
+void gw_local_leave (LocalHost *local);
+/* GW_CAUSE_NOT_ALLOWED when `job` was opened here by another peer than the one that asks. */
+gboolean gw_local_check_peer (LocalHost *local, const char *job, GError **error);
+/* The job is to be opened: an older one of the same peer for the same VM waits no longer. */
+gboolean gw_local_end_waiting (LocalHost *local, GError **error);
+
 /* The record of `job` in this host's journal. */
 GwRecord *gw_local_open_record (LocalHost *local, const char *job, GwSide side, guint timeout_ms,
                                 GError **error);
@@ -338,6 +369,7 @@ typedef JsonObject *(*GwLocalHandler) (LocalHost *local, JsonObject *params,
 JsonObject *gw_local_adopt (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_derive (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_migrate (LocalHost *, JsonObject *, GCancellable *, GError **);
+JsonObject *gw_local_set_pace (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_stop_guest (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_continue (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_undo_migration (LocalHost *, JsonObject *, GCancellable *, GError **);
@@ -362,6 +394,7 @@ gboolean gw_local_rescue (LocalHost *local, GCancellable *cancellable, GError **
 JsonObject *gw_local_start (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* destination.c */
+void gw_local_on_qemu_exit (GwProcess *process, gpointer user_data);
 JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
@@ -503,14 +536,18 @@ JsonObject *gw_local_reconcile (LocalHost *, JsonObject *, GCancellable *, GErro
 
 /* mend.c: one side of one job */
 
-/* How long the lock on its record is waited for, and whether the destination's REFUSED, or the operator's word in its
- * place, allows the source's guest to run after RELEASED. */
+/* How long the lock on its record is waited for; whether the destination's REFUSED, or the operator's word in its
+ * place, allows the source's guest to run after RELEASED; and whether a job ends at once that waits for its next agent. */
 typedef struct {
     guint lock_ms;
     gboolean is_refused;
+    gboolean is_now;
 } GwMendTerms;
 /* "settled": nothing was open.  NULL: it stays open.  Else the result that was written. */
 const char *gw_wreck_mend (const GwWreck *wreck, const GwMendTerms *terms, GError **error);
+
+/* keep.c: nobody works on it, and somebody may come who does. */
+gboolean gw_wreck_waits (const GwWreck *wreck, JsonObject *row);
 
 /* --- capabilities.c: of QEMU's migration -------------------------------------------------------------------------------------------------- */
 
@@ -520,6 +557,7 @@ enum {
     GW_CAPABILITY_PREEMPT = 1 << 2,
     GW_CAPABILITY_BLOCKTIME = 1 << 3,
     GW_CAPABILITY_THROTTLE = 1 << 4,
+    GW_CAPABILITY_NEVER = 1 << 5, /* off, whoever had it on */
 };
 
 /* Switches on what is on in every migration and what `which` asks for, remembering what was off; and
@@ -529,6 +567,8 @@ gboolean gw_local_set_capabilities (LocalHost *local, guint which, GCancellable 
 void gw_local_restore_capabilities (LocalHost *local);
 /* Switches off those of `on` that godwit uses: nobody knows any more which were on before. */
 gboolean gw_local_clear_capabilities (LocalHost *local, const char *const *on, GError **error);
+/* They are taken for ours: all of them were off. */
+gboolean gw_local_assume_capabilities (LocalHost *local, GError **error);
 /* The same, of all that are on. */
 gboolean gw_local_reset_capabilities (LocalHost *local, GError **error);
 

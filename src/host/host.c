@@ -149,6 +149,53 @@ gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
     return gw_host_call_plain (host, GW_RPC_JOB_OPEN, params, cancellable, error);
 }
 
+gboolean
+gw_host_keep_job (GwHost *host, GwHostKeep *keep, GCancellable *cancellable, GError **error)
+{
+    JsonObject *params = gw_json_new ("token:s", keep->token, "grace_s:i", keep->grace_s, "coordinator:b",
+                                      keep->is_coordinator, NULL);
+    g_autoptr (JsonObject) result = gw_host_call (host, GW_RPC_JOB_KEEP, params, cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    gint64 granted_s = gw_json_peek_int (result, "grace_s", 0);
+    keep->grace_s = CLAMP (granted_s, 0, keep->grace_s);
+    keep->why = g_strdup (gw_json_peek_string (result, "why", NULL));
+    return TRUE;
+}
+
+static JsonObject *
+resume_params (const char *job, GwSide side, const char *token)
+{
+    return gw_json_new ("job:s", job, "side:s", gw_side_name (side), "token:s", token, NULL);
+}
+
+gboolean
+gw_host_resume_job (GwHost *host, const char *job, const char *token, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_JOB_RESUME, resume_params (job, GW_SIDE_DESTINATION, token), cancellable,
+                               error);
+}
+
+GwVm *
+gw_host_resume_source (GwHost *host, const char *job, const char *token, char **ret_status, GCancellable *cancellable,
+                       GError **error)
+{
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_JOB_RESUME, resume_params (job, GW_SIDE_SOURCE, token), cancellable, error);
+    JsonObject *object = result != NULL ? gw_json_get_object (result, "vm", error) : NULL;
+    GwVm *vm = object != NULL ? gw_struct_from_json (&gw_vm_type, object, error) : NULL;
+    if (vm != NULL)
+        *ret_status = g_strdup (gw_json_peek_string (result, "migration", "none"));
+    return vm;
+}
+
+gboolean
+gw_host_set_pace (GwHost *host, gint64 bandwidth_bps, GCancellable *cancellable, GError **error)
+{
+    return gw_host_call_plain (host, GW_RPC_QEMU_PACE, gw_json_new ("bandwidth_bps:i", bandwidth_bps, NULL),
+                               cancellable, error);
+}
+
 static GStrv
 list_created (const GwDerived *derived)
 {
@@ -210,7 +257,14 @@ gboolean
 gw_host_connect_courier (GwHost *host, const GwHostLink *link, GCancellable *cancellable,
                          GError **error)
 {
-    return gw_host_call_plain (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
+    g_autoptr (JsonObject) result =
+        gw_host_call (host, GW_RPC_COURIER_START, link_params (link), cancellable, error);
+    if (result == NULL)
+        return FALSE;
+    return link->codec_bytes == 0 || gw_json_peek_int (result, "codec_bytes", 0) > 0 ||
+           gw_fail (error, GW_CAUSE_MEMORY_SHORT,
+                    "the RAM codec has no memory here, and the other side was told that it is used; --codec off "
+                    "does without");
 }
 
 gboolean
@@ -468,13 +522,15 @@ gw_host_settle_record (GwHost *host, const char *job, gboolean refuse, GwRecordK
 }
 
 gboolean
-gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, GCancellable *cancellable,
-                   GError **error)
+gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, char **ret_held_by,
+                   GCancellable *cancellable, GError **error)
 {
     g_autoptr (JsonObject) result =
         gw_host_call (host, GW_RPC_EPOCH_GET, gw_json_new ("uuid:s", uuid, NULL), cancellable, error);
-    return result != NULL &&
-           gw_json_get_int (result, "epoch", 0, G_MAXINT32 - 1, ret_epoch, error);
+    if (result == NULL || !gw_json_get_int (result, "epoch", 0, G_MAXINT32 - 1, ret_epoch, error))
+        return FALSE;
+    *ret_held_by = g_strdup (gw_json_peek_string (result, "held_by", NULL));
+    return TRUE;
 }
 
 gboolean

@@ -53,6 +53,7 @@
 
 #define GW_HOST_CONFIG_FILE "/etc/godwit/godwitd.conf"
 #define GW_HOST_SOCKET "/run/godwit/godwitd.sock"
+#define GW_HOST_GRACE_S 60 /* how long jobs wait for an agent that is started again */
 #define GW_HOST_CERTIFICATES "/etc/godwit/pki"
 
 /* What one host allows; the keys of config.def and a little more. */
@@ -81,6 +82,8 @@ typedef struct {
     GStrv peer_names;      /* patterns of the names in certificates */
     GStrv peer_networks;   /* "ADDRESS/BITS" from which they come; empty: any */
     gint64 connections, per_address, max_jobs, handshake_s, silence_s;
+
+    gint64 grace_s;        /* jobs wait so long for the agent that is started again; 0: they end with theirs */
 } GwHostConfig;
 
 /* The defaults: /var/lib/godwit for root, $XDG_STATE_HOME/godwit otherwise; GODWIT_STATE overrides. */
@@ -118,6 +121,10 @@ typedef void (*GwHostEventFn) (GwHost *host, gint64 at_us, const char *event, co
 GwHost *gw_host_new_local (const GwHostConfig *config, GMainContext *context);
 /* The address of this host at which its peer reached it: the first that the peer is told for data. */
 void gw_host_set_reached_at (GwHost *host, const char *address);
+/* Of this host, for a peer of that name: a job belongs to the peer that opened it. */
+void gw_host_set_peer (GwHost *host, const char *name);
+/* Of this host: this agent ends, and a job that is kept goes on without it (keep.c). */
+void gw_host_set_leaving (GwHost *host);
 /* The host behind an agent; connects and shakes hands.  NULL with a cause of exit status 8.  A network
  * that is silent for less than `patience_s` does not end the connection. */
 GwHost *gw_host_open_remote (const char *address, guint patience_s, GMainContext *context,
@@ -157,6 +164,22 @@ typedef struct {
 /* Makes the job's directory. */
 gboolean gw_host_open_job (GwHost *host, const GwHostJob *job, GCancellable *cancellable,
                            GError **error);
+/* QEMU and courier are there: when the agent ends from now on, job and data go on for a while, and who has `token`
+ * takes the job up. */
+typedef struct {
+    const char *token;
+    gint64 grace_s;          /* at most; what it is in the end, 0: not at all */
+    gboolean is_coordinator; /* destination: the coordinator may be started again, too */
+    char *why;               /* it is not; (transfer full) */
+} GwHostKeep;
+gboolean gw_host_keep_job (GwHost *host, GwHostKeep *keep, GCancellable *cancellable, GError **error);
+/* destination: on a new connection, in the place of job.open.  GW_CAUSE_VM_BUSY: the old agent has not ended yet. */
+gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, GCancellable *cancellable,
+                             GError **error);
+/* source: the same for the coordinator's own side; adopts the VM, which is as it was before the job.  `*ret_status` is QEMU's
+ * of the migration.  (transfer full) both */
+GwVm *gw_host_resume_source (GwHost *host, const char *job, const char *token, char **ret_status,
+                             GCancellable *cancellable, GError **error);
 /* destination: starts QEMU, waiting for its state.  GW_CAUSE_LAUNCH_FAILED with QEMU's words. */
 gboolean gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
                          GCancellable *cancellable, GError **error);
@@ -299,6 +322,8 @@ gboolean gw_host_migrate (GwHost *host, const GwHostMigrate *params, GCancellabl
  * too. */
 gboolean gw_host_stop_guest (GwHost *host, gboolean is_stopped, guint within_ms, GCancellable *cancellable,
                              GError **error);
+/* source, while memory is copied: no faster than that; 0: any rate. */
+gboolean gw_host_set_pace (GwHost *host, gint64 bandwidth_bps, GCancellable *cancellable, GError **error);
 /* source: QEMU slows the guest down until it converges. */
 gboolean gw_host_throttle (GwHost *host, GCancellable *cancellable, GError **error);
 /* source: QEMU goes over to postcopy; it stands still in pre-switchover first, like in precopy.  When
@@ -318,9 +343,10 @@ gboolean gw_host_undo_migration (GwHost *host, GCancellable *cancellable, GError
 /* source: QEMU ends; its copy of the VM is no more. */
 gboolean gw_host_quit_source (GwHost *host, GCancellable *cancellable, GError **error);
 
-/* The greatest epoch of the VM that this host has a record of; 0: none, or the VM has no UUID. */
-gboolean gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, GCancellable *cancellable,
-                            GError **error);
+/* The greatest epoch of the VM that this host has a record of; 0: none, or the VM has no UUID.  `*ret_held_by` (transfer
+ * full): the job in which the host gave the VM away, and which was never settled; NULL: none. */
+gboolean gw_host_get_epoch (GwHost *host, const char *uuid, gint64 *ret_epoch, char **ret_held_by,
+                            GCancellable *cancellable, GError **error);
 /* source: the durable statement that the destination may start `epoch`. */
 gboolean gw_host_put_released (GwHost *host, GCancellable *cancellable, GError **error);
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PROBE_MAX_MS 3600000
 
@@ -353,6 +354,16 @@ get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
     return migration != NULL ? gw_struct_to_json (&gw_migration_type, migration) : NULL;
 }
 
+/* What another agent had made for it. */
+static void
+put_away (LocalHost *local)
+{
+    const GwWreck wreck = { local->config, local->context, local->journal, local->job, local->side };
+    g_autoptr (GError) error = NULL;
+    if (local->journal != NULL && !gw_wreck_put_away (&wreck, FALSE, &error))
+        g_warning ("job %s: %s; ignoring", local->job, error->message);
+}
+
 void
 gw_local_destroy_launched (LocalHost *local)
 {
@@ -362,8 +373,18 @@ gw_local_destroy_launched (LocalHost *local)
         gw_process_stop (local->qemu, 500);
     if (local->created != NULL)
         gw_created_remove (local->created);
+    if (local->is_resumed)
+        put_away (local);
     if (local->vm_dir != NULL)
         gw_directory_remove (local->vm_dir);
+}
+
+static void
+drop_lease_socket (LocalHost *local)
+{
+    g_autofree char *path = gw_courier_lease_path (local->config, local->job, local->side);
+    (void) unlink (path); /* it may never have been made */
+    local->grace_s = 0;
 }
 
 static JsonObject *
@@ -383,6 +404,8 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
         gw_exports_keep (g_steal_pointer (&local->exports));
     g_clear_pointer (&local->exports, gw_exports_free);
     g_clear_pointer (&local->mirrors, gw_mirror_set_free);
+    if (local->grace_s > 0)
+        drop_lease_socket (local);
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);
     g_clear_pointer (&local->job_dir, g_free);
@@ -401,6 +424,9 @@ static const GwLocalHandler handlers[GW_N_RPC_METHODS] = {
     [GW_RPC_VM_ADOPT] = gw_local_adopt,
     [GW_RPC_VM_DERIVE] = gw_local_derive,
     [GW_RPC_JOB_OPEN] = open_job,
+    [GW_RPC_JOB_KEEP] = gw_local_keep,
+    [GW_RPC_JOB_RESUME] = gw_local_resume_job,
+    [GW_RPC_QEMU_PACE] = gw_local_set_pace,
     [GW_RPC_QEMU_LAUNCH] = gw_local_launch,
     [GW_RPC_QEMU_INCOMING] = gw_local_set_incoming,
     [GW_RPC_QEMU_MIGRATE] = gw_local_migrate,
@@ -496,7 +522,10 @@ local_free (GwHost *host)
 {
     LocalHost *local = (LocalHost *) host;
     host->event_fn = NULL;
-    json_object_unref (close_job (local, NULL, NULL, NULL));
+    if (gw_local_may_leave (local))
+        gw_local_leave (local);
+    else
+        json_object_unref (close_job (local, NULL, NULL, NULL));
     gw_local_drop_token_files (local);
     gw_local_drop_qemu (local);
     g_clear_pointer (&local->qemu, gw_process_free);
@@ -510,6 +539,7 @@ local_free (GwHost *host)
     g_clear_error (&local->refusal);
     g_free (local->migration_status);
     g_free (local->reached_at);
+    g_free (local->peer);
     g_free (local->vm_dir);
     g_free (local->vm_name);
     g_free (local->vm_uuid);
@@ -544,4 +574,20 @@ gw_host_set_reached_at (GwHost *host, const char *address)
     g_assert (host->ops == &local_ops);
     g_free (local->reached_at);
     local->reached_at = g_strdup (address);
+}
+
+void
+gw_host_set_peer (GwHost *host, const char *name)
+{
+    LocalHost *local = (LocalHost *) host;
+    g_assert (host->ops == &local_ops);
+    g_free (local->peer);
+    local->peer = g_strdup (name);
+}
+
+void
+gw_host_set_leaving (GwHost *host)
+{
+    g_assert (host->ops == &local_ops);
+    ((LocalHost *) host)->is_leaving = TRUE;
 }

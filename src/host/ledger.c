@@ -75,9 +75,10 @@ gw_local_journal_job (LocalHost *local, GError **error)
     const GwJournalObject directories[] = { { .kind = "directory", .path = local->job_dir },
                                             { .kind = "directory", .path = vm_dir } };
     GwJournalJob job = { .job = local->job, .side = local->side, .vm = local->vm_name,
-                         .uuid = local->vm_uuid, .epoch = local->epoch };
+                         .uuid = local->vm_uuid, .epoch = local->epoch, .peer = local->peer };
     gw_host_sign_job (&job);
-    if (!gw_journal_begin_job (local->journal, &job, gw_host_process_is_alive, error))
+    if (!gw_local_end_waiting (local, error) || !gw_journal_begin_job (local->journal, &job, gw_host_process_is_alive,
+                                                                          error))
         return FALSE;
     local->is_journaled = TRUE;
     return gw_journal_put_objects (local->journal, local->job, local->side, directories,
@@ -160,5 +161,10 @@ gw_local_get_epoch (LocalHost *local, JsonObject *params, GCancellable *cancella
     if (uuid == NULL || !gw_local_need_journal (local, error) ||
         !gw_journal_get_epoch (local->journal, uuid, &epoch, error))
         return NULL;
-    return gw_json_new ("epoch:i", epoch, NULL);
+    JsonObject *result = gw_json_new ("epoch:i", epoch, NULL);
+    g_autoptr (JsonObject) vm = gw_journal_find_owner (local->journal, uuid, NULL); /* it was read just now */
+    const char *owner = vm != NULL ? gw_json_peek_string (vm, "owner", "") : "";
+    if (local->peer == NULL && (strcmp (owner, "released") == 0 || strcmp (owner, "undecided") == 0))
+        json_object_set_string_member (result, "held_by", gw_json_peek_string (vm, "job", "?"));
+    return result;
 }

@@ -6,6 +6,8 @@
  * ends, what the job made goes, and REFUSED is written, after which whoever asks is answered.  With STARTED the VM
  * is ours and stays; the record also says whether it is to run, and a guest that still stands is told to.
  *
+ * A destination's job may wait for its next agent for a while (keep.c).
+ *
  * A source's VM goes on as long as RELEASED was not written: its migration is cancelled, and the guest runs if it
  * ran.  After RELEASED only the destination can tell, and whoever has its REFUSED says so in GwMendTerms.
  */
@@ -57,7 +59,7 @@ gw_wreck_mend (const GwWreck *wreck, const GwMendTerms *terms, GError **error)
     g_autoptr (JsonObject) row = record != NULL ? gw_wreck_find_row (wreck, error) : NULL;
     if (row == NULL)
         return NULL;
-    if (!gw_wreck_is_open (row) || gw_host_job_is_worked_on (row))
+    if (!gw_wreck_is_open (row) || gw_host_job_is_worked_on (row) || (!terms->is_now && gw_wreck_waits (wreck, row)))
         return "settled";
     return wreck->side == GW_SIDE_SOURCE ? mend_source (wreck, terms, record, error)
                                          : mend_destination (wreck, record, row, error);
@@ -68,7 +70,7 @@ mend_job (const GwWreck *wreck, JsonObject *row, gboolean is_first)
 {
     static const GwMendTerms terms = { .lock_ms = LOCK_MS };
     g_autoptr (GError) error = NULL;
-    if (!gw_job_id_is_valid (wreck->job) || gw_host_job_is_worked_on (row))
+    if (!gw_job_id_is_valid (wreck->job) || gw_host_job_is_worked_on (row) || gw_wreck_waits (wreck, row))
         return;
     if (gw_wreck_mend (wreck, &terms, &error) != NULL)
         g_message ("job %s, whose process has ended, was settled", wreck->job);

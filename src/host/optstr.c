@@ -60,16 +60,60 @@ pair_new (const char *part)
 }
 
 GwOptStr *
-gw_optstr_parse (const char *text)
+gw_optstr_parse_pairs (const char *text)
 {
     GwOptStr *opt = g_new0 (GwOptStr, 1);
-    if (*text == '{' && (opt->json = gw_json_parse (text, -1, NULL)) != NULL)
-        return opt;
     opt->pairs = g_ptr_array_new_with_free_func (pair_free);
     while (*text != '\0') {
         g_autofree char *part = next_part (&text);
         g_ptr_array_add (opt->pairs, pair_new (part));
     }
+    return opt;
+}
+
+/* The end of a text in quotes, with quotes as RFC 8259 has them. */
+static const char *
+append_text (GString *out, const char *p)
+{
+    char quote = *p++;
+    g_string_append_c (out, '"');
+    for (; *p != '\0' && *p != quote; p++) {
+        gboolean is_escape = *p == '\\' && p[1] != '\0';
+        p += is_escape;
+        if ((is_escape && *p != '\'') || *p == '"')
+            g_string_append_c (out, '\\');
+        g_string_append_c (out, *p);
+    }
+    if (*p == '\0')
+        return p;
+    g_string_append_c (out, '"');
+    return p + 1;
+}
+
+char *
+gw_optstr_to_plain_json (const char *text)
+{
+    GString *out = g_string_new (NULL);
+    while (*text != '\0') {
+        if (*text == '"' || *text == '\'')
+            text = append_text (out, text);
+        else
+            g_string_append_c (out, *text++);
+    }
+    return g_string_free (out, FALSE);
+}
+
+GwOptStr *
+gw_optstr_parse (const char *text)
+{
+    if (*text != '{')
+        return gw_optstr_parse_pairs (text);
+    g_autofree char *plain = gw_optstr_to_plain_json (text);
+    JsonObject *json = gw_json_parse (plain, -1, NULL);
+    if (json == NULL)
+        return gw_optstr_parse_pairs (text);
+    GwOptStr *opt = g_new0 (GwOptStr, 1);
+    opt->json = json;
     return opt;
 }
 
@@ -264,30 +308,55 @@ gw_optstr_visit (GwOptStr *opt, GwOptVisitFn fn, gpointer user_data)
     }
 }
 
-typedef struct {
-    void (*fn) (const char *key, const char *value, gpointer user_data);
-    gpointer user_data;
-} Each;
+static void tell_node (const char *key, JsonNode *node, GwOptEachFn fn, gpointer user_data);
 
-static char *
-tell (const char *key, const char *value, gpointer user_data)
+/* "on" and "off" as the other notation has them. */
+static void
+tell_value (const char *key, JsonNode *node, GwOptEachFn fn, gpointer user_data)
 {
-    const Each *each = user_data;
-    each->fn (key, value, each->user_data);
-    return NULL;
+    GType type = json_node_get_value_type (node);
+    if (type == G_TYPE_STRING) {
+        fn (key, json_node_get_string (node), user_data);
+    } else if (type == G_TYPE_BOOLEAN) {
+        fn (key, json_node_get_boolean (node) ? "on" : "off", user_data);
+    } else {
+        g_autofree char *number = json_to_string (node, FALSE);
+        fn (key, number, user_data);
+    }
+}
+
+static void
+tell_json (const char *above, JsonObject *object, GwOptEachFn fn, gpointer user_data)
+{
+    g_autoptr (GList) names = json_object_get_members (object);
+    for (GList *l = names; l != NULL; l = l->next) {
+        g_autofree char *key = g_strconcat (above, *above != '\0' ? "." : "", l->data, NULL);
+        tell_node (key, json_object_get_member (object, l->data), fn, user_data);
+    }
+}
+
+static void
+tell_node (const char *key, JsonNode *node, GwOptEachFn fn, gpointer user_data)
+{
+    if (JSON_NODE_HOLDS_OBJECT (node)) {
+        tell_json (key, json_node_get_object (node), fn, user_data);
+    } else if (JSON_NODE_HOLDS_ARRAY (node)) {
+        JsonArray *array = json_node_get_array (node);
+        for (guint i = 0; i < json_array_get_length (array); i++)
+            tell_node (key, json_array_get_element (array, i), fn, user_data);
+    } else if (JSON_NODE_HOLDS_VALUE (node)) {
+        tell_value (key, node, fn, user_data);
+    }
 }
 
 void
-gw_optstr_foreach (const GwOptStr *opt,
-                   void (*fn) (const char *key, const char *value, gpointer user_data),
-                   gpointer user_data)
+gw_optstr_foreach (const GwOptStr *opt, GwOptEachFn fn, gpointer user_data)
 {
-    Each each = { fn, user_data };
-    gw_optstr_visit ((GwOptStr *) opt, tell, &each); /* which changes nothing */
+    if (opt->json != NULL)
+        tell_json ("", opt->json, fn, user_data);
     for (guint i = 0; opt->json == NULL && i < opt->pairs->len; i++) {
         const Pair *pair = opt->pairs->pdata[i];
-        if (pair->key == NULL)
-            fn ("", pair->value, user_data);
+        fn (pair->key != NULL ? pair->key : "", pair->value, user_data);
     }
 }
 
@@ -300,7 +369,7 @@ static void
 collect (const char *key, const char *value, gpointer user_data)
 {
     const Wanted *wanted = user_data;
-    if (strcmp (key, wanted->key) == 0)
+    if (strcmp (last_word (key), wanted->key) == 0)
         g_strv_builder_add (wanted->values, value);
 }
 

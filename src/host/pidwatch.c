@@ -54,6 +54,12 @@ gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn, gpointe
     return watch;
 }
 
+void
+gw_pid_watch_signal (const GwPidWatch *watch, int number)
+{
+    (void) syscall (SYS_pidfd_send_signal, watch->fd, number, NULL, 0); /* one that is gone needs none */
+}
+
 gboolean
 gw_pid_watch_is_running (const GwPidWatch *watch)
 {

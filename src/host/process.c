@@ -13,7 +13,8 @@
 #define LAST_WORDS_MAX 1500
 
 struct _GwProcess {
-    GSubprocess *child;
+    GSubprocess *child; /* NULL: it is not ours */
+    GwPidWatch *watch;  /* then this */
     GMainContext *context;
     pid_t pid;
     char *log_path;
@@ -64,6 +65,7 @@ static void
 process_unref (GwProcess *process)
 {
     g_clear_object (&process->child);
+    gw_pid_watch_free (process->watch);
     g_main_context_unref (process->context);
     gw_oom_watch_free (process->oom);
     g_free (process->log_path);
@@ -155,6 +157,38 @@ gw_process_spawn (const GwProcessSpec *spec, GMainContext *context, GwProcessExi
     return process;
 }
 
+static gboolean
+on_adopted_end (gpointer user_data)
+{
+    GwProcess *process = user_data;
+    process->has_ended = TRUE;
+    if (process->exit_fn != NULL)
+        process->exit_fn (process, process->user_data);
+    return G_SOURCE_REMOVE;
+}
+
+GwProcess *
+gw_process_adopt (pid_t pid, gint64 start_time, const char *log_path, GMainContext *context,
+                  GwProcessExitFn exit_fn, gpointer user_data)
+{
+    g_autofree GwProcess *process = g_new0 (GwProcess, 1);
+    g_autofree char *log = g_strdup (log_path);
+    process->watch = gw_pid_watch_new (pid, context, on_adopted_end, process);
+    if (process->watch == NULL)
+        return NULL;
+    if (gw_procfs_get_start_time (pid) != start_time) { /* looked at once the process cannot change any more */
+        gw_pid_watch_free (process->watch);
+        return NULL;
+    }
+    process->context = g_main_context_ref (context);
+    process->pid = pid;
+    process->oom = gw_oom_watch_new (pid);
+    process->log_path = g_steal_pointer (&log);
+    process->exit_fn = exit_fn;
+    process->user_data = user_data;
+    return g_steal_pointer (&process);
+}
+
 gboolean
 gw_process_is_running (const GwProcess *process)
 {
@@ -183,6 +217,8 @@ char *
 gw_process_describe_end (const GwProcess *process)
 {
     g_autofree char *words = gw_process_read_log (process->log_path, LAST_WORDS_MAX);
+    if (process->has_ended && process->child == NULL)
+        return g_strdup (gw_pid_watch_describe_end (process->watch));
     if (!process->has_ended)
         return *words != '\0' ? g_strdup_printf ("still runs; its last words: %s", words)
                               : g_strdup ("still runs");
@@ -203,11 +239,21 @@ gw_process_wait (GwProcess *process, guint timeout_ms, GError **error)
                           error);
 }
 
+static void
+send_signal (GwProcess *process, int number)
+{
+    if (process->has_ended)
+        return;
+    if (process->child != NULL)
+        g_subprocess_send_signal (process->child, number);
+    else
+        gw_pid_watch_signal (process->watch, number);
+}
+
 void
 gw_process_terminate (GwProcess *process)
 {
-    if (!process->has_ended)
-        g_subprocess_send_signal (process->child, SIGTERM);
+    send_signal (process, SIGTERM);
 }
 
 void
@@ -218,7 +264,7 @@ gw_process_stop (GwProcess *process, guint grace_ms)
     gw_process_terminate (process);
     if (gw_process_wait (process, grace_ms, NULL))
         return;
-    g_subprocess_force_exit (process->child);
+    send_signal (process, SIGKILL);
     (void) gw_process_wait (process, 10000, NULL); /* a process in an uninterruptible wait stays */
 }
 
@@ -228,7 +274,7 @@ gw_process_free (GwProcess *process)
     if (process == NULL)
         return;
     process->exit_fn = NULL;
-    if (process->has_ended)
+    if (process->has_ended || process->child == NULL)
         process_unref (process);
     else
         process->is_forgotten = TRUE;

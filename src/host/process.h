@@ -34,6 +34,10 @@ typedef void (*GwProcessExitFn) (GwProcess *process, gpointer user_data);
 /* Starts a child in a session of its own.  `exit_fn` is called once in `context` when it ends. */
 GwProcess *gw_process_spawn (const GwProcessSpec *spec, GMainContext *context,
                              GwProcessExitFn exit_fn, gpointer user_data, GError **error);
+/* One that is not our child, and to which the same can be done; what it has written before is not looked at.  NULL: that
+ * very process has ended. */
+GwProcess *gw_process_adopt (pid_t pid, gint64 start_time, const char *log_path, GMainContext *context,
+                             GwProcessExitFn exit_fn, gpointer user_data);
 gboolean gw_process_is_running (const GwProcess *process);
 pid_t gw_process_get_pid (const GwProcess *process);
 /* "exited with status 1", "was killed by signal 9 (Killed)"; with its last words when it had any.
@@ -57,6 +61,7 @@ typedef struct _GwPidWatch GwPidWatch;
 /* NULL when the process is gone already or the kernel has no pidfd. */
 GwPidWatch *gw_pid_watch_new (pid_t pid, GMainContext *context, GSourceFunc exit_fn,
                               gpointer user_data);
+void gw_pid_watch_signal (const GwPidWatch *watch, int number);
 gboolean gw_pid_watch_is_running (const GwPidWatch *watch);
 /* As gw_process_describe_end(), as far as the kernel tells. */
 const char *gw_pid_watch_describe_end (const GwPidWatch *watch);

@@ -132,6 +132,17 @@ set_parameters (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     return gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS, arguments, cancellable, error);
 }
 
+JsonObject *
+gw_local_set_pace (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
+{
+    gint64 bandwidth;
+    if (!need_vm (local, error) || !gw_json_get_int (params, "bandwidth_bps", 0, G_MAXINT64, &bandwidth, error))
+        return NULL;
+    JsonObject *arguments = gw_json_new ("max-bandwidth:i", bandwidth, NULL);
+    return gw_local_qmp (local, GW_QMP_MIGRATE_SET_PARAMETERS, arguments, cancellable, error) ? json_object_new ()
+                                                                                              : NULL;
+}
+
 static guint
 choose_capabilities (JsonObject *params)
 {

@@ -226,6 +226,18 @@ gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable,
 
 /* --- the record, for whoever asks ------------------------------------------------------------------------------------ */
 
+/* A QEMU of this job that another connection holds cannot start any more: its STARTED needs the record to be undecided.
+ * One that waits for its next agent ends first. */
+static gboolean
+refuse_undecided (LocalHost *local, const char *job, GwRecord *record, GError **error)
+{
+    const GwWreck wreck = { local->config, local->context, local->journal, job, GW_SIDE_DESTINATION };
+    g_autoptr (JsonObject) row = gw_wreck_find_row (&wreck, error);
+    if (row == NULL || (gw_wreck_waits (&wreck, row) && !gw_wreck_take_apart (&wreck, error)))
+        return FALSE;
+    return gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, error);
+}
+
 JsonObject *
 gw_local_settle_record (LocalHost *local, JsonObject *params, GCancellable *cancellable,
                         GError **error)
@@ -237,13 +249,13 @@ gw_local_settle_record (LocalHost *local, JsonObject *params, GCancellable *canc
         gw_fail (error, GW_CAUSE_RPC_INVALID, "'%s' is not the name of a job", job);
         return NULL;
     }
+    if (!gw_local_check_peer (local, job, error))
+        return NULL;
     g_autoptr (GwRecord) record = gw_local_open_record (local, job, GW_SIDE_DESTINATION, RECORD_MS, error);
     if (record == NULL)
         return NULL;
-    /* A QEMU of this job that another connection holds cannot start any more: its STARTED needs the
-     * record to be undecided. */
     if (gw_record_get_kind (record) == GW_RECORD_NONE && gw_json_peek_bool (params, "refuse", FALSE) &&
-        !gw_record_append (record, GW_RECORD_REFUSED, local->epoch, local->vm_uuid, error))
+        !refuse_undecided (local, job, record, error))
         return NULL;
     return gw_json_new ("record:s", gw_record_kind_name (gw_record_get_kind (record)), NULL);
 }

@@ -72,7 +72,8 @@ ask_qemu (LocalHost *local, GCancellable *cancellable)
     local->is_measuring = FALSE;
     return gw_json_new ("ram_bytes:i", local->vm->ram_bytes, "filled_bytes:i", G_GINT64_CONSTANT (-1),
                         "changed_bytes:i", G_GINT64_CONSTANT (-1), "later_bytes:i", bytes,
-                        "later_us:i", (gint64) G_USEC_PER_SEC, NULL);
+                        "later_us:i", (gint64) G_USEC_PER_SEC, "packed_permille:i", G_GINT64_CONSTANT (-1),
+                        "again_permille:i", G_GINT64_CONSTANT (-1), NULL);
 }
 
 JsonObject *
@@ -88,5 +89,6 @@ gw_local_finish_weighing (LocalHost *local, JsonObject *params, GCancellable *ca
         return ask_qemu (local, cancellable);
     return gw_json_new ("ram_bytes:i", local->vm->ram_bytes, "filled_bytes:i", f.filled_bytes,
                         "changed_bytes:i", f.changed_bytes, "changed_us:i", f.changed_us,
-                        "later_bytes:i", f.later_bytes, "later_us:i", f.later_us, NULL);
+                        "later_bytes:i", f.later_bytes, "later_us:i", f.later_us, "packed_permille:i",
+                        f.packed_permille, "again_permille:i", f.again_permille, NULL);
 }

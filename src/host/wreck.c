@@ -167,12 +167,42 @@ remove_token (const GwWreck *wreck, JsonObject *object, GError **error)
     return TRUE;
 }
 
+/* It ends by itself when its lease does; QEMU has ended, or needs it. */
+static gboolean
+end_courier (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    gint64 pid = gw_json_peek_int (object, "pid", 0);
+    const GwWreckQemu courier = { .pid = pid, .start_time = gw_json_peek_int (object, "start_time", 0),
+                                  .is_alive = names_directory ((pid_t) pid, wreck->job) };
+    (void) unlink (gw_json_peek_string (object, "path", "")); /* perhaps it was never made */
+    return gw_wreck_kill (wreck, &courier, error);
+}
+
+/* Before its image is touched. */
+static gboolean
+end_server (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    gint64 pid = gw_json_peek_int (object, "pid", 0);
+    const GwWreckQemu server = { .pid = pid, .start_time = gw_json_peek_int (object, "start_time", 0),
+                                 .is_alive = names_directory ((pid_t) pid, wreck->job) };
+    return gw_wreck_kill (wreck, &server, error);
+}
+
+static gboolean
+forget_courier (const GwWreck *wreck, JsonObject *object, GError **error)
+{
+    (void) unlink (gw_json_peek_string (object, "path", "")); /* as above */
+    return TRUE;
+}
+
 /* In this order: what was put aside comes back when its name is free. */
 static const struct {
     const char *kind;
     gboolean (*undo) (const GwWreck *wreck, JsonObject *object, GError **error);
     gboolean (*keep) (const GwWreck *wreck, JsonObject *object, GError **error); /* the VM has arrived */
 } kinds[] = {
+    { "courier", end_courier, forget_courier },
+    { "server", end_server, end_server },
     { "file", remove_made_file, NULL },
     { "token", remove_token, remove_token },
     { "image", put_image_away, NULL },

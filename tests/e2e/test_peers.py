@@ -232,6 +232,14 @@ def test_a_peer_has_only_what_is_allowed(net, tmp_path):
         if words is not None:
             assert words in answer["message"], answer
             peers.wait_log(f"peer 'a.test' at {net.a.address}: '{method}' is refused")
+    other = Client(peers, peers.authority.host(tmp_path / "pki-g", "good.test", server=False))
+    for method, params in (("record.get", {"refuse": True}), ("job.evidence", {"side": "destination"}),
+                           ("job.reconcile", {"side": "destination", "act": "refuse"}),
+                           ("job.resume", {"side": "destination", "token": 64 * "0"})):
+        answer = other.call(method, job="gw-peer", **params)
+        assert "not one of peer 'good.test'" in answer["message"], (method, answer)
+    other.close()
+    assert "message" not in client.call("job.evidence", job="gw-peer", side="destination")
     facts = client.call("host.facts", paths=["/etc/shadow", str(allowed)])["paths"]
     assert facts[0]["is_forbidden"] and not facts[0]["exists"] and facts[0]["bytes"] == 0, facts
     assert not facts[1]["is_forbidden"] and facts[1]["exists"], facts
@@ -255,12 +263,15 @@ def test_ten_thousand_connections(net, tmp_path):
     wanted = 10000
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, wanted + 500)), hard))
     peers, vm = Peers(net, tmp_path), idle_vm(net, tmp_path)
-    _add_address(net, "198.18.255.9")
+    for address in ("198.18.255.9", *(f"198.18.254.{number}" for number in range(4))):
+        _add_address(net, address)
     good = Client(peers)
     before = _descriptors(peers.agent.pid)
     crowd, began = [], time.monotonic()
     try:
         with _inside(net.a):
+            for number in range(4 * 8):  # all that there is room for, and more: they have not said who they are
+                crowd.append(_dial(peers, f"198.18.254.{number % 4}"))
             for number in range(wanted):
                 crowd.append(_dial(peers, "198.18.255.9"))
                 if number % 3 == 0:

@@ -97,6 +97,25 @@ def test_a_person_decides(net, tmp_path):
     scene.expect_next_works()
 
 
+@pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
+def test_a_vm_that_was_given_away_is_not_moved(net, tmp_path):
+    """Somebody lets the source's copy run by hand while it is undecided: it may be the second one."""
+    scene = rig.Scene(net, tmp_path, args=["-uuid", "2f5cd3f5-6f4b-4f3c-8a3e-0123456789ab"])
+    started, qemu = scene.hand_over()
+    scene.agent.kill()
+    faults.kill(qemu)
+    done = started.wait()
+    assert done.exit == 6, done
+    with scene.vm.monitor() as monitor:
+        monitor.execute("cont")
+    scene.agent.start()
+    refused = rig.migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
+    assert (refused.exit, refused.cause) == (2, "vm-elsewhere"), refused
+    assert f"godwit reconcile {done.report['job']}" in refused.report["cause"]["message"], refused
+    assert reconcile(scene, done.report["job"]).exit == 0
+    scene.expect_next_works()
+
+
 def test_the_destination_s_agent_dies_between_its_record_and_the_start(net, tmp_path):
     """STARTED is written and the guest stands: the next agent lets it go on."""
     scene = rig.Scene(net, tmp_path)
@@ -165,6 +184,7 @@ def test_what_was_made_for_a_disk_is_put_away(net, tmp_path):
     told = rig.godwit(net.b, "cleanup", "--dry-run", "--json", env=state).report["files"]
     assert str(image) in [file["path"] for file in told] and image.exists()
     scene.agent.start()
+    assert not faults.named(net.b.pids(), b"qemu-nbd"), "the server of an image is left"
     assert kept.exists() and not image.exists()
     assert "stays" in rig.godwit(net.b, "cleanup", *agent).stdout and kept.exists()
     told, = rig.godwit(net.b, "cleanup", "--now", "--json", *agent).report["files"]

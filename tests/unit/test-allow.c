@@ -125,9 +125,19 @@ static const char *const good[] = {
     "-chardev file,id=c,path=@/sockets/log -serial chardev:c -serial none -monitor none",
     "-qmp unix:@/sockets/q,server=on,wait=off -serial mon:stdio -serial file:@/sockets/x -vnc unix:@/sockets/v",
     "-netdev tap,id=n,ifname=vm-1,script=no,downscript=no -device e1000,netdev=n,romfile=efi-e1000.rom",
-    "-netdev bridge,id=n,br=br0 -netdev user,id=u,restrict=on -netdev tap,id=m,script=/usr/lib/up,downscript=no",
+    "-netdev user,id=u,restrict=on -netdev tap,id=m,script=/usr/lib/up,downscript=no",
     "-object memory-backend-file,id=m,mem-path=@/sockets/ram,size=1G -object rng-random,id=r,filename=/dev/urandom",
     "-kernel @/files/vmlinuz -initrd @/files/initrd -append root=/dev/vda/console=/dev/x -bios bios.bin",
+    "!-nodefaults -nographic", "!-nic none -display none", "!-vnc none -net none",
+    "-serial unix:@/sockets/s,server=on,wait=off,logfile=@/sockets/log,logappend=on -serial unix:@/sockets/t,server,nowait",
+    "-display vnc=unix:@/sockets/v,password=on -spice unix=on,addr=@/sockets/spice -display egl-headless",
+    "-fw_cfg opt/org.test/x,string=/a/b -option-rom @/files/rom,bootindex=1 -acpitable file=@/files/acpi",
+    "-blockdev {\"driver\":\"file\",\"filename\":\"@/files/x.iso\",\"node-name\":\"c\",\"read-only\":true}",
+    "-blockdev driver=raw,node-name=a,read-only=on,file.driver=file,file.filename=@/files/x",
+    "-netdev {\"type\":\"user\",\"id\":\"u\",\"restrict\":true} -netdev user,id=v,restrict=on,net=10.0.2.0/24",
+    "-netdev tap,id=n,br=br0,helper=/usr/lib/up -audiodev wav,id=a,path=@/sockets/wav -audiodev none,id=b",
+    "-object tls-creds-x509,id=t,dir=@/files,endpoint=server -object secret,id=s,file=@/files/x -object iothread,id=i",
+    "-device virtserialport,chardev=c,name=org.qemu.guest_agent.0 -device loader,file=@/files/x -append {a:'b'}",
     "-fw_cfg name=opt/org.test/x,string=/a/b -smbios type=1,product=a/b -name guest=a/b -pidfile @/sockets/pid",
     NULL,
 };
@@ -145,6 +155,12 @@ static const char *const bad[] = {
     "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}}",
     "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"nvme\",\"device\":\"0000:01:00.0\",\"namespace\":1}}",
     "-blockdev {'driver':'file','filename':'/etc/shadow'}",
+    "-blockdev {'driver':'file','filename':'\\u002fetc\\u002fshadow','node-name':'a'}",
+    "-blockdev {'driver':'file','filename':'a','node-name':'a'}",
+    "-blockdev {\"driver\":\"file\",\"filename\":\"x\\'\"}",
+    "-blockdev {\"driver\":\"file\",\"filename\":\"a\\u0000/../x\"}",
+    "-blockdev {\"driver\":\"file\",\"filename\":\"a\",}",
+    "-blockdev driver=nvme,device=0000:01:00.0,namespace=1,node-name=n", "-blockdev node-name=n,driver=new",
     "-hda /etc/shadow",
     "/etc/shadow",
     "-chardev socket,id=c,host=0.0.0.0,port=1,server=on",
@@ -156,28 +172,61 @@ static const char *const bad[] = {
     "-netdev tap,id=n,ifname=vm-1,script=/tmp/evil,downscript=no",
     "-netdev tap,id=n,ifname=vm-1",
     "-netdev tap,id=n,ifname=eth0,script=no,downscript=no",
-    "-netdev bridge,id=n,br=br1",
+    "-netdev bridge,id=n,br=br1", "-netdev tap,id=n,ifname=vm-/x,script=no,downscript=no",
     "-netdev bridge,id=n,br=br0,helper=/bin/sh",
     "-netdev user,id=n", "-netdev user,id=n,restrict=on,guestfwd=tcp:10.0.2.1:1-cmd:id",
     "-netdev socket,id=n,listen=:1", "-nic user,smb=/etc",
     "-object memory-backend-file,id=m,mem-path=@/files/code.fd,size=1M,share=on",
     "-object secret,id=s,file=/etc/shadow", "-object filter-dump,id=f,netdev=n,file=/etc/cron.d/x",
     "-object rng-random,id=r,filename=/dev/mem",
+    "-device {'driver':'\\u0076fio-pci','host':'0000:01:00.0'}", "-device usb-mtp,rootdir=@/files",
+    "-device canokey,file=@/files/x",
     "-device vfio-pci,host=0000:01:00.0", "-device usb-host,hostbus=1", "-device loader,file=/etc/shadow",
     "-device virtio-net-pci,romfile=/etc/shadow",
     "-kernel /etc/shadow", "-L /root", "-D /etc/cron.d/x", "-pidfile /etc/cron.d/x", "-bios ..",
     "-fsdev local,id=f,path=/,security_model=none", "-virtfs local,path=@/files,mount_tag=x",
     "-plugin @/files/evil.so", "-readconfig @/files/x", "-set drive.d.file=/etc/shadow", "-chroot @/files",
     "-incoming exec:id", "-daemonize", "-S", "-runas root", "-semihosting", "-dump-vmstate /etc/x", "-add-fd fd=3",
-    "-machine pc,dumpdtb=/etc/x", "-global virtio-net-pci.romfile=/etc/shadow", "-fw_cfg name=a,file=/etc/shadow",
+    /* what follows a path of a character device */
+    "-serial unix:@/sockets/q,server=on,logfile=/etc/cron.d/x", "-qmp unix:@/sockets/q,path=/etc/x",
+    "-serial unix:@/sockets/q,backend=udp,host=10.0.0.1,port=9", "-serial unix:@/sockets/q,path=@/sockets/r",
+    "-serial unix:q,abstract=on", "-serial unix:@/sockets/q,abstract=on", "-chardev socket,id=c,path=x,abstract=on",
+    "-serial pty:/etc/x", "-serial null,logfile=/etc/x", "-serial stdio,x=y", "-gdb 1234", "-serial braille",
+    "-chardev socket,id=c,fd=3", "-chardev socket,id=c,path=@/sockets/c,server,,host=h", "-chardev new,id=c",
+    "-chardev {\"a\":\"b,backend=udp,host=h\"}",
+    /* the network by another name */
+    "-display vnc=:1", "-display vnc=host:5500,reverse=on", "-display vnc=unix:/etc/v", "-display dbus,addr=tcp:host=h",
+    "-display default", "-display spice-app", "-vnc unix:@/sockets/v,websocket=5700", "-vnc unix:@/sockets/v,vnc=:1",
+    "-vnc unix:@/sockets/v,websocket", "-vnc none,vnc=:1", "-vnc chardev:1", "-spice unix=on,nounix,addr=@/sockets/x",
+    "-spice unix=on,addr=@/sockets/x,port=5900", "-spice unix=on,addr=@/files/x",
+    "-drive if=none,id=d,format=nbd,server.type=inet,server.host=10.0.0.5,server.port=10809",
+    "-drive if=none,id=d,file=x,format=new",
+    "-netdev tap,id=n,helper=/usr/lib/up,br=br1", "-netdev bridge,id=n,br=br0",
+    "-netdev user,id=n,restrict=on,norestrict", "-netdev user,id=n,restrict=on,restrict=off",
+    "-netdev {\"type\":\"user\",\"id\":\"u\",\"restrict\":true,\"guestfwd\":[{\"str\":\"tcp:10.0.2.1:80-cmd:id\"}]}",
+    "-netdev user,id=n,restrict=on,smb=@/sockets", "-netdev passt,id=n", "-netdev tap,id=n,fd=3",
+    "-object input-barrier,id=b,name=b,server=10.0.0.1,port=1", "-object dbus-vmstate,id=d,addr=tcp:host=h",
+    "-object can-host-socketcan,id=c,if=can0,canbus=b", "-object qtest,id=q,chardev=c", "-object new,id=x",
+    "-audiodev pa,id=a,server=tcp:10.0.0.1:4713", "!-display none", "!-nodefaults",
+    /* two paths in one, and what is written */
+    "-option-rom @/files/rom,romfile=/etc/shadow", "-acpitable data=@/files/a:/etc/shadow",
+    "-initrd @/files/a,/etc/shadow", "-tpmdev passthrough,id=t", "-pidfile @/sockets/none/x",
+    "-blockdev driver=raw,node-name=a,read-only=on,file.driver=file,file.filename=@/files/x,file.read-only=off",
+    "-blockdev {\"driver\":\"raw\",\"read-only\":true,\"file\":{\"driver\":\"file\",\"filename\":\"@/files/x\","
+    "\"read-only\":false}}",
+    "-drive file=@/files/x,if=none,readonly=on,noreadonly", "-drive file=@/files/x,if=none,readonly=on,read-only=off",
+    "-machine virt,dumpdtb=@/files/x", "-icount shift=auto,rr=record,rrfile=@/files/x",
+    "-global driver=usb-mtp,property=rootdir,value=@/files", "-machine pc,dumpdtb=/etc/x", "-global virtio-net-pci.romfile=/etc/shadow", "-fw_cfg name=a,file=/etc/shadow",
     "-smbios file=/etc/shadow", "-trace file=/etc/x", "-audiodev wav,id=a,path=/etc/x", "-newoption x",
     NULL,
 };
 
+/* "!": without the options that keep QEMU from having a network and a screen by default. */
 static gboolean
 allows (const Place *place, const char *line, GError **error)
 {
-    g_autofree char *text = expand (place, line);
+    g_autofree char *whole = *line == '!' ? g_strdup (line + 1) : g_strconcat ("-nodefaults -display none ", line, NULL);
+    g_autofree char *text = expand (place, whole);
     g_auto (GStrv) args = g_strsplit (text, " ", -1);
     return gw_allow_arguments (place->dir->config, (const char *const *) args, error);
 }
@@ -206,6 +255,50 @@ test_bad_lines (void)
             g_error ("'%s' is allowed", bad[i]);
         g_assert_cmpint (gw_error_get_cause (error), ==, GW_CAUSE_NOT_ALLOWED);
     }
+}
+
+/* The network is allowed, and what it would hide is not. */
+static void
+test_direct (void)
+{
+    static const char *const still_bad[] = {
+        "-serial tcp::4444,server=on,logfile=/etc/x", "-vnc :1,vnc=unix:/etc/v", "-netdev passt,id=n",
+        "-netdev {\"type\":\"user\",\"id\":\"u\",\"guestfwd\":[{\"str\":\"tcp:10.0.2.1:80-cmd:id\"}]}",
+        "-blockdev driver=nvme,device=0000:01:00.0,namespace=1,node-name=n", "-serial pty:/etc/x",
+        "-netdev user,id=n,smb=@/sockets", "-drive if=none,format=nvme,device=0000:01:00.0",
+    };
+    static const char *const now_good[] = {
+        "-vnc :0,password=on", "-display vnc=:1,websocket=5700", "-serial tcp::4444,server=on,wait=off",
+        "-monitor telnet::1,server,nowait", "-netdev user,id=n", "-drive if=none,file=nbd:host:10809", "!-m 64",
+        "-blockdev driver=nbd,server.type=inet,server.host=h,server.port=1,node-name=n", "-spice port=5900",
+    };
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    place.dir->config->is_direct = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS (still_bad); i++)
+        if (allows (&place, still_bad[i], NULL))
+            g_error ("'%s' is allowed", still_bad[i]);
+    for (guint i = 0; i < G_N_ELEMENTS (now_good); i++) {
+        g_autoptr (GError) error = NULL;
+        (void) allows (&place, now_good[i], &error);
+        g_assert_no_error (error);
+    }
+}
+
+/* QEMU's own helper, which it starts without being told, is one of them too. */
+static void
+test_bridge_helper (void)
+{
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    g_strfreev (place.dir->config->qemu_helpers);
+    place.dir->config->qemu_helpers = g_strsplit ("/usr/lib/qemu/qemu-bridge-helper", ";", -1);
+    g_assert_true (allows (&place, "-netdev bridge,id=n,br=br0", NULL));
+    g_assert_false (allows (&place, "-netdev bridge,id=n,br=br1", NULL));
+    g_strfreev (place.dir->config->interfaces);
+    place.dir->config->interfaces = g_strsplit ("vm-*", ";", -1); /* and br0 is what it means without br= */
+    g_assert_false (allows (&place, "-netdev bridge,id=n", NULL));
+    g_assert_false (allows (&place, "-netdev tap,id=n,helper=/usr/lib/qemu/qemu-bridge-helper", NULL));
 }
 
 /* Without lists of paths nothing is looked at, as before. */
@@ -255,6 +348,8 @@ main (int argc, char **argv)
     g_test_add_func ("/allow/paths", test_paths);
     g_test_add_func ("/allow/good-lines", test_good_lines);
     g_test_add_func ("/allow/bad-lines", test_bad_lines);
+    g_test_add_func ("/allow/direct", test_direct);
+    g_test_add_func ("/allow/bridge-helper", test_bridge_helper);
     g_test_add_func ("/allow/unconfined", test_unconfined);
     g_test_add_func ("/allow/users", test_users);
     g_test_add_func ("/allow/image-options", test_image_options);

@@ -3,8 +3,10 @@
 #include "test-host-dir.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,6 +52,25 @@ start_process (const char *word)
     return child;
 }
 
+/* A QEMU without a machine, in which a guest would run. */
+static pid_t
+start_qemu (const char *vm_dir, const char *option)
+{
+    g_autofree char *socket = g_build_filename (vm_dir, "qmp.sock", NULL);
+    g_autofree char *qmp = g_strdup_printf ("unix:%s,server=on,wait=off", socket);
+    gint64 deadline = gw_deadline_ms (10000);
+    pid_t child = fork ();
+    g_assert_cmpint (child, >=, 0);
+    if (child == 0) {
+        execlp ("qemu-system-x86_64", "qemu", "-machine", "none", "-nodefaults", "-display", "none", "-qmp", qmp,
+                option, NULL);
+        _exit (1);
+    }
+    while (!g_file_test (socket, G_FILE_TEST_EXISTS) && g_get_monotonic_time () < deadline)
+        g_usleep (10000);
+    return child;
+}
+
 static void
 journal_objects (const Dir *dir, GwJournal *journal, const Wreck *wreck)
 {
@@ -79,7 +100,8 @@ make_wreck (const Dir *dir, Wreck *wreck, pid_t pid, const char *record, const c
     g_assert_true (gw_directory_make (wreck->job_dir, NULL, NULL));
     g_assert_true (gw_directory_make (wreck->vm_dir, NULL, NULL));
     dir_write (dir, "made.sock", "x", 1);
-    wreck->qemu = start_process (word != NULL ? word : wreck->vm_dir);
+    wreck->qemu = word != NULL && *word == '-' ? start_qemu (wreck->vm_dir, word)
+                                               : start_process (word != NULL ? word : wreck->vm_dir);
     gw_host_sign_job (&job);
     job.pid = pid != 0 ? pid : job.pid;
     gw_journal_begin_job (journal, &job, gw_host_process_is_alive, &error);
@@ -212,6 +234,73 @@ test_others (void)
     assert_state (dir, "refused", "refused");
 }
 
+/* --- what waits for its next agent ------------------------------------------------------------------------- */
+
+static void
+edit (const Dir *dir, const char *sql)
+{
+    g_autofree char *path = dir_path (dir, "journal.db");
+    sqlite3 *db = NULL;
+    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
+}
+
+/* Its courier, with a lease. */
+static pid_t
+keep (const Dir *dir)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (dir->path, GW_JOURNAL_QUICK, NULL);
+    g_autofree char *path = dir_path (dir, "lease.sock");
+    dir_write (dir, "lease.sock", "", 0);
+    pid_t pid = start_process (JOB);
+    const GwJournalObject courier = { .kind = "courier", .path = path, .pid = pid,
+                                      .start_time = gw_procfs_get_start_time (pid) };
+    g_assert_true (gw_journal_put_objects (journal, JOB, GW_SIDE_DESTINATION, &courier, 1, NULL));
+    g_assert_true (gw_journal_keep_job (journal, JOB, GW_SIDE_DESTINATION, "secret", 60, NULL));
+    return pid;
+}
+
+/* As long as the grace lasts, which begins when it is seen that the process is gone. */
+static void
+test_waits (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, NULL, NULL);
+    g_auto (Wreck) courier = { .qemu = keep (dir) };
+    g_autofree char *lease = dir_path (dir, "lease.sock");
+    for (guint i = 0; i < 2; i++) {
+        mend (dir);
+        g_assert_true (is_alive (&wreck) && is_alive (&courier));
+        g_assert_true (is_there (wreck.vm_dir) && is_there (wreck.file) && is_there (lease));
+        assert_state (dir, "", "");
+    }
+    edit (dir, "UPDATE jobs SET away_us = away_us - 50000000 WHERE away_us > 0");
+    mend (dir);
+    g_assert_true (is_alive (&wreck));
+    edit (dir, "UPDATE jobs SET away_us = away_us - 20000000");
+    mend (dir);
+    g_assert_false (is_alive (&wreck) || is_alive (&courier));
+    g_assert_false (is_there (wreck.vm_dir) || is_there (wreck.file) || is_there (lease));
+    assert_state (dir, "refused", "refused");
+}
+
+/* Not with a record, and not for a QEMU that is gone. */
+static void
+test_waits_no_longer (void)
+{
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr (Dir) dir = dir_new ();
+        g_auto (Wreck) wreck = { 0 };
+        make_wreck (dir, &wreck, GONE, i == 0 ? "refused" : NULL, i == 0 ? NULL : "another");
+        g_auto (Wreck) courier = { .qemu = keep (dir) };
+        mend (dir);
+        g_assert_false (is_alive (&courier));
+        assert_state (dir, "refused", "refused");
+    }
+}
+
 /* In another container, whose processes have numbers of their own. */
 static void
 test_elsewhere (void)
@@ -317,6 +406,59 @@ test_other_images (void)
     g_assert_cmpuint (sweep (dir, GW_SWEEP_DRY), ==, 0);
 }
 
+/* Who may write beside the image says where it goes, if a link is taken for the quarantine. */
+static void
+test_planted_link (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, NULL, NULL);
+    g_autofree char *image = dir_path (dir, "d.img"), *target = dir_path (dir, "elsewhere");
+    g_autofree char *link = dir_path (dir, ".godwit-quarantine"), *moved = dir_path (dir, "elsewhere/" JOB "-d.img");
+    dir_write (dir, "d.img", "new", 3);
+    journal_image (dir, "image", "d.img", TRUE);
+    g_assert_no_errno (symlink (target, link));
+    g_test_expect_message (NULL, G_LOG_LEVEL_WARNING, "*as a directory*stays open*");
+    mend (dir);
+    g_test_assert_expected_messages ();
+    g_assert_true (is_there (image) && !is_there (moved));
+    g_assert_cmpuint (sweep (dir, GW_SWEEP_DRY), ==, 0);
+}
+
+/* FALSE: this file system has no such thing, or we have no right to it. */
+static gboolean
+set_immutable (const char *path, int flag)
+{
+    g_auto (GwFd) fd = open (path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && ioctl (fd, FS_IOC_SETFLAGS, &flag) == 0;
+}
+
+/* It stays, and the others go. */
+static void
+test_unremovable (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, NULL, NULL);
+    dir_write (dir, "d.img", "new", 3);
+    dir_write (dir, "e.img", "too", 3);
+    journal_image (dir, "image", "d.img", TRUE);
+    journal_image (dir, "image", "e.img", TRUE);
+    mend (dir);
+    g_autofree char *first = dir_path (dir, ".godwit-quarantine/" JOB "-d.img");
+    g_autofree char *second = dir_path (dir, ".godwit-quarantine/" JOB "-e.img");
+    if (!set_immutable (first, FS_IMMUTABLE_FL)) {
+        g_test_skip ("needs a file that cannot be removed (chattr +i)");
+        return;
+    }
+    g_assert_cmpuint (sweep (dir, GW_SWEEP_ALL), ==, 2);
+    gboolean stays = is_there (first) && !is_there (second);
+    g_assert_true (set_immutable (first, 0));
+    g_assert_true (stays);
+    g_assert_cmpuint (sweep (dir, GW_SWEEP_ALL), ==, 1);
+    g_assert_false (is_there (first));
+}
+
 /* A day later it goes, unless another file is there. */
 static void
 test_day (void)
@@ -337,6 +479,54 @@ test_day (void)
     g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
     mend (dir);
     g_assert_false (is_there (kept));
+}
+
+/* --- an asker who says that the source has its VM back ----------------------------------------------------------- */
+
+/* The VM had arrived, and its job was closed. */
+static void
+close_row (const Dir *dir)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (dir->path, GW_JOURNAL_QUICK, NULL);
+    g_assert_true (gw_journal_end_job (journal, JOB, GW_SIDE_DESTINATION, "arrived", NULL, NULL));
+}
+
+static void
+test_end (void)
+{
+    static const struct {
+        const char *record, *word; /* NULL: one that does not answer */
+        gboolean is_closed;
+        const char *result; /* NULL: it may run here */
+    } rows[] = {
+        { "started", "-no-reboot", TRUE, NULL }, { "started", "-no-reboot", FALSE, NULL },
+        { "started", NULL, TRUE, NULL },         { NULL, NULL, FALSE, NULL },
+        { "started", "-S", TRUE, "ended" },      { "started", "-S", FALSE, "ended" },
+        { "started", "another", TRUE, "ended" }, { "refused", NULL, FALSE, "refused" },
+    };
+    g_autofree char *qemu = g_find_program_in_path ("qemu-system-x86_64");
+    if (qemu == NULL) {
+        g_test_skip ("needs qemu-system-x86_64");
+        return;
+    }
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autoptr (Dir) dir = dir_new ();
+        g_auto (Wreck) wreck = { 0 };
+        g_autoptr (GError) error = NULL;
+        make_wreck (dir, &wreck, GONE, rows[i].record, rows[i].word);
+        if (rows[i].is_closed)
+            close_row (dir);
+        g_autoptr (GwHost) host = gw_host_new_local (dir->config, dir->context);
+        g_autofree char *result =
+            gw_host_reconcile (host, JOB, GW_SIDE_DESTINATION, "end", "stayed", NULL, &error);
+        gboolean has_ended = rows[i].result != NULL && g_strcmp0 (rows[i].word, "another") != 0;
+        g_assert_cmpstr (result, ==, rows[i].result);
+        g_assert_true (result != NULL || gw_error_get_cause (error) == GW_CAUSE_UNDECIDED);
+        g_assert_cmpint (is_alive (&wreck), ==, !has_ended);
+        g_assert_cmpint (is_there (wreck.vm_dir), ==, result == NULL);
+        assert_state (dir, rows[i].is_closed || g_strcmp0 (result, "ended") == 0 ? "arrived"
+                           : result != NULL ? result : "", rows[i].record != NULL ? rows[i].record : "");
+    }
 }
 
 /* --- a source, whose QEMU does not answer ------------------------------------------------------------------- */
@@ -385,11 +575,16 @@ main (int argc, char **argv)
     g_test_add_func ("/mend/started-and-gone", test_started_and_gone);
     g_test_add_func ("/mend/worked-on", test_worked_on);
     g_test_add_func ("/mend/others", test_others);
+    g_test_add_func ("/mend/waits", test_waits);
+    g_test_add_func ("/mend/waits-no-longer", test_waits_no_longer);
     g_test_add_func ("/mend/elsewhere", test_elsewhere);
     g_test_add_func ("/mend/locked", test_locked);
     g_test_add_func ("/mend/images", test_images);
     g_test_add_func ("/mend/other-images", test_other_images);
+    g_test_add_func ("/mend/planted-link", test_planted_link);
+    g_test_add_func ("/mend/unremovable", test_unremovable);
     g_test_add_func ("/mend/day", test_day);
+    g_test_add_func ("/mend/end", test_end);
     g_test_add_func ("/mend/source", test_source);
     return g_test_run ();
 }

@@ -110,6 +110,27 @@ test_flags (void)
     gw_optstr_remove_flag (json, "server");
 }
 
+/* QEMU's quotes, in which escapes mean the same. */
+static void
+test_single_quotes (void)
+{
+    static const struct {
+        const char *text, *plain;
+    } rows[] = {
+        { "{'a':'b'}", "{\"a\":\"b\"}" },
+        { "{'a':'\\u002fx\"y\\'z\\\\'}", "{\"a\":\"\\u002fx\\\"y'z\\\\\"}" },
+        { "{\"a'b\":\"it\\'s \\\"\"}", "{\"a'b\":\"it's \\\"\"}" },
+        { "{\"a\":\"not ended\\", "{\"a\":\"not ended\\" },
+        { "{'a", "{\"a" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        g_autofree char *plain = gw_optstr_to_plain_json (rows[i].text);
+        g_assert_cmpstr (plain, ==, rows[i].plain);
+    }
+    g_autoptr (GwOptStr) opt = gw_optstr_parse ("{'filename':'\\u002fetc\\u002fx'}");
+    g_assert_cmpstr (gw_optstr_get (opt, "filename"), ==, "/etc/x");
+}
+
 static char *
 mark (const char *key, const char *value, gpointer user_data)
 {
@@ -207,6 +228,7 @@ main (int argc, char **argv)
     g_test_add_func ("/optstr/set", test_set);
     g_test_add_func ("/optstr/flags", test_flags);
     g_test_add_func ("/optstr/visit", test_visit);
+    g_test_add_func ("/optstr/single-quotes", test_single_quotes);
     g_test_add_func ("/cmdline/parse", test_cmdline);
     g_test_add_func ("/cmdline/ends-early", test_cmdline_ends_early);
     g_test_add_func ("/cmdline/table", test_option_table);

@@ -82,6 +82,69 @@ test_endpoints (void)
     }
 }
 
+/* --- room -------------------------------------------------------------------------------------------------------- */
+
+/* Enters `n` from addresses that `format` makes of 0, 1, ... */
+static void
+crowd (GwRoom *room, GwGuest **guests, guint n, const char *format)
+{
+    for (guint i = 0; i < n; i++) {
+        g_autofree char *address = g_strdup_printf ("%s%x", format, i / 16);
+        guests[i] = gw_room_enter (room, address, NULL);
+        g_assert_nonnull (guests[i]);
+    }
+}
+
+static void
+leave_all (GwRoom *room, GwGuest **guests, guint n)
+{
+    for (guint i = 0; i < n; i++)
+        gw_room_leave (room, guests[i]);
+}
+
+/* Who says nothing takes no room of who does, however many addresses of one network he has. */
+static void
+test_strangers (void)
+{
+    static const char *const networks[] = { "127.0.0.", "2001:db8::" };
+    for (guint i = 0; i < G_N_ELEMENTS (networks); i++) {
+        GwRoom *room = gw_room_new (64, 16);
+        GwGuest *silent[64], *more[64];
+        crowd (room, silent, 64, networks[i]);
+        GwGuest *good = gw_room_enter (room, "10.0.0.1", NULL);
+        g_assert_nonnull (good);
+        crowd (room, more, i == 0 ? 0 : 64, "2001:db8::1:");
+        g_assert_true (gw_room_let_in (room, good));
+        g_assert_false (gw_room_let_in (room, silent[0])); /* it was sent away */
+        gw_room_leave (room, good);
+        leave_all (room, silent, 64);
+        leave_all (room, more, i == 0 ? 0 : 64);
+        gw_room_free (room);
+    }
+}
+
+static void
+test_bounds (void)
+{
+    GwRoom *room = gw_room_new (4, 3);
+    GwGuest *guests[4];
+    for (guint i = 0; i < 3; i++) {
+        guests[i] = gw_room_enter (room, "10.0.0.1", NULL);
+        g_assert_true (gw_room_let_in (room, guests[i]));
+    }
+    g_assert_null (gw_room_enter (room, "10.0.0.1", NULL)); /* no more from there */
+    guests[3] = gw_room_enter (room, "10.0.0.2", NULL);
+    GwGuest *late = gw_room_enter (room, "10.0.0.3", NULL);
+    g_assert_true (gw_room_let_in (room, guests[3]));
+    g_assert_false (gw_room_let_in (room, late)); /* nor at all */
+    g_assert_null (gw_room_enter (room, "10.0.0.4", NULL));
+    gw_room_leave (room, guests[0]);
+    g_assert_true (gw_room_let_in (room, late));
+    gw_room_leave (room, late);
+    leave_all (room, guests + 1, 3);
+    gw_room_free (room);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -90,5 +153,7 @@ main (int argc, char **argv)
     g_test_add_func ("/peers/networks", test_networks);
     g_test_add_func ("/peers/requests", test_requests);
     g_test_add_func ("/peers/endpoints", test_endpoints);
+    g_test_add_func ("/peers/strangers", test_strangers);
+    g_test_add_func ("/peers/bounds", test_bounds);
     return g_test_run ();
 }

@@ -105,7 +105,8 @@ check_no_copy_is_lost (const GwEvidence *e, const GwDecision *d)
     if (d->destination == GW_ACT_END || d->destination == GW_ACT_REFUSE)
         HOLDS (!is_in (e->destination_qemu, Q (RUNS) | Q (FETCHES)));
     if (d->destination == GW_ACT_END && is_started (e))
-        HOLDS (e->source == GW_SOURCE_STAYED || (e->statements & GW_DESTINATION_IS_DEAD) != 0);
+        HOLDS ((e->source == GW_SOURCE_STAYED || (e->statements & GW_DESTINATION_IS_DEAD) != 0) &&
+               is_in (e->destination_qemu, Q (GONE) | Q (STANDS)));
     if (d->destination == GW_ACT_REFUSE && e->source == GW_SOURCE_UNKNOWN)
         HOLDS ((e->statements & GW_SOURCE_IS_DEAD) != 0);
 }
