@@ -30,6 +30,22 @@ const char *gw_peers_find_name (const char *const *patterns, const char *const *
 /* Whether it comes from one of the networks; all when there are none.  Pure. */
 gboolean gw_peers_is_from (const char *const *networks, GInetAddress *address);
 
+/* --- room.c: how many of them ------------------------------------------------------------------------------ */
+
+typedef struct _GwRoom GwRoom;
+typedef struct _GwGuest GwGuest; /* a connection */
+GwRoom *gw_room_new (guint max, guint per_address);
+/* When no connection is left.  NULL is fine. */
+void gw_room_free (GwRoom *room);
+/* A stranger comes; another may be sent away for it: its socket is shut down.  NULL: there is no room. */
+GwGuest *gw_room_enter (GwRoom *room, const char *address, GSocket *socket);
+/* It has proved who it is.  FALSE: it was sent away, or there is no room. */
+gboolean gw_room_let_in (GwRoom *room, GwGuest *guest);
+/* Takes it. */
+void gw_room_leave (GwRoom *room, GwGuest *guest);
+/* For people.  (transfer full) */
+char *gw_room_describe (GwRoom *room, const char *address);
+
 /* --- authorise.c: what a peer may ask --------------------------------------------------------------------- */
 
 gboolean gw_agent_may_ask (GwRpcMethod method, JsonObject *params, GError **error);

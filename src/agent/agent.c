@@ -149,6 +149,31 @@ add_job (GwAgent *agent, GwJob *job, const char *vm, GError **error)
     return TRUE;
 }
 
+static void
+start_thread (GwAgent *agent, GwJob *job)
+{
+    JobThread *thread = g_new0 (JobThread, 1);
+    *thread = (JobThread) { agent, gw_job_ref (job) };
+    g_thread_unref (g_thread_new ("job", run_job, thread));
+}
+
+void
+gw_agent_take_up_jobs (GwAgent *agent)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GPtrArray) jobs = gw_job_find_waiting (agent->config, &error);
+    for (guint i = 0; jobs != NULL && i < jobs->len && error == NULL; i++) {
+        GwJob *job = jobs->pdata[i];
+        g_mutex_lock (&agent->lock);
+        gboolean ok = add_job (agent, job, gw_job_get_vm (job), &error);
+        g_mutex_unlock (&agent->lock);
+        if (ok)
+            start_thread (agent, job);
+    }
+    if (error != NULL)
+        g_warning ("jobs that wait for this agent: %s; they end by themselves", error->message);
+}
+
 GwJob *
 gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn, gpointer user_data,
                     GError **error)
@@ -160,9 +185,7 @@ gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn, gpoi
     g_mutex_unlock (&agent->lock);
     if (!ok)
         return NULL;
-    JobThread *thread = g_new0 (JobThread, 1);
-    *thread = (JobThread) { agent, gw_job_ref (job) };
-    g_thread_unref (g_thread_new ("job", run_job, thread));
+    start_thread (agent, job);
     return g_steal_pointer (&job);
 }
 
@@ -297,7 +320,8 @@ gw_agent_stop (GwAgent *agent)
         (void) unlink (agent->socket_path); /* it may have been removed by somebody already */
     g_clear_pointer (&agent->socket_path, g_free);
     for (guint i = 0; i < jobs->len; i++)
-        (void) gw_job_abort (jobs->pdata[i]); /* one that is past the turn is finished first */
+        if (!gw_job_leave (jobs->pdata[i]))
+            (void) gw_job_abort (jobs->pdata[i]); /* one that is past the turn is finished first */
     /* every step of a job and every request has a time limit of its own */
     g_mutex_lock (&agent->lock);
     while (agent->n_threads > 0)

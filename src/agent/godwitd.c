@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MEND_MS 5000   /* between two looks at jobs that nobody works on any more */
-#define SETTLE_EVERY 6 /* looks, between two questions to other hosts about them */
+#define MEND_MS 5000         /* between two looks at jobs that nobody works on any more */
+#define SETTLE_FIRST_MS 5000 /* until other hosts are asked about them */
+#define SETTLE_MS 30000      /* between two such questions */
 
 typedef struct {
     const GwHostConfig *config;
@@ -80,6 +81,8 @@ make_config (Options *options, GError **error)
         g_strfreev (config->data_addresses);
         config->data_addresses = g_steal_pointer (&options->data_addresses);
     }
+    if (options->is_stdio)
+        config->grace_s = 0; /* nobody starts it again, or would take apart what is left */
     if (options->socket != NULL) {
         g_free (config->socket);
         config->socket = g_steal_pointer (&options->socket);
@@ -101,12 +104,26 @@ mend_on (gpointer user_data)
     Mender *mender = user_data;
     g_autoptr (GMainContext) context = g_main_context_new ();
     g_main_context_push_thread_default (context);
-    for (guint i = 0; gw_wait_ms (context, MEND_MS, mender->stopping, NULL); i++) {
+    while (gw_wait_ms (context, MEND_MS, mender->stopping, NULL)) {
         g_autoptr (GError) error = NULL;
         if (!gw_host_mend (mender->config, context, GW_JOURNAL_QUICK, &error))
             g_debug ("%s", error->message);
-        if (i % SETTLE_EVERY == 0)
-            gw_agent_settle (mender->config, context, mender->stopping);
+    }
+    g_main_context_pop_thread_default (context);
+    return NULL;
+}
+
+/* In a thread of its own: a host that does not answer holds up nothing else. */
+static gpointer
+settle_on (gpointer user_data)
+{
+    Mender *mender = user_data;
+    g_autoptr (GMainContext) context = g_main_context_new ();
+    guint wait_ms = SETTLE_FIRST_MS;
+    g_main_context_push_thread_default (context);
+    while (gw_wait_ms (context, wait_ms, mender->stopping, NULL)) {
+        gw_agent_settle (mender->config, context, mender->stopping);
+        wait_ms = SETTLE_MS;
     }
     g_main_context_pop_thread_default (context);
     return NULL;
@@ -134,12 +151,14 @@ serve_socket (GwAgent *agent, GError **error)
         return FALSE;
     g_unix_signal_add (SIGTERM, on_signal, loop);
     g_unix_signal_add (SIGINT, on_signal, loop);
+    gw_agent_take_up_jobs (agent);
     gw_notify_ready (agent);
-    GThread *thread = g_thread_new ("mender", mend_on, &mender);
+    GThread *threads[] = { g_thread_new ("mender", mend_on, &mender), g_thread_new ("settler", settle_on, &mender) };
     g_main_loop_run (loop);
     gw_notify_stopping ();
     g_cancellable_cancel (stopping);
-    g_thread_join (thread);
+    for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+        g_thread_join (threads[i]);
     return TRUE;
 }
 

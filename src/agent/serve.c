@@ -22,7 +22,7 @@ end_job (GwConnection *connection)
 
 /* A job counts from its opening to its end, or to that of the connection. */
 static JsonObject *
-open_job (GwConnection *connection, JsonObject *params, GError **error)
+open_job (GwConnection *connection, GwRpcMethod method, JsonObject *params, GError **error)
 {
     gboolean is_new = !connection->has_job;
     if (is_new && !gw_agent_enter_job (connection->agent, error)) {
@@ -30,7 +30,7 @@ open_job (GwConnection *connection, JsonObject *params, GError **error)
         return NULL;
     }
     connection->has_job = TRUE;
-    JsonObject *result = gw_host_call (connection->host, GW_RPC_JOB_OPEN, params, NULL, error);
+    JsonObject *result = gw_host_call (connection->host, method, params, NULL, error);
     if (result == NULL && is_new)
         end_job (connection);
     return result;
@@ -39,8 +39,8 @@ open_job (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 call_host (GwConnection *connection, GwRpcMethod method, JsonObject *params, GError **error)
 {
-    if (method == GW_RPC_JOB_OPEN)
-        return open_job (connection, params, error);
+    if (method == GW_RPC_JOB_OPEN || method == GW_RPC_JOB_RESUME)
+        return open_job (connection, method, params, error);
     JsonObject *result = gw_host_call (connection->host, method, params, NULL, error);
     if (method == GW_RPC_JOB_CLOSE && result != NULL)
         end_job (connection);
@@ -120,6 +120,7 @@ wait_for_hello (GwConnection *connection)
         return TRUE;
     gw_rpc_set_name (connection->rpc, connection->peer->name);
     gw_host_set_reached_at (connection->host, connection->peer->reached_at);
+    gw_host_set_peer (connection->host, connection->peer->name);
     return gw_wait_until (connection->context, has_said_hello_or_ended, connection->rpc,
                           gw_deadline_ms ((guint) limit_s * 1000), connection->stopping, NULL);
 }
@@ -150,6 +151,8 @@ gw_agent_serve (GwAgent *agent, GIOStream *stream, const GwAgentPeer *peer)
     if (wait_for_hello (&connection))
         serve_requests (&connection);
     (void) gw_rpc_flush (connection.rpc, 1000, NULL);
+    if (g_cancellable_is_cancelled (connection.stopping))
+        gw_host_set_leaving (connection.host);
     gw_host_free (connection.host);
     end_job (&connection);
     gw_rpc_free (connection.rpc);

@@ -8,15 +8,8 @@
 
 #include <string.h>
 
+/* FALSE: the destination does not answer. */
 static gboolean
-is_unsettled (JsonObject *row)
-{
-    return strcmp (gw_json_peek_string (row, "side", ""), "source") == 0 &&
-           (strcmp (gw_json_peek_string (row, "state", ""), "interrupted") == 0 ||
-            strcmp (gw_json_peek_string (row, "result", ""), "undecided") == 0);
-}
-
-static void
 settle (const GwHostConfig *config, GMainContext *context, JsonObject *row, GCancellable *stopping)
 {
     const char *address = gw_json_peek_string (row, "destination", "");
@@ -25,24 +18,30 @@ settle (const GwHostConfig *config, GMainContext *context, JsonObject *row, GCan
     g_autoptr (GwHost) there = gw_host_open_remote (address, 0, context, stopping, &error);
     const GwReconcile spec = { .job = gw_json_peek_string (row, "job", ""), .source = here, .destination = there,
                                .destination_why = error != NULL ? error->message : NULL,
-                               .source_name = "this host", .destination_name = address };
+                               .source_name = "this host", .destination_name = address,
+                               .cancellable = stopping };
     if (there == NULL)
-        return; /* nothing is learned; what this host can settle alone is settled (mend.c) */
+        return FALSE; /* nothing is learned; what this host can settle alone is settled (mend.c) */
     g_autoptr (JsonObject) report = gw_reconcile_job (&spec);
     if (strcmp (gw_json_peek_string (report, "result", ""), "undecided") != 0)
         g_message ("job %s was settled: %s; %s", spec.job, gw_json_peek_string (report, "result", ""),
                    gw_json_peek_string (report, "why", ""));
+    return TRUE;
 }
 
 void
 gw_agent_settle (const GwHostConfig *config, GMainContext *context, GCancellable *stopping)
 {
     g_autoptr (GError) error = NULL;
-    g_autoptr (JsonObject) answer = gw_history_list (config, NULL, GW_HISTORY_MAX, &error);
+    g_autoptr (JsonObject) answer = gw_history_find (config, NULL, &error);
+    g_autoptr (GHashTable) silent = g_hash_table_new (g_str_hash, g_str_equal); /* addresses, borrowed */
     JsonArray *rows = answer != NULL ? gw_json_peek_array (answer, "jobs") : NULL;
     for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++) {
         JsonObject *row = json_array_get_object_element (rows, i);
-        if (is_unsettled (row) && !g_cancellable_is_cancelled (stopping))
-            settle (config, context, row, stopping);
+        const char *address = gw_json_peek_string (row, "destination", "");
+        gboolean is_source = strcmp (gw_json_peek_string (row, "side", ""), "source") == 0;
+        if (is_source && !g_cancellable_is_cancelled (stopping) && !g_hash_table_contains (silent, address) &&
+            !settle (config, context, row, stopping))
+            g_hash_table_add (silent, (gpointer) address);
     }
 }

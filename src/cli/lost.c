@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The report of a job whose agent died under it.  An agent that comes back within seconds knows whether the right to
- * start was given away.  Else the command knows how far the job was told to be, and that the VM is on the source for sure
+ * start was given away, or goes on with the job.  Else the command knows how far the job was told to be, and that the VM is on the source for sure
  * as long as its memory was not being copied.
  */
 #include "cli.h"
 
 #include <string.h>
 
-#define BACK_MS 5000 /* for an agent that is started again */
+#define BACK_MS 5000      /* for an agent that is started again */
+#define WAITING_MS 60000  /* for one whose job waits for it */
 #define ASK_MS 200
 
 /* Whether the agent answers and still has the job: then only the connection broke. */
@@ -34,21 +35,31 @@ may_have_moved (const char *phase)
     return g_strv_contains (late, phase);
 }
 
-/* Whether the right to start was given away: an agent that is back has it in its journal.  FALSE: nobody answers. */
-static gboolean
-ask_journal (const char *address, const char *job, gboolean *ret_released)
+typedef enum { LOST_SILENT, LOST_ALIVE, LOST_KEPT, LOST_RELEASED } Lost; /* nobody answers; it goes on; it does not */
+
+/* Whether the right to start was given away: an agent that is back has it in its journal. */
+static Lost
+ask_journal (const char *address, const char *job)
 {
-    gint64 deadline = gw_deadline_ms (BACK_MS);
-    do {
-        g_autoptr (JsonObject) params = gw_json_new ("job:s", job, "side:s", gw_side_name (GW_SIDE_SOURCE), NULL);
-        g_autoptr (JsonObject) evidence = gw_cli_ask (address, GW_RPC_JOB_EVIDENCE, params, NULL);
-        if (evidence != NULL && gw_json_peek_bool (evidence, "known", FALSE)) {
-            *ret_released = g_strcmp0 (gw_json_peek_string (evidence, "record", ""), "none") != 0;
-            return TRUE;
-        }
+    g_autoptr (JsonObject) params = gw_json_new ("job:s", job, "side:s", gw_side_name (GW_SIDE_SOURCE), NULL);
+    g_autoptr (JsonObject) evidence = gw_cli_ask (address, GW_RPC_JOB_EVIDENCE, params, NULL);
+    if (evidence == NULL || !gw_json_peek_bool (evidence, "known", FALSE) ||
+        gw_json_peek_bool (evidence, "worked_on", FALSE)) /* it is being taken up, or settled */
+        return LOST_SILENT;
+    return g_strcmp0 (gw_json_peek_string (evidence, "record", ""), "none") != 0 ? LOST_RELEASED : LOST_KEPT;
+}
+
+static Lost
+look (const char *address, const char *job, const char *phase)
+{
+    gboolean waits = strcmp (phase, "copying memory") == 0;
+    gint64 deadline = gw_deadline_ms (waits ? WAITING_MS : BACK_MS);
+    for (;;) {
+        Lost lost = is_alive (address, job) ? LOST_ALIVE : ask_journal (address, job);
+        if (lost != LOST_SILENT || g_get_monotonic_time () > deadline)
+            return lost;
         (void) gw_wait_ms (g_main_context_default (), ASK_MS, NULL, NULL);
-    } while (g_get_monotonic_time () < deadline);
-    return FALSE;
+    }
 }
 
 static JsonObject *
@@ -70,11 +81,10 @@ gw_cli_report_lost_agent (const GwRunOptions *options, const char *job, const ch
     static const char *const warnings[] = {
         "the guest may stand still: see 'query-status' of its QEMU; 'cont' lets it go on when the VM is on "
         "the source", NULL };
-    gboolean is_late = FALSE;
-    if (is_alive (options->agent, job))
+    Lost lost = look (options->agent, job, phase);
+    if (lost == LOST_ALIVE)
         return NULL;
-    if (!ask_journal (options->agent, job, &is_late))
-        is_late = may_have_moved (phase);
+    gboolean is_late = lost == LOST_SILENT ? may_have_moved (phase) : lost == LOST_RELEASED;
     GwCause cause = is_late ? GW_CAUSE_UNDECIDED : GW_CAUSE_AGENT_LOST;
     JsonObject *report = gw_json_new (
         "job:s", job, "vm:s", options->plan->vm, "uuid:s", "", "result:s",

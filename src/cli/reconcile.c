@@ -44,30 +44,17 @@ parse (int *argc, char ***argv, Options *options)
 
 /* --- which jobs ----------------------------------------------------------------------------------------------- */
 
-/* The rows of this host's journal. */
+/* The rows of this host's journal: of `job`, or (NULL) of all that have to be settled. */
 static JsonArray *
-list_jobs (const Options *options, GError **error)
+list_jobs (const Options *options, const char *job, GError **error)
 {
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
-    g_autoptr (JsonObject) none = json_object_new ();
+    g_autoptr (JsonObject) which = gw_json_new ("job:s", job, "unsettled:b", job == NULL, NULL);
     g_autoptr (JsonObject) answer = options->agent != NULL
-                                        ? gw_cli_ask (options->agent, GW_RPC_REPORT_LIST, none, error)
-                                        : gw_history_list (config, NULL, GW_HISTORY_MAX, error);
+                                        ? gw_cli_ask (options->agent, GW_RPC_REPORT_LIST, which, error)
+                                        : gw_history_find (config, job, error);
     JsonArray *list = answer != NULL ? gw_json_peek_array (answer, "jobs") : NULL;
     return answer == NULL ? NULL : list != NULL ? json_array_ref (list) : json_array_new ();
-}
-
-static gboolean
-is_open (JsonObject *row)
-{
-    return strcmp (gw_json_peek_string (row, "state", ""), "interrupted") == 0 ||
-           strcmp (gw_json_peek_string (row, "result", ""), "undecided") == 0;
-}
-
-static gboolean
-is_wanted (JsonObject *row, const char *job)
-{
-    return job != NULL ? strcmp (gw_json_peek_string (row, "job", ""), job) == 0 : is_open (row);
 }
 
 /* A host that has both sides of a job is asked as its source. */
@@ -76,7 +63,8 @@ has_source_row (JsonArray *rows, const char *job)
 {
     for (guint i = 0; i < json_array_get_length (rows); i++) {
         JsonObject *row = json_array_get_object_element (rows, i);
-        if (is_wanted (row, job) && strcmp (gw_json_peek_string (row, "side", ""), "source") == 0)
+        if (strcmp (gw_json_peek_string (row, "job", ""), job) == 0 &&
+            strcmp (gw_json_peek_string (row, "side", ""), "source") == 0)
             return TRUE;
     }
     return FALSE;
@@ -202,14 +190,14 @@ print_report (JsonObject *report)
 /* --- the command --------------------------------------------------------------------------------------------------- */
 
 static int
-reconcile_all (const Options *options, JsonArray *rows, const char *job, JsonArray *reports)
+reconcile_all (const Options *options, JsonArray *rows, JsonArray *reports)
 {
     int status = 0;
     for (guint i = 0; i < json_array_get_length (rows); i++) {
         JsonObject *row = json_array_get_object_element (rows, i);
         const char *id = gw_json_peek_string (row, "job", "");
         gboolean is_source = strcmp (gw_json_peek_string (row, "side", ""), "source") == 0;
-        if (!is_wanted (row, job) || (!is_source && has_source_row (rows, id)))
+        if (!is_source && has_source_row (rows, id))
             continue;
         JsonObject *report = reconcile (options, row);
         int exit = (int) gw_json_peek_int (report, "exit", 6);
@@ -230,13 +218,13 @@ gw_cli_reconcile (int argc, char **argv)
     if (status >= 0)
         return status;
     const char *job = argc > 0 ? argv[0] : NULL;
-    g_autoptr (JsonArray) rows = list_jobs (&options, &error);
+    g_autoptr (JsonArray) rows = list_jobs (&options, job, &error);
     if (rows == NULL)
         return gw_cli_fail (error);
     JsonArray *reports = json_array_new ();
     g_autoptr (JsonObject) answer = json_object_new ();
     json_object_set_array_member (answer, "jobs", reports);
-    status = reconcile_all (&options, rows, job, reports);
+    status = reconcile_all (&options, rows, reports);
     if (job != NULL && json_array_get_length (reports) == 0) {
         fprintf (stderr, "godwit: no job '%s' is known here; see 'godwit history'\n", job);
         return gw_cause_get_info (GW_CAUSE_USAGE)->exit_status;

@@ -7,6 +7,8 @@
 
 #define WATCH_MS (7u * 24 * 3600 * 1000) /* no job takes a week */
 
+#define AGAIN_MS 200
+
 typedef struct {
     const GwRunOptions *options;
     GwRender *render;
@@ -93,6 +95,7 @@ static JsonObject *
 run_here (Run *run, GError **error)
 {
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    config->grace_s = 0; /* nobody starts a command again */
     if (!gw_host_make_directories (config, error))
         return NULL;
     g_autoptr (GwAgent) agent = gw_agent_new (config);
@@ -155,8 +158,9 @@ abort_in_agent (const char *address, const char *job, char **ret_why, GError **e
     return TRUE;
 }
 
+/* NULL with the reason: the connection broke. */
 static JsonObject *
-watch_in_agent (Run *run, GwRpc *rpc, const char *job, GError **error)
+watch_once (Run *run, GwRpc *rpc, const char *job, GError **error)
 {
     g_autoptr (JsonObject) params = gw_json_new ("job:s", job, NULL);
     gw_rpc_set_notify_fn (rpc, on_notify, run);
@@ -169,17 +173,34 @@ watch_in_agent (Run *run, GwRpc *rpc, const char *job, GError **error)
         else
             gw_render_say (run->render, "cannot abort: %s", failure->message);
     }
-    g_autoptr (GError) why = NULL;
-    g_autoptr (JsonNode) reply = gw_rpc_pending_finish (g_steal_pointer (&run->watch), &why);
-    if (reply == NULL) {
-        JsonObject *report = gw_cli_report_lost_agent (
-            run->options, job, run->phase != NULL ? run->phase : "queued", why);
-        if (report == NULL)
+    g_autoptr (JsonNode) reply = gw_rpc_pending_finish (g_steal_pointer (&run->watch), error);
+    return reply != NULL && JSON_NODE_HOLDS_OBJECT (reply) ? json_object_ref (json_node_get_object (reply)) : NULL;
+}
+
+/* The job goes on in an agent that was started again, and this command watches it there; how often is bounded by what an
+ * agent takes to start. */
+static JsonObject *
+watch_in_agent (Run *run, GwRpc *first, const char *job, GError **error)
+{
+    g_autoptr (GwRpc) next = NULL;
+    for (GwRpc *rpc = first;; rpc = next) {
+        g_autoptr (GError) why = NULL;
+        JsonObject *report = watch_once (run, rpc, job, &why);
+        if (report != NULL || why == NULL)
+            return report;
+        report = gw_cli_report_lost_agent (run->options, job, run->phase != NULL ? run->phase : "queued", why);
+        if (report != NULL)
+            return report;
+        g_clear_pointer (&next, gw_rpc_free);
+        (void) gw_wait_ms (g_main_context_default (), AGAIN_MS, NULL, NULL);
+        next = gw_cli_connect (run->options->agent, g_main_context_default (), NULL);
+        if (next == NULL) {
             g_propagate_prefixed_error (error, g_steal_pointer (&why),
                                         "job %s goes on without this command ('godwit status'): ", job);
-        return report;
+            return NULL;
+        }
+        gw_render_say (run->render, "the source's agent was started again, and goes on with the job");
     }
-    return JSON_NODE_HOLDS_OBJECT (reply) ? json_object_ref (json_node_get_object (reply)) : NULL;
 }
 
 static JsonObject *

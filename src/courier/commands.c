@@ -4,6 +4,7 @@
 
 #define PROBE_MS 1000
 #define DEADLINE_MAX_S (24 * 3600)
+#define LEASE_MAX_S 3600
 
 static gboolean
 set_deadline (GwCourier *courier, JsonObject *line, GError **error)
@@ -13,6 +14,21 @@ set_deadline (GwCourier *courier, JsonObject *line, GError **error)
         return gw_fail (error, GW_CAUSE_USAGE, "\"seconds\" is not from 0 to %d", DEADLINE_MAX_S);
     courier->options->deadline_s = (guint) seconds;
     gw_session_set_deadline (courier->session, (guint) seconds * 1000);
+    return TRUE;
+}
+
+/* The socket at which the next agent comes is passed beside the line. */
+static gboolean
+set_lease (GwCourier *courier, JsonObject *line, GError **error)
+{
+    gint64 seconds = gw_control_get_number (line, "seconds", -1);
+    g_auto (GwFd) fd = gw_control_steal_fd (courier->control);
+    if (seconds < 0 || seconds > LEASE_MAX_S)
+        return gw_fail (error, GW_CAUSE_USAGE, "\"seconds\" is not from 0 to %d", LEASE_MAX_S);
+    if (seconds > 0 && fd < 0)
+        return gw_fail (error, GW_CAUSE_USAGE, "no socket came with the line");
+    gw_control_set_lease (courier->control, seconds > 0 ? gw_fd_steal (&fd) : -1, (guint) seconds);
+    gw_control_say_format (courier->control, "{\"event\":\"leased\",\"seconds\":%" G_GINT64_FORMAT "}", seconds);
     return TRUE;
 }
 
@@ -107,6 +123,7 @@ static const struct {
     [GW_COMMAND_PROBE] = { "probe", start_probe, TRUE },
     [GW_COMMAND_SPOOL] = { "spool", start_spool, TRUE },
     [GW_COMMAND_DEADLINE] = { "deadline", set_deadline, FALSE },
+    [GW_COMMAND_LEASE] = { "lease", set_lease, TRUE },
     [GW_COMMAND_LANE] = { "lane", add_lane, FALSE },
     [GW_COMMAND_CLASS] = { "class", set_class, FALSE },
     [GW_COMMAND_VERIFY] = { "verify", gw_courier_verify, TRUE },

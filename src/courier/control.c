@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LINE_MAX_BYTES (16 * 1024) /* of a command */
 #define OUT_MAX_BYTES (256 * 1024) /* events that the agent did not read */
@@ -16,6 +17,13 @@ struct _GwControl {
     gsize in_len;
     GQueue commands; /* Command */
     GwFd passed_fd;  /* the last that came with a line; -1: none */
+
+    /* the lease (courier.h) */
+    GwFd lease_fd;       /* where the next agent comes; -1: none */
+    guint lease_s;       /* how long there may be none; 0: not at all */
+    gint64 away_us;      /* since when there is none; 0: there is one */
+    gboolean is_midline; /* the agent has the beginning of the first line of `out` */
+    uid_t uid;           /* ours */
 };
 
 typedef struct {
@@ -36,6 +44,7 @@ static const struct {
     { "verify", GW_COMMAND_VERIFY },
     { "path-add", GW_COMMAND_PATH_ADD },
     { "path-remove", GW_COMMAND_PATH_REMOVE },
+    { "lease", GW_COMMAND_LEASE },
     { "quit", GW_COMMAND_QUIT },
 };
 
@@ -44,7 +53,8 @@ gw_control_new (int fd)
 {
     GwControl *control = g_new0 (GwControl, 1);
     control->fd = fd;
-    control->passed_fd = -1;
+    control->passed_fd = control->lease_fd = -1;
+    control->uid = geteuid ();
     control->out = g_string_new (NULL);
     g_queue_init (&control->commands);
     return control;
@@ -65,6 +75,7 @@ gw_control_free (GwControl *control)
         return;
     gw_fd_clear (&control->fd);
     gw_fd_clear (&control->passed_fd);
+    gw_fd_clear (&control->lease_fd);
     g_string_free (control->out, TRUE);
     g_queue_clear_full (&control->commands, command_free);
     g_free (control);
@@ -73,13 +84,14 @@ gw_control_free (GwControl *control)
 int
 gw_control_get_fd (const GwControl *control)
 {
-    return control->fd;
+    return control->fd >= 0 ? control->fd : control->lease_fd;
 }
 
 short
 gw_control_get_events (const GwControl *control)
 {
-    return (short) (POLLIN | (control->out->len > 0 ? POLLOUT : 0));
+    gboolean has_words = control->fd >= 0 && control->out->len > 0;
+    return (short) (POLLIN | (has_words ? POLLOUT : 0));
 }
 
 /* --- commands ------------------------------------------------------------------------------------ */
@@ -172,7 +184,7 @@ receive (GwControl *control)
         struct cmsghdr align;
     } extra;
     struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = extra.bytes,
-                              .msg_controllen = sizeof extra.bytes };
+                              .msg_controllen = CMSG_LEN (sizeof (int)) }; /* the union has room for two */
     gssize n = recvmsg (control->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n > 0)
         take_fd (control, &message);
@@ -195,24 +207,103 @@ read_lines (GwControl *control, GError **error)
 static gboolean
 write_lines (GwControl *control)
 {
-    while (control->out->len > 0) {
+    while (control->fd >= 0 && control->out->len > 0) {
         gssize n = send (control->fd, control->out->str, control->out->len,
                          MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0)
             return errno == EAGAIN || errno == EINTR;
+        control->is_midline = n > 0 && control->out->str[n - 1] != '\n';
         g_string_erase (control->out, 0, n);
     }
     return TRUE;
 }
 
-gboolean
-gw_control_step (GwControl *control, GError **error)
+static gboolean
+talk (GwControl *control, GError **error)
 {
     if (!read_lines (control, error))
         return FALSE;
     if (!write_lines (control) || control->out->len > OUT_MAX_BYTES)
         return gw_fail (error, GW_CAUSE_AGENT_LOST, "the agent does not read the control socket");
     return TRUE;
+}
+
+/* --- the lease ----------------------------------------------------------------------------------- */
+
+static void
+drop_line (GwControl *control)
+{
+    gsize len = strcspn (control->out->str, "\n");
+    g_string_erase (control->out, 0, (gssize) MIN (len + 1, control->out->len));
+}
+
+/* A line of which a part has gone is lost: the next agent begins with the next one. */
+static void
+detach (GwControl *control)
+{
+    gw_fd_clear (&control->fd);
+    control->in_len = 0;
+    if (control->is_midline)
+        drop_line (control);
+    control->is_midline = FALSE;
+    control->away_us = g_get_monotonic_time ();
+}
+
+static gboolean
+is_ours (const GwControl *control, int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    return getsockopt (fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+           (peer.uid == 0 || peer.uid == control->uid);
+}
+
+/* Whoever else comes has no business here: its connection is closed. */
+static void
+take_agent (GwControl *control)
+{
+    g_auto (GwFd) fd = accept4 (control->lease_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 || !is_ours (control, fd))
+        return;
+    control->fd = gw_fd_steal (&fd);
+    control->away_us = 0;
+    (void) write_lines (control); /* an agent that has gone again is noticed by the next step */
+}
+
+gboolean
+gw_control_step (GwControl *control, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    if (control->fd < 0)
+        take_agent (control);
+    else if (!talk (control, &failure) && control->lease_s > 0)
+        detach (control);
+    else if (failure != NULL) {
+        g_propagate_error (error, g_steal_pointer (&failure));
+        return FALSE;
+    }
+    return TRUE;
+}
+
+void
+gw_control_set_lease (GwControl *control, int fd, guint seconds)
+{
+    gw_fd_clear (&control->lease_fd);
+    control->lease_fd = fd;
+    control->lease_s = fd >= 0 ? seconds : 0;
+}
+
+gint64
+gw_control_get_due_us (const GwControl *control)
+{
+    return control->away_us != 0 ? control->away_us + control->lease_s * G_USEC_PER_SEC : G_MAXINT64;
+}
+
+gboolean
+gw_control_check (const GwControl *control, GError **error)
+{
+    return g_get_monotonic_time () < gw_control_get_due_us (control) ||
+           gw_fail (error, GW_CAUSE_AGENT_LOST, "no agent has come back for %u s", control->lease_s);
 }
 
 GwCommand
@@ -268,6 +359,8 @@ gw_control_say_of_path (GwControl *control, const char *event, guint path, ...)
 void
 gw_control_say_json (GwControl *control, const char *json)
 {
+    while (control->fd < 0 && control->out->len > 0 && control->out->len + strlen (json) >= OUT_MAX_BYTES)
+        drop_line (control); /* nobody reads: the newest are worth most */
     g_string_append (control->out, json);
     g_string_append_c (control->out, '\n');
     (void) write_lines (control); /* the next step notices a dead agent */
@@ -287,7 +380,7 @@ void
 gw_control_drain (GwControl *control, guint ms)
 {
     gint64 deadline_us = gw_deadline_ms (ms);
-    while (write_lines (control) && control->out->len > 0) {
+    while (control->fd >= 0 && write_lines (control) && control->out->len > 0) {
         struct pollfd p = { .fd = control->fd, .events = POLLOUT };
         guint left_ms = gw_deadline_left_ms (deadline_us);
         if (left_ms == 0 || poll (&p, 1, (int) left_ms) < 0)

@@ -23,6 +23,10 @@
  * fails with EPIPE), and a broken socket as RESET.  A unix socket cannot pass a reset on as such: the
  * far program sees its socket closed in both directions.
  *
+ * The agent.  A courier obeys the agent that started it, and ends when that goes; unless it was given a
+ * lease (control.c): then it carries on for that long, in the same sandbox and within the same bounds, and obeys
+ * the next agent of the same user that comes for it.
+ *
  * The dialer.  The courier parses what strangers send, so it shall not be able to reach anything.
  * Before it reads the first of their bytes a child is forked that does nothing but make sockets: it
  * connects to the addresses and listens or connects at the paths of the command line (and to those
@@ -142,6 +146,7 @@ typedef enum {
     GW_COMMAND_VERIFY,
     GW_COMMAND_PATH_ADD,
     GW_COMMAND_PATH_REMOVE,
+    GW_COMMAND_LEASE,
     GW_COMMAND_QUIT
 } GwCommand;
 
@@ -168,6 +173,17 @@ gint64 gw_control_get_number (JsonObject *line, const char *key, gint64 otherwis
 
 /* The descriptor that came with the last line that had one (transfer full); -1: none. */
 int gw_control_steal_fd (GwControl *control);
+
+/* The lease: without an agent there may be a courier for so long, as a job goes on whose agent is started
+ * again.  The agent hands over a socket at which the next one comes, which must be of the same user or
+ * root; there is one agent at a time.  Without a lease the end of the agent ends the courier at once.  What
+ * the courier says meanwhile waits for the next agent, the newest of it when it is too much.
+ *
+ * `fd` (transfer full) -1: no lease. */
+void gw_control_set_lease (GwControl *control, int fd, guint seconds);
+/* When to look again; gw_control_check() then says whether the lease has run out (GW_CAUSE_AGENT_LOST). */
+gint64 gw_control_get_due_us (const GwControl *control);
+gboolean gw_control_check (const GwControl *control, GError **error);
 
 /* Queues {"event":EVENT, ...}: pairs of key and string follow, ended by NULL; a NULL value leaves
  * its pair out. */

@@ -10,6 +10,9 @@
 #define GAIN_ROUND 0.75   /* a round that leaves more than this of the last gains little */
 #define GAIN_HOPELESS 0.85 /* two that leave more than this are too many */
 #define SHARE_EARLY 3
+#define CHEAP_SHARE 50  /* a round that takes one part in so many of the time so far costs nobody anything, */
+#define CHEAP_GAIN 0.5  /* is worth it when it leaves less than this, */
+#define CHEAP_US 10000  /* and as long as it saves that */
 #define MARGIN_SHARE 12 /* of the allowed downtime, one part in so many is kept */
 #define PATIENCE_ROUNDS 6 /* hopeless ones, before it is given up without a --timeout */
 #define PATIENCE_US (15 * G_USEC_PER_SEC)
@@ -217,13 +220,23 @@ get_median_dirty (const GwConverge *converge)
 
 /* --- deciding ------------------------------------------------------------------------------------------------------- */
 
-/* What the next round will leave, at the rate at which the guest writes now. */
-static gboolean
-is_round_worth_it (const GwConverge *converge, const GwEstimate *estimate)
+/* What share the next round will leave, at the rate at which the guest writes now. */
+static double
+foresee_gain (const GwConverge *converge, const GwEstimate *estimate)
 {
     double q = estimate->rate_bps > 0 ? (double) estimate->dirty_bps / (double) estimate->rate_bps : 1;
     double gain = get_gain (converge, 1);
-    return MAX (q, gain) < GAIN_ROUND;
+    return MAX (q, gain);
+}
+
+/* A guest of which little is left and which writes little beside what the link carries: what the user allows need not
+ * be used. */
+static gboolean
+is_round_cheap (const GwConverge *converge, const GwSample *now, const GwEstimate *estimate)
+{
+    double round_us = (double) now->left_bytes / (double) MAX (estimate->rate_bps, 1) * G_USEC_PER_SEC;
+    return round_us > CHEAP_US && round_us < (double) now->at_us / CHEAP_SHARE && converge->n_rounds > 1 &&
+           foresee_gain (converge, estimate) < CHEAP_GAIN;
 }
 
 static gboolean
@@ -233,9 +246,11 @@ can_switch (const GwConverge *converge, const GwAllowance *allowance, const GwSa
     if (!now->is_start || now->round < FIRST_ROUND || estimate->downtime_ms < 0 ||
         estimate->downtime_ms > get_ceiling_ms (allowance))
         return FALSE;
-    return estimate->downtime_ms - get_fixed_ms (allowance, now) <=
-               allowance->max_downtime_ms / SHARE_EARLY ||
-           !is_round_worth_it (converge, estimate);
+    gint64 send_ms = estimate->downtime_ms - get_fixed_ms (allowance, now);
+    if (is_round_cheap (converge, now, estimate))
+        return FALSE;
+    return send_ms <= allowance->max_downtime_ms / SHARE_EARLY ||
+           foresee_gain (converge, estimate) >= GAIN_ROUND;
 }
 
 static gboolean

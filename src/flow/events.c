@@ -223,7 +223,10 @@ on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 static void
 on_agent_lost (GwJobSide *side, gint64 at_us, const char *detail)
 {
-    add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
+    if (side->side == GW_SIDE_DESTINATION && gw_job_may_wait (side->job))
+        gw_job_note_away (side->job, detail);
+    else
+        add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
 }
 
 /* The guest stands still because its disk fails: moving it would not help it.  In postcopy its memory must

@@ -28,6 +28,9 @@
  * States of a job, by the state kit: planned, running, released, then moved (in postcopy: started, then
  * moved or lost), or undoing and stayed, or undecided.
  *
+ * Restarts.  In a step that steps.def says `waits` an agent may end, and the next one goes on with the job: the
+ * destination's (away.c), and the one that coordinates (takeup.c).  docs/restart.md has the whole.
+ *
  * Faults.  The hosts tell events while the job works: QEMU ended, the link broke, the guest powered
  * off.  Those that may end the job are collected as signs with side and time, and a QEMU or agent that
  * tells nothing is asked (health.c).  Since one fault makes others, a job that meets one waits a moment for
@@ -68,6 +71,11 @@ void gw_job_run (GwJob *job);
 /* Asks the job to end and leave the VM on the source.  FALSE when it is past the turn. */
 gboolean gw_job_abort (GwJob *job);
 
+/* This agent ends, and the next one is to go on with the job; FALSE when it cannot. */
+gboolean gw_job_leave (GwJob *job);
+/* Those that an agent before this one has left so: array of GwJob, for gw_job_run().  (transfer full) */
+GPtrArray *gw_job_find_waiting (const GwHostConfig *config, GError **error);
+
 /* Why gw_job_abort() said no.  (transfer full) */
 char *gw_job_explain_no_abort (GwJob *job);
 /* Asks the job to go over to postcopy now.  FALSE with the reason (transfer full) when it cannot. */
@@ -89,6 +97,8 @@ JsonObject *gw_report_load (const GwHostConfig *config, const char *job, GError 
  * "destination","state" ("running", "interrupted": its process is gone, "ended"),"result","step" (the last, unless
  * it has ended),"started","ended","cause"}}.  (transfer full) */
 JsonObject *gw_history_list (const GwHostConfig *config, const char *vm, guint max, GError **error);
+/* The same of both sides of `job`, or (NULL) of all jobs that have to be settled, however old, without reports. */
+JsonObject *gw_history_find (const GwHostConfig *config, const char *job, GError **error);
 /* {"vms": those of gw_host_list_vms() with their "owner", "known": the others of the journal}.  (transfer full) */
 JsonObject *gw_history_list_vms (const GwHostConfig *config, GError **error);
 

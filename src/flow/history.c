@@ -46,6 +46,7 @@ describe_job (GwJournal *journal, JsonObject *row, GError **error)
     JsonObject *report = gw_json_peek_object (row, "report");
     JsonObject *cause = report != NULL ? gw_json_peek_object (report, "cause") : NULL;
     gint64 ended_us = gw_json_peek_int (row, "ended_us", 0);
+    gboolean is_source = strcmp (side, gw_side_name (GW_SIDE_SOURCE)) == 0;
     g_autoptr (JsonArray) steps = gw_journal_list_steps (journal, id, gw_side_from_name (side), error);
     if (steps == NULL)
         return NULL;
@@ -54,7 +55,8 @@ describe_job (GwJournal *journal, JsonObject *row, GError **error)
     g_autofree char *ended = ended_us > 0 ? format_time (ended_us) : NULL;
     return gw_json_new ("job:s", id, "side:s", side, "vm:s", gw_json_peek_string (row, "vm", ""), "uuid:s",
                         gw_json_peek_string (row, "uuid", ""), "epoch:i", gw_json_peek_int (row, "epoch", 0),
-                        "destination:s", gw_json_peek_string (row, "peer", ""), "state:s", state_of (row),
+                        "destination:s", is_source ? gw_json_peek_string (row, "peer", "") : "", "state:s",
+                        state_of (row),
                         "result:s", gw_json_peek_string (row, "result", ""), "step:s", step, "started:s", began,
                         "ended:s", ended, "cause:s", cause != NULL ? gw_json_peek_string (cause, "code", "") : NULL,
                         NULL);
@@ -99,6 +101,36 @@ gw_history_list (const GwHostConfig *config, const char *vm, guint max, GError *
         return NULL;
     }
     return pair_of ("reports", reports, "jobs", jobs);
+}
+
+static gboolean
+is_unsettled (JsonObject *job)
+{
+    return strcmp (gw_json_peek_string (job, "state", ""), "interrupted") == 0 ||
+           strcmp (gw_json_peek_string (job, "result", ""), "undecided") == 0;
+}
+
+JsonObject *
+gw_history_find (const GwHostConfig *config, const char *job, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    g_autoptr (JsonArray) none = json_array_new ();
+    g_autoptr (JsonArray) jobs = json_array_new ();
+    g_autoptr (GwJournal) journal = open_existing (config, &failure);
+    g_autoptr (JsonArray) rows = journal == NULL ? NULL
+                                 : job != NULL   ? gw_journal_find_job (journal, job, &failure)
+                                                 : gw_journal_list_unsettled_jobs (journal, &failure);
+    for (guint i = 0; rows != NULL && failure == NULL && i < json_array_get_length (rows); i++) {
+        g_autoptr (JsonObject) row =
+            describe_job (journal, json_array_get_object_element (rows, i), &failure);
+        if (row != NULL && (job != NULL || is_unsettled (row)))
+            json_array_add_object_element (jobs, g_steal_pointer (&row));
+    }
+    if (failure != NULL) {
+        g_propagate_error (error, g_steal_pointer (&failure));
+        return NULL;
+    }
+    return pair_of ("reports", none, "jobs", jobs);
 }
 
 /* --- one job -------------------------------------------------------------------------------------------- */

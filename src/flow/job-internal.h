@@ -22,7 +22,7 @@ typedef enum {
 } GwJobState;
 
 typedef enum {
-#define X(id, name, phase, undo) GW_STEP_##id,
+#define X(id, name, phase, undo, away) GW_STEP_##id,
 #include "steps.def"
 #undef X
     GW_N_STEPS
@@ -63,12 +63,14 @@ struct _GwJob {
     GwHostConfig *config;
     GCancellable *cancellable; /* the user's abort; not looked at after the turn */
 
-    GMutex lock; /* guards progress, report, is_past_turn, has_postcopy */
+    GMutex lock; /* guards progress, report, is_past_turn, has_postcopy, may_leave */
     GwProgress *progress;
     JsonObject *report;
     gboolean is_past_turn;
     gboolean has_postcopy; /* the user may ask for it now */
     gint wants_postcopy;   /* atomic: the user did */
+    gboolean may_leave;    /* this agent may end, and the next one goes on */
+    gint wants_leave;      /* atomic: it does */
 
     /* from here on: the job's thread only */
     GMainContext *context;
@@ -132,6 +134,16 @@ struct _GwJob {
     char *recovery;           /* what is being done, for people; NULL: nothing */
     gboolean is_trial;        /* of the link: an end of its couriers concerns that alone */
     GwLinkTrouble trial_trouble;
+    char *token;          /* with which the destination's next agent gives the job back; NULL: not asked so far */
+    gboolean is_kept;     /* that was asked for */
+    gint64 grace_s;       /* how long there may be none; 0: not at all */
+    gint64 source_grace_s; /* likewise for this agent */
+    gboolean is_taken_up; /* an agent before this one began it */
+    gboolean has_left;    /* it is left to the next one */
+    gint64 away_us;       /* wall clock: since when there is none; 0: there is one */
+    gint64 away_until_us, next_try_us; /* monotonic */
+    char *away_why;
+    gboolean is_held;     /* memory is sent slowly */
     gboolean link_is_up; /* couriers are connected: their end counts */
     gint64 clock_us;     /* monotonic: when the clocks were compared last */
     gint64 outage_us;    /* our clock: since when no path is up; 0: one is */
@@ -165,13 +177,39 @@ void gw_job_take_codec (GwJob *job, JsonObject *ram);
 /* --verify ram or all. */
 gboolean gw_job_wants_ram_proof (const GwJob *job);
 /* FALSE when that needs the codec and there is none. */
-gboolean gw_job_can_do_without_codec (const GwJob *job, GError **error);
+gboolean gw_job_can_prove_ram (const GwJob *job, gint64 codec_bytes, GError **error);
 /* What the comparison adds to the downtime. */
 gint64 gw_job_estimate_proof_ms (const GwJob *job);
 /* QEMU has sent everything and stands still, and has not been released: nothing was lost. */
 gboolean gw_job_prove_ram (GwJob *job, GError **error);
 /* For the report.  (transfer full) */
 JsonObject *gw_job_report_codec (const GwJob *job);
+
+/* --- away.c: the destination's agent is started again ------------------------------------------------------ */
+
+/* Before `step`: asks the destination to keep the job, if the step is one that waits. */
+void gw_job_keep (GwJob *job, GwStep step);
+/* Whether the loss of the destination's agent is no fault now; then it is noted. */
+gboolean gw_job_may_wait (const GwJob *job);
+void gw_job_note_away (GwJob *job, const char *why);
+gboolean gw_job_is_away (const GwJob *job);
+/* Now and then while it is away: tries to go on with the next agent.  FALSE with the fault when that is over. */
+gboolean gw_job_regain (GwJob *job, GError **error);
+/* The guest stands still: there is no time to wait for it any more. */
+gboolean gw_job_need_destination (GwJob *job, GError **error);
+/* The job has failed: that the agent is away is one of the signs. */
+void gw_job_tell_away (GwJob *job, const char *more);
+/* The job is undone: takes it up once more, so that it can be closed. */
+void gw_job_give_back (GwJob *job);
+
+/* --- takeup.c: this agent is started again ------------------------------------------------------------------ */
+
+/* In place of all steps before the memory's.  FALSE: the job is none of ours. */
+gboolean gw_job_take_up (GwJob *job, GError **error);
+/* From now on this agent may end, or not any more. */
+void gw_job_let_leave (GwJob *job, gboolean may);
+/* It ends, and the job is left as it is: TRUE with an error that ends the step. */
+gboolean gw_job_has_left (GwJob *job, GError **error);
 
 /* --- events.c --------------------------------------------------------------------------------------- */
 
@@ -349,7 +387,7 @@ gboolean gw_job_try_recovery (GwJob *job, GError **error);
 /* --- steps -------------------------------------------------------------------------------------------------- */
 
 /* The side that a failing step blames when no fault says otherwise. */
-#define X(id, name, phase, undo) gboolean gw_step_##id (GwJob *job, GwSide *blame, GError **error);
+#define X(id, name, phase, undo, away) gboolean gw_step_##id (GwJob *job, GwSide *blame, GError **error);
 #include "steps.def"
 #undef X
 

@@ -33,7 +33,7 @@ static const struct {
     gboolean (*run) (GwJob *job, GwSide *blame, GError **error);
     void (*undo) (GwJob *job);
 } steps[] = {
-#define X(id, name, phase, undo) { name, gw_step_##id, gw_undo_##undo },
+#define X(id, name, phase, undo, away) { name, gw_step_##id, gw_undo_##undo },
 #include "steps.def"
 #undef X
 };
@@ -94,6 +94,8 @@ free_facts (GwJob *job)
     g_free (job->source_status);
     g_free (job->destination_status);
     g_free (job->recovery);
+    g_free (job->token);
+    g_free (job->away_why);
     g_free (job->final_state);
     g_free (job->guest_clock.why);
     g_free (job->trial_trouble.text);
@@ -207,7 +209,10 @@ run_steps (GwJob *job, GwStep from, GwStep to, GwSide *blame, GError **error)
         gw_job_note (job, GW_SIDE_NONE, "step", "%s", steps[i].name);
         gw_job_report_progress (job, FALSE);
         *blame = GW_SIDE_SOURCE;
-        if (!gw_job_mark_step (job, steps[i].name, error) || !steps[i].run (job, blame, error))
+        if (!gw_job_mark_step (job, steps[i].name, error))
+            return FALSE;
+        gw_job_keep (job, (GwStep) i);
+        if (!steps[i].run (job, blame, error))
             return FALSE;
     }
     return TRUE;
@@ -289,11 +294,30 @@ static void
 conclude_failure (GwJob *job, GwSide blame, const GError *error)
 {
     gw_job_stop_health (job);
+    gw_job_tell_away (job, "");
     gw_job_find_verdict (job, blame, error);
     if (job->machine.state == GW_JOB_RELEASED)
         settle (job);
     else
         undo (job);
+}
+
+/* From the memory on; what cannot be taken up is somebody else's by now. */
+static void
+work_on (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    GwSide blame = GW_SIDE_SOURCE;
+    if (!gw_job_take_up (job, &error)) {
+        g_autoptr (GError) lost = NULL;
+        (void) gw_fail (&lost, GW_CAUSE_AGENT_LOST, "the source's agent ended, and the next one cannot go on: %s",
+                        error->message);
+        gw_job_find_verdict (job, blame, lost);
+        gw_machine_move (&job->machine, GW_JOB_STAYED);
+    } else if (run_steps (job, GW_STEP_precopy, GW_STEP_handover, &blame, &error))
+        finish (job);
+    else if (!job->has_left)
+        conclude_failure (job, blame, error);
 }
 
 static void
@@ -304,9 +328,10 @@ work (GwJob *job)
     GwStep last = job->plan->is_check_only ? GW_STEP_probe : GW_STEP_handover;
     if (!gw_job_open_journal (job, &error))
         conclude_failure (job, GW_SIDE_SOURCE, error);
-    else if (!run_steps (job, GW_STEP_connect, last, &blame, &error))
-        conclude_failure (job, blame, error);
-    else if (job->plan->is_check_only)
+    else if (!run_steps (job, GW_STEP_connect, last, &blame, &error)) {
+        if (!job->has_left)
+            conclude_failure (job, blame, error);
+    } else if (job->plan->is_check_only)
         undo (job);
     else
         finish (job);
@@ -328,15 +353,23 @@ void
 gw_job_run (GwJob *job)
 {
     job->context = g_main_context_new ();
-    job->started_us = g_get_real_time ();
+    if (!job->is_taken_up)
+        job->started_us = g_get_real_time ();
     g_main_context_push_thread_default (job->context);
     gw_machine_move (&job->machine, GW_JOB_RUNNING);
-    work (job);
+    if (job->is_taken_up)
+        work_on (job);
+    else
+        work (job);
+    gw_job_stop_health (job);
     g_clear_pointer (&job->start, gw_host_pending_free);
     g_clear_pointer (&job->source.host, gw_host_free);
     g_clear_pointer (&job->destination.host, gw_host_free);
-    publish_report (job);
-    gw_job_report_progress (job, TRUE);
+    if (!job->has_left) {
+        publish_report (job);
+        gw_job_report_progress (job, TRUE);
+    }
+    g_clear_pointer (&job->journal, gw_journal_close);
     g_main_context_pop_thread_default (job->context);
     g_clear_pointer (&job->context, g_main_context_unref);
 }

@@ -10,6 +10,8 @@
 #define POSTCOPY_MS 45   /* and that, for what the destination has to forget and its first pages */
 #define SWITCH_TRIPS 3   /* over the link, meanwhile */
 #define STATE_BYTES 200000 /* of the devices, when no rehearsal tells */
+#define CODEC_BPS 500e6  /* of pages that two couriers carry, when hardly anything is left of them */
+#define LITERAL_PERMILLE 1000
 #define ROUNDS_MAX 2000
 #define SECONDS_MAX 1e6
 #define SATURATED 5      /* times what was seen: it writes the same again before anyone looks */
@@ -96,7 +98,8 @@ fit_guest (const GwPredictInput *input)
 
 typedef struct {
     Guest guest;
-    double rate_bps;
+    double rate_bps;              /* of the link, */
+    double first_bps, again_bps;  /* and of pages by the codec */
     double filled_bytes, zero_bytes;
     double state_bytes, fixed_s; /* of the handover */
     gint64 rtt_us;
@@ -112,7 +115,7 @@ typedef struct {
 static double
 get_switch_s (const World *world, double left_bytes)
 {
-    return (left_bytes + world->state_bytes) / world->rate_bps + world->fixed_s;
+    return left_bytes / world->again_bps + world->state_bytes / world->rate_bps + world->fixed_s;
 }
 
 static Outcome
@@ -121,7 +124,7 @@ conclude (const World *world, GwDecision by, double seconds, double left_bytes)
     double now = by == GW_POSTCOPY ? 0 : left_bytes, later = left_bytes - now;
     double more_s = by == GW_POSTCOPY ? POSTCOPY_MS / 1000.0 : 0;
     double down_s = by == GW_GIVE_UP ? 0 : get_switch_s (world, now) + more_s;
-    double after_s = by == GW_GIVE_UP ? 0 : later / world->rate_bps;
+    double after_s = by == GW_GIVE_UP ? 0 : later / world->first_bps;
     return (Outcome) { by, (double) world->setup_ms + (seconds + down_s + after_s) * 1000,
                         world->is_running ? down_s * 1000 : 0 };
 }
@@ -131,13 +134,14 @@ static GwDecision
 ask (GwConverge *converge, const GwAllowance *allowance, const World *world, gint64 round,
      double seconds, double left_bytes, double acked_bytes, double last_s)
 {
+    double rate_bps = round <= 2 ? world->first_bps : world->again_bps;
     GwSample sample = {
         .at_us = to_int ((double) world->setup_ms * 1000 + seconds * G_USEC_PER_SEC),
         .round = round,
         .is_start = TRUE,
         .left_bytes = to_int (left_bytes),
         .dirty_bps = last_s > 0 ? to_int (left_bytes / last_s) : 0,
-        .qemu_bps = to_int (world->rate_bps),
+        .qemu_bps = to_int (rate_bps),
         .acked_bytes = to_int (acked_bytes),
         .rtt_us = world->rtt_us,
     };
@@ -159,7 +163,7 @@ play (World world, const GwAllowance *allowance)
     double seconds = 0, acked = 0, left = world.filled_bytes;
     GwDecision decision = ask (&converge, allowance, &world, 1, 0, left, 0, 0);
     for (gint64 round = 1; round < ROUNDS_MAX && seconds < SECONDS_MAX && !is_end (decision); round++) {
-        double round_s = left / world.rate_bps + (round == 1 ? world.zero_bytes / ZERO_BPS : 0);
+        double round_s = round == 1 ? left / world.first_bps + world.zero_bytes / ZERO_BPS : left / world.again_bps;
         seconds += round_s;
         acked += left;
         left = get_dirty (&world.guest, round_s);
@@ -174,6 +178,28 @@ play (World world, const GwAllowance *allowance)
 
 /* --- the range ---------------------------------------------------------------------------------------------- */
 
+/* Bytes of pages a second, where so many of a thousand pass the link. */
+static double
+get_codec_bps (double rate_bps, double permille)
+{
+    double bps = rate_bps * 1000 / MAX (permille, 1);
+    return MAX (rate_bps, MIN (bps, CODEC_BPS));
+}
+
+static void
+set_rates (World *world, const GwPredictInput *input)
+{
+    double first = input->packed_permille >= 0 ? (double) input->packed_permille : LITERAL_PERMILLE;
+    double again = input->again_permille >= 0 ? MIN ((double) input->again_permille, first) : first;
+    double known = world->guest.spread_bytes > 0 ? (double) input->codec_bytes / world->guest.spread_bytes : 1;
+    world->first_bps = world->again_bps = world->rate_bps;
+    if (input->codec_bytes <= 0)
+        return;
+    known = MIN (known, 1);
+    world->first_bps = get_codec_bps (world->rate_bps, first);
+    world->again_bps = get_codec_bps (world->rate_bps, known * again + (1 - known) * first);
+}
+
 /* `luck` above 0 is a faster link and a guest that writes less; 0.25: by a quarter. */
 static World
 make_world (const GwPredictInput *input, double luck)
@@ -184,6 +210,7 @@ make_world (const GwPredictInput *input, double luck)
                     .is_running = input->is_running };
     world.rate_bps = (double) input->rate_bps * (1 + 0.6 * luck);
     world.guest.write_bps *= 1 - luck;
+    set_rates (&world, input);
     world.filled_bytes = CLAMP (filled - luck * ram / 50, 0, ram);
     world.setup_ms += to_int ((double) input->disk_bytes / world.rate_bps * 1000);
     world.zero_bytes = ram - world.filled_bytes;
@@ -225,6 +252,9 @@ bound (const GwPredictInput *given)
     input.rtt_us = CLAMP (input.rtt_us, 0, US_MAX);
     input.state_bytes = CLAMP (input.state_bytes, -1, BYTES_MAX);
     input.load_us = CLAMP (input.load_us, -1, US_MAX);
+    input.packed_permille = CLAMP (input.packed_permille, -1, LITERAL_PERMILLE);
+    input.again_permille = CLAMP (input.again_permille, -1, LITERAL_PERMILLE);
+    input.codec_bytes = CLAMP (input.codec_bytes, 0, BYTES_MAX);
     input.proof_ms = CLAMP (input.proof_ms, 0, US_MAX / 1000);
     input.disk_bytes = CLAMP (input.disk_bytes, 0, BYTES_MAX);
     input.setup_ms = CLAMP (input.setup_ms, 0, US_MAX);

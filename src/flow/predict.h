@@ -17,6 +17,10 @@
  * cost time to be looked at; before that, what the disks hold that are copied.  What the handover costs besides is what the rehearsal measured, and a
  * part that depends on neither (SWITCH_MS).
  *
+ * The codec.  Where the RAM codec is used, the first pass goes faster by what samples of memory shrank to, later
+ * ones by what is new in pages that changed, as far as the codec's memory holds what they were; neither faster
+ * than couriers carry pages (CODEC_BPS).
+ *
  * The range.  The same again with a link and a guest that are better, and worse, by what such
  * measurements are usually wrong by; more where something could not be measured.
  */
@@ -33,6 +37,8 @@ typedef struct {
     gint64 rate_bps;                  /* the link's */
     gint64 rtt_us;
     gint64 state_bytes, load_us;      /* of the devices, by the rehearsal */
+    gint64 packed_permille, again_permille; /* of first sends and of those again, by the codec */
+    gint64 codec_bytes;               /* its memory; 0: there is none */
     gint64 proof_ms;                  /* in which memory is compared, with the guest stopped */
     gint64 disk_bytes;                /* to be copied before memory is */
     gint64 setup_ms;                  /* of the job, until either begins to flow */

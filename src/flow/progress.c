@@ -2,7 +2,7 @@
 #include "job-internal.h"
 
 static const char *const phases[] = {
-#define X(id, name, phase, undo) phase,
+#define X(id, name, phase, undo, away) phase,
 #include "steps.def"
 #undef X
 };
@@ -44,6 +44,8 @@ describe (const GwJob *job, gint64 now_us)
 {
     if (job->recovery != NULL)
         return g_strdup (job->recovery);
+    if (gw_job_is_away (job))
+        return g_strdup ("the destination's agent is away, memory is copied on");
     char *outage = gw_job_describe_outage (job, now_us);
     return outage != NULL ? outage : gw_job_describe_disks (job);
 }

@@ -64,10 +64,13 @@ read_destination (JsonObject *evidence)
 }
 
 static JsonObject *
-ask (GwHost *host, const char *job, GwSide side, const char *silence, char **why)
+ask (const GwReconcile *spec, GwSide side, char **why)
 {
     g_autoptr (GError) error = NULL;
-    JsonObject *answer = host != NULL ? gw_host_get_evidence (host, job, side, NULL, &error) : NULL;
+    gboolean is_source = side == GW_SIDE_SOURCE;
+    GwHost *host = is_source ? spec->source : spec->destination;
+    const char *silence = is_source ? spec->source_why : spec->destination_why;
+    JsonObject *answer = host != NULL ? gw_host_get_evidence (host, spec->job, side, spec->cancellable, &error) : NULL;
     g_free (*why);
     *why = answer != NULL ? NULL : g_strdup (error != NULL ? error->message : silence);
     return answer;
@@ -79,9 +82,8 @@ look (Look *look)
     const GwReconcile *spec = look->spec;
     g_clear_pointer (&look->source, json_object_unref);
     g_clear_pointer (&look->destination, json_object_unref);
-    look->source = ask (spec->source, spec->job, GW_SIDE_SOURCE, spec->source_why, &look->source_why);
-    look->destination =
-        ask (spec->destination, spec->job, GW_SIDE_DESTINATION, spec->destination_why, &look->destination_why);
+    look->source = ask (spec, GW_SIDE_SOURCE, &look->source_why);
+    look->destination = ask (spec, GW_SIDE_DESTINATION, &look->destination_why);
     const GwEvidence evidence = {
         .source = read_source (look->source),
         .destination = read_destination (look->destination),
@@ -121,6 +123,7 @@ describe (GwSide side, const char *result)
         { GW_SIDE_SOURCE, "moved", "the source's copy was ended" },
         { GW_SIDE_SOURCE, "lost", "the source's job was closed" },
         { GW_SIDE_DESTINATION, "refused", "the destination refuses the VM, and nothing of it is left there" },
+        { GW_SIDE_DESTINATION, "ended", "the destination's copy was ended; images that had arrived stay there" },
         { GW_SIDE_DESTINATION, "arrived", "the destination's guest goes on" },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
@@ -142,15 +145,17 @@ act (Look *look, GwSide side)
     if (act == GW_ACT_NONE)
         return TRUE;
     g_autofree char *result =
-        gw_host_reconcile (host, look->spec->job, side, names[act], find_proof (look, side), NULL, &error);
+        gw_host_reconcile (host, look->spec->job, side, names[act], find_proof (look, side), look->spec->cancellable,
+                           &error);
     if (result == NULL) {
         look->failure = g_strdup_printf ("%s: %s", gw_side_name (side), error->message);
         return FALSE;
     }
     if (describe (side, result) != NULL)
         g_ptr_array_add (look->done, g_strdup (describe (side, result)));
-    /* somebody was faster, or QEMU ended meanwhile */
-    return !(act == GW_ACT_REFUSE && strcmp (result, "started") == 0) &&
+    /* somebody was faster, perhaps to another end, or QEMU ended meanwhile; a guest that has arrived goes on anyway */
+    return !(act != GW_ACT_RUN && strcmp (result, "settled") == 0) &&
+           !(act == GW_ACT_REFUSE && strcmp (result, "started") == 0) &&
            !(act == GW_ACT_RESUME && strcmp (result, "lost") == 0);
 }
 
@@ -229,15 +234,17 @@ gw_reconcile_job (const GwReconcile *reconcile)
 {
     Look all = { .spec = reconcile, .done = g_ptr_array_new_with_free_func (g_free) };
     JsonObject *source = NULL, *destination = NULL;
-    for (guint round = 0; round < ROUNDS; round++) {
+    gboolean is_over = FALSE;
+    for (guint round = 0; round < ROUNDS && !is_over; round++) {
         look (&all);
         g_clear_pointer (&source, json_object_unref);
         g_clear_pointer (&destination, json_object_unref);
         source = describe_side (all.source, reconcile->source_name, all.source_why);
         destination = describe_side (all.destination, reconcile->destination_name, all.destination_why);
-        if (!carry_out (&all))
-            break;
+        is_over = !carry_out (&all);
     }
+    if (!is_over)
+        all.failure = g_strdup ("others settle the job at the same time; run this again");
     JsonObject *report = tell (&all, source, destination);
     g_clear_pointer (&all.source, json_object_unref);
     g_clear_pointer (&all.destination, json_object_unref);

@@ -96,6 +96,7 @@ typedef struct {
     const char *source_why, *destination_why; /* then why */
     const char *source_name, *destination_name; /* for people */
     guint statements;
+    GCancellable *cancellable; /* NULL: never; what is under way on another host goes on there */
 } GwReconcile;
 
 /* Asks, decides, does, and asks again, until it is settled or cannot be: {"job","vm","result","runs_on","why","exit",

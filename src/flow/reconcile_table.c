@@ -42,6 +42,7 @@ static const Row rows[] = {
 
     /* the destination has started it */
     { S (STAYED), OURS, ANY, Q (HELD), 0, UNDECIDED (0, "the destination's agent works on the job just now") },
+    { S (STAYED), OURS, ANY, Q (DEAF), 0, UNDECIDED (0, "the source has its VM back, and the destination's QEMU " DEAF) },
     { S (STAYED), OURS, ANY, ANY, 0,
       STAYED (NONE, END, "the source has its VM back by the operator's word; the copy at the destination is dead") },
     { S (LOST), OURS, ANY, ANY, 0, LOST (NONE, NONE, "the guest was lost") },

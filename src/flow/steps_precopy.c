@@ -233,17 +233,26 @@ steer (GwJob *job, gboolean is_new_round, GError **error)
         return TRUE;
     if (job->is_stopping)
         return bound_stop (job, error);
+    if (gw_job_is_away (job))
+        return TRUE; /* nothing is begun that needs it */
     GwAllowance allowance = gw_job_get_allowance (job);
     return obey (job, look (job, &allowance, is_new_round), &allowance, error);
 }
 
 /* --- following ------------------------------------------------------------------------------------------------ */
 
+/* Nothing was tried yet. */
+static gboolean
+is_newly_away (const GwJob *job)
+{
+    return gw_job_is_away (job) && job->next_try_us == 0;
+}
+
 static gboolean
 has_news (gpointer user_data)
 {
     const GwJob *job = user_data;
-    return job->round != job->seen_round || has_left_precopy (user_data);
+    return job->round != job->seen_round || has_left_precopy (user_data) || is_newly_away (job);
 }
 
 static gboolean
@@ -261,20 +270,20 @@ static gboolean
 follow (GwJob *job, GError **error)
 {
     while (!has_left_precopy (job)) {
-        if (!wait_for_news (job, error))
+        if (!wait_for_news (job, error) || gw_job_has_left (job, error))
             return FALSE;
         gboolean is_new_round = job->round != job->seen_round;
         job->seen_round = job->round;
         if (has_left_precopy (job))
             break;
         if (!gw_job_read_migration (job, error) || !gw_job_look_at_disks (job, error) ||
-            !steer (job, is_new_round, error))
+            !gw_job_regain (job, error) || !steer (job, is_new_round, error))
             return FALSE;
         gw_job_report_progress (job, FALSE);
         gw_job_follow_clock (job);
     }
     if (strcmp (job->source_status, "pre-switchover") == 0)
-        return TRUE;
+        return gw_job_need_destination (job, error);
     return gw_job_fail_migration (job, error);
 }
 
@@ -286,17 +295,30 @@ let_user_ask (GwJob *job, gboolean may)
     g_mutex_unlock (&job->lock);
 }
 
-gboolean
-gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
+static gboolean
+begin (GwJob *job, GError **error)
 {
     GwHostMigrate params = { QEMU_DOWNTIME_MS, job->plan->max_bandwidth_bps, job->postcopy,
                              strcmp (job->plan->on_timeout, "throttle") == 0 };
+    if (!job->is_taken_up)
+        return gw_host_migrate (job->source.host, &params, job->cancellable, error);
+    return strcmp (job->source_status, "none") != 0 ||
+           gw_fail (error, GW_CAUSE_AGENT_LOST, "the source's agent ended before it had told QEMU to migrate");
+}
+
+gboolean
+gw_step_precopy (GwJob *job, GwSide *blame, GError **error)
+{
     *blame = GW_SIDE_SOURCE;
-    g_clear_pointer (&job->source_status, g_free);
-    job->setup_us = g_get_real_time ();
+    if (!job->is_taken_up) {
+        g_clear_pointer (&job->source_status, g_free);
+        job->setup_us = g_get_real_time ();
+    }
+    gw_job_let_leave (job, TRUE);
     let_user_ask (job, job->postcopy.is_on); /* the phase is seen already; it is done when QEMU is under way */
-    gboolean ok = gw_host_migrate (job->source.host, &params, job->cancellable, error) && follow (job, error);
+    gboolean ok = begin (job, error) && follow (job, error);
     let_user_ask (job, FALSE);
+    gw_job_let_leave (job, FALSE);
     return ok;
 }
 

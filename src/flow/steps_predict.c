@@ -62,6 +62,9 @@ make_input (const GwJob *job, JsonObject *weight, const GwLinkTrial *trial)
         .rtt_us = trial->rtt_us,
         .state_bytes = is_rehearsed ? gw_json_peek_int (rehearsal, "state_bytes", -1) : -1,
         .load_us = is_rehearsed ? gw_json_peek_int (rehearsal, "load_us", -1) : -1,
+        .packed_permille = gw_json_peek_int (weight, "packed_permille", -1),
+        .again_permille = gw_json_peek_int (weight, "again_permille", -1),
+        .codec_bytes = gw_job_get_codec_bytes (job),
         .proof_ms = gw_job_estimate_proof_ms (job),
         .disk_bytes = count_disk_bytes (job),
         .setup_ms = get_setup_ms (job),
@@ -82,7 +85,9 @@ to_json (const GwPrediction *p, const GwPredictInput *input, const char *text)
                                    : "precopy",
         "text:s", text, "disk_bytes:i", input->disk_bytes, "filled_bytes:i", input->filled_bytes, "write_bps:i", p->write_bps,
         "spread_bytes:i", p->spread_bytes, "changed_bytes:i", input->changed_bytes, "changed_us:i", input->changed_us,
-        "later_bytes:i", input->later_bytes, "later_us:i", input->later_us, "rate_bps:i", input->rate_bps, NULL);
+        "later_bytes:i", input->later_bytes, "later_us:i", input->later_us, "rate_bps:i", input->rate_bps,
+        "codec_bytes:i", input->codec_bytes, "packed_permille:i", input->packed_permille, "again_permille:i",
+        input->again_permille, NULL);
 }
 
 void

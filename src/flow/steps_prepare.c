@@ -110,11 +110,16 @@ static gboolean
 choose_epoch (GwJob *job, GwSide *blame, GError **error)
 {
     gint64 here, there;
+    g_autofree char *given_away = NULL;
+    g_autofree char *returned = NULL; /* what was given away there has come here since */
     *blame = GW_SIDE_SOURCE;
-    if (!gw_host_get_epoch (job->source.host, job->vm->uuid, &here, job->cancellable, error))
+    if (!gw_host_get_epoch (job->source.host, job->vm->uuid, &here, &given_away, job->cancellable, error))
         return FALSE;
+    if (given_away != NULL)
+        return gw_fail (error, GW_CAUSE_VM_ELSEWHERE, "the VM was handed over in job %s, and it is not known whether it "
+                        "runs elsewhere; 'godwit reconcile %s' settles that", given_away, given_away);
     *blame = GW_SIDE_DESTINATION;
-    if (!gw_host_get_epoch (job->destination.host, job->vm->uuid, &there, job->cancellable, error))
+    if (!gw_host_get_epoch (job->destination.host, job->vm->uuid, &there, &returned, job->cancellable, error))
         return FALSE;
     job->epoch = MAX (MAX (here, there), job->vm->epoch) + 1;
     return TRUE;
@@ -140,9 +145,10 @@ gw_undo_close_jobs (GwJob *job)
 {
     GwJobSide *const sides[] = { &job->destination, &job->source };
     job->link_is_up = FALSE;
+    gw_job_give_back (job);
     for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {
         g_autoptr (GError) error = NULL;
-        if (gw_host_is_open (sides[i]->host) &&
+        if (sides[i]->host != NULL && gw_host_is_open (sides[i]->host) &&
             !gw_host_close_job (sides[i]->host, NULL, &error))
             gw_job_note (job, sides[i]->side, "cleanup-failed", "%s", error->message);
     }
@@ -176,7 +182,7 @@ gw_job_start_couriers (GwJob *job, gint64 attempt, GCancellable *cancellable, Gw
         return FALSE;
     link.addresses = (const char *const *) job->link_addresses;
     job->disks_are_packed = job->disks_are_packed || (link.is_packed && n_disks > 0);
-    if (link.codec_bytes == 0 && !gw_job_can_do_without_codec (job, error))
+    if (!gw_job_can_prove_ram (job, link.codec_bytes, error))
         return FALSE;
     *blame = GW_SIDE_SOURCE;
     if (!gw_host_connect_courier (job->source.host, &link, cancellable, error))

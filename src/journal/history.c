@@ -14,6 +14,8 @@ static const GwColumn job_columns[] = { { "job", GW_COLUMN_TEXT, 1, 64 },
                                         { "boot", GW_COLUMN_TEXT, 0, 64 },
                                         { "began_us", GW_COLUMN_INT, 0, G_MAXINT64 },
                                         { "ended_us", GW_COLUMN_INT, 0, G_MAXINT64 },
+                                        { "grace_s", GW_COLUMN_INT, 0, G_MAXINT32 },
+                                        { "away_us", GW_COLUMN_INT, 0, G_MAXINT64 },
                                         { "report", GW_COLUMN_JSON, 0, GW_JOURNAL_TEXT_MAX } };
 static const GwColumn step_columns[] = { { "step", GW_COLUMN_TEXT, 1, 64 },
                                          { "entered_us", GW_COLUMN_INT, 0, G_MAXINT64 },
@@ -49,7 +51,8 @@ gw_journal_get_report (GwJournal *journal, const char *job, GError **error)
 }
 
 #define SELECT_JOB \
-    "SELECT job, side, vm, uuid, epoch, peer, result, pid, start_time, boot, began_us, ended_us, report FROM jobs"
+    "SELECT job, side, vm, uuid, epoch, peer, result, pid, start_time, boot, began_us, ended_us, grace_s, away_us," \
+    " report FROM jobs"
 
 JsonArray *
 gw_journal_find_job (GwJournal *journal, const char *job, GError **error)
@@ -63,6 +66,14 @@ gw_journal_list_open_jobs (GwJournal *journal, GError **error)
 {
     sqlite3_stmt *stmt =
         gw_journal_query (journal, error, SELECT_JOB " WHERE ended_us = 0 ORDER BY began_us", "");
+    return gw_journal_collect (journal, stmt, job_columns, error);
+}
+
+JsonArray *
+gw_journal_list_unsettled_jobs (GwJournal *journal, GError **error)
+{
+    sqlite3_stmt *stmt = gw_journal_query (
+        journal, error, SELECT_JOB " WHERE ended_us = 0 OR result = 'undecided' ORDER BY began_us", "");
     return gw_journal_collect (journal, stmt, job_columns, error);
 }
 

@@ -60,8 +60,8 @@ begin_job (GwJournal *journal, gconstpointer data, GError **error)
         (job->epoch > 0 && !gw_journal_check_epoch (journal, job->uuid, job->epoch, job->job, error)))
         return FALSE;
     if (!gw_journal_run (journal, error,
-                         "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, '', '', '')"
-                         " ON CONFLICT DO NOTHING", "ssssissiisi", job->job, gw_side_name (job->side), job->vm,
+                         "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, '', '', '', '',"
+                         " 0, 0) ON CONFLICT DO NOTHING", "ssssissiisi", job->job, gw_side_name (job->side), job->vm,
                          job->uuid, job->epoch, job->peer, plan, job->pid, job->start_time, job->boot,
                          g_get_real_time ()))
         return FALSE;
@@ -153,6 +153,8 @@ enter_step (GwJournal *journal, gconstpointer data, GError **error)
     gint64 now = g_get_real_time ();
     return gw_journal_run (journal, error, "UPDATE steps SET left_us = ?3 WHERE job = ?1 AND side = ?2 AND"
                            " left_us = 0", "ssi", mark->job, side, now) &&
+           gw_journal_run (journal, error, "UPDATE jobs SET grace_s = 0 WHERE job = ?1 AND side = ?2 AND grace_s > 0",
+                           "ss", mark->job, side) &&
            gw_journal_run (journal, error, "INSERT INTO steps VALUES (?1, ?2, (SELECT count (*) FROM steps"
                            " WHERE job = ?1 AND side = ?2), ?3, ?4, 0)", "sssi", mark->job, side, mark->step,
                            now);
@@ -237,8 +239,8 @@ end_job (GwJournal *journal, gconstpointer data, GError **error)
     const char *side = gw_side_name (end->side);
     gint64 now = g_get_real_time ();
     g_autofree char *text = end->report != NULL ? gw_json_to_text (end->report, FALSE) : NULL;
-    return gw_journal_run (journal, error, "UPDATE jobs SET ended_us = ?3, result = ?4, report = ?5 WHERE job ="
-                           " ?1 AND side = ?2", "ssiss", end->job, side, now, end->result, text) &&
+    return gw_journal_run (journal, error, "UPDATE jobs SET ended_us = ?3, result = ?4, report = ?5, token = ''"
+                           " WHERE job = ?1 AND side = ?2", "ssiss", end->job, side, now, end->result, text) &&
            gw_journal_run (journal, error, "UPDATE steps SET left_us = ?3 WHERE job = ?1 AND side = ?2 AND"
                            " left_us = 0", "ssi", end->job, side, now) &&
            (end->side != GW_SIDE_SOURCE || settle_vm (journal, end, error)) && prune (journal, error);

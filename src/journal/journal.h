@@ -66,7 +66,8 @@ typedef struct {
     GwSide side;
     const char *vm, *uuid; /* "" when they are not known yet */
     gint64 epoch;          /* that the destination will own; 0: not known yet */
-    const char *peer;      /* source: the destination as the plan has it, else "" */
+    const char *peer;      /* source: the destination as the plan has it; destination: the name of the peer that
+                              opened it, "" for this host's own people */
     JsonObject *plan;      /* NULL: none */
     gint64 pid, start_time; /* the process that works on it */
     const char *boot;       /* the kernel's id of this boot */
@@ -87,7 +88,7 @@ gboolean gw_journal_name_job (GwJournal *journal, const GwJournalJob *job, GwJou
  * was written.  (transfer full) */
 gboolean gw_journal_put_settings (GwJournal *journal, const char *job, JsonObject *settings, GError **error);
 JsonObject *gw_journal_get_settings (GwJournal *journal, const char *job, GError **error);
-/* The job enters `step` ("undo NAME": takes it back), and has left the one before. */
+/* The job enters `step` ("undo NAME": takes it back), and has left the one before; its grace is over. */
 gboolean gw_journal_enter_step (GwJournal *journal, const char *job, GwSide side, const char *step,
                                 GError **error);
 /* The job is over: `result` "moved", "stayed", "undecided", "lost"; destination: "arrived", "refused".
@@ -97,10 +98,30 @@ gboolean gw_journal_end_job (GwJournal *journal, const char *job, GwSide side, c
 /* There was nothing in it worth to be kept. */
 gboolean gw_journal_forget_job (GwJournal *journal, const char *job, GwSide side, GError **error);
 
+/* --- takeover.c: a job goes on in another process ------------------------------------------------------ */
+
+/* Whoever has `token` (a destination's journal keeps a hash of it) may take the job up within `grace_s` after its process has
+ * ended; 0: nobody. */
+gboolean gw_journal_keep_job (GwJournal *journal, const char *job, GwSide side, const char *token, gint64 grace_s,
+                              GError **error);
+/* The process `pid` does not work on it any more, and the grace begins, if it has not begun. */
+gboolean gw_journal_leave_job (GwJournal *journal, const char *job, GwSide side, gint64 pid, GError **error);
+/* The process of `us` works on the job of that name and side instead of the one of `row`, which has ended.
+ * GW_CAUSE_NOT_ALLOWED: the token is another one; GW_CAUSE_VM_BUSY: somebody else was faster. */
+gboolean gw_journal_take_job (GwJournal *journal, const GwJournalJob *us, JsonObject *row, const char *token,
+                              GError **error);
+
+/* What the source's next agent needs: {"plan","token"}.  (transfer full) */
+JsonObject *gw_journal_get_kept (GwJournal *journal, const char *job, GError **error);
+
 /* --- vms.c: epochs --------------------------------------------------------------------------------------- */
 
 /* The greatest epoch of VM `uuid` that this host has a record of, 0: none. */
 gboolean gw_journal_get_epoch (GwJournal *journal, const char *uuid, gint64 *ret_epoch, GError **error);
+
+/* Who has VM `uuid` as far as this host knows: {"owner","job","seen"} (owner "here", "released", "there", "undecided", "nobody");
+ * an empty object when it was never here.  (transfer full) */
+JsonObject *gw_journal_find_owner (GwJournal *journal, const char *uuid, GError **error);
 
 /* --- records.c: who may start ------------------------------------------------------------------------ */
 
@@ -120,7 +141,7 @@ gboolean gw_journal_put_started (GwJournal *journal, const char *job, gint64 epo
 
 /* A thing that exists, or will: what it is that may be removed, and nothing that took its place. */
 typedef struct {
-    const char *kind; /* "file", "directory", "process", "image", "kept-image", "aside", "token", "quarantine" */
+    const char *kind; /* "file", "directory", "process", "courier", "server", "image", "kept-image", "aside", "token", "quarantine" */
     const char *path; /* process: the program */
     gint64 dev, ino, changed_ns; /* 0: not made so far */
     gint64 pid, start_time;      /* of a process */
@@ -146,13 +167,15 @@ JsonArray *gw_journal_list_objects (GwJournal *journal, const char *job, GwSide 
  * none.  (transfer full) */
 JsonObject *gw_journal_get_report (GwJournal *journal, const char *job, GError **error);
 /* The newest `max` jobs, newest first, of all VMs or (name or uuid) of one: {"job","side","vm","uuid","epoch",
- * "peer","result" ("" while it is open),"pid","start_time","boot","began_us","ended_us"}, and "report", without
- * its timeline, where there is one.  (transfer full) */
+ * "peer","result" ("" while it is open),"pid","start_time","boot","began_us","ended_us","grace_s","away_us"}, and
+ * "report", without its timeline, where there is one.  (transfer full) */
 JsonArray *gw_journal_list_jobs (GwJournal *journal, const char *vm, guint max, GError **error);
 /* Both sides of one job, in the same form.  (transfer full) */
 JsonArray *gw_journal_find_job (GwJournal *journal, const char *job, GError **error);
 /* Those that have not ended, in the same form.  (transfer full) */
 JsonArray *gw_journal_list_open_jobs (GwJournal *journal, GError **error);
+/* Those, and the undecided, however old.  (transfer full) */
+JsonArray *gw_journal_list_unsettled_jobs (GwJournal *journal, GError **error);
 /* The steps of a job: {"step","entered_us","left_us" (0: it never did)}.  (transfer full) */
 JsonArray *gw_journal_list_steps (GwJournal *journal, const char *job, GwSide side, GError **error);
 /* The records of a job: {"record","epoch","vm","at_us","run"}.  (transfer full) */

@@ -30,6 +30,10 @@ static const char *const migrations[] = {
     /* 3: whether the guest is to run that was started; what a job found set in the source's QEMU */
     ("ALTER TABLE records ADD COLUMN run INTEGER NOT NULL DEFAULT 1;"
      "ALTER TABLE jobs ADD COLUMN settings TEXT NOT NULL DEFAULT '';"),
+    /* 4: who may take a job up again whose process has ended, how long it waits for that, and since when */
+    ("ALTER TABLE jobs ADD COLUMN token TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE jobs ADD COLUMN grace_s INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE jobs ADD COLUMN away_us INTEGER NOT NULL DEFAULT 0;"),
 };
 
 guint

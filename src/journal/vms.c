@@ -20,16 +20,16 @@ have_vm (GwJournal *journal, const char *uuid, GError **error)
 
 /* --- which epochs are used up ----------------------------------------------------------------------------- */
 
-/* The VM's row, an empty object when there is none.  (transfer full) */
-static JsonObject *
-find_epoch (GwJournal *journal, const char *uuid, GError **error)
+JsonObject *
+gw_journal_find_owner (GwJournal *journal, const char *uuid, GError **error)
 {
     static const GwColumn columns[] = { { "seen", GW_COLUMN_INT, 0, G_MAXINT32 },
-                                        { "job", GW_COLUMN_TEXT, 0, 64 } };
+                                        { "job", GW_COLUMN_TEXT, 0, 64 },
+                                        { "owner", GW_COLUMN_TEXT, 1, 16 } };
     if (!gw_journal_is_identity (uuid))
         return json_object_new ();
     g_autoptr (JsonArray) rows = gw_journal_collect (
-        journal, gw_journal_query (journal, error, "SELECT seen, job FROM vms WHERE uuid = ?1", "s", uuid),
+        journal, gw_journal_query (journal, error, "SELECT seen, job, owner FROM vms WHERE uuid = ?1", "s", uuid),
         columns, error);
     if (rows == NULL)
         return NULL;
@@ -40,7 +40,7 @@ find_epoch (GwJournal *journal, const char *uuid, GError **error)
 gboolean
 gw_journal_get_epoch (GwJournal *journal, const char *uuid, gint64 *ret_epoch, GError **error)
 {
-    g_autoptr (JsonObject) row = find_epoch (journal, uuid, error);
+    g_autoptr (JsonObject) row = gw_journal_find_owner (journal, uuid, error);
     if (row != NULL)
         *ret_epoch = gw_json_peek_int (row, "seen", 0);
     return row != NULL;
@@ -51,7 +51,7 @@ gboolean
 gw_journal_check_epoch (GwJournal *journal, const char *uuid, gint64 epoch, const char *job,
                         GError **error)
 {
-    g_autoptr (JsonObject) row = find_epoch (journal, uuid, error);
+    g_autoptr (JsonObject) row = gw_journal_find_owner (journal, uuid, error);
     if (row == NULL)
         return FALSE;
     gint64 seen = gw_json_peek_int (row, "seen", -1);

@@ -25,12 +25,22 @@ LOG = os.environ.get("GODWIT_CRASH_LOG")  # one JSON object a cell, for scripts/
 VICTIMS = ("command", "source agent", "destination agent", "source courier", "destination courier", "source QEMU",
            "destination QEMU")
 STOP_S, CUT_S = 10, 8
+SLOWLY = ("--max-bandwidth", "8M")  # there is memory left when the agent is back
 OPTIONS = ("--no-rehearse", "--max-downtime", "2000")
 # Not of the job: what a command asks its agent, what is repeated all the time, and a job's first word.
 DULL = ("hello", "ping", "job.run", "job.watch", "job.status", "job.abort", "qemu.progress", "qemu.verify",
         "vm.list", "report.list", "report.get")
 
 Cell = collections.namedtuple("Cell", "coordinator where point victim action")
+# Memory is copied: an agent that is killed there, and started again, is not missed.
+GOES_ON = {"destination agent": ("call:qemu.migrate", "return:qemu.migrate", "call:courier.status", "return:courier.status"),
+           "source agent": ("return:qemu.migrate", "call:courier.status", "return:courier.status")}
+
+
+def goes_on(cell):
+    """Whether the migration is to go on all the same."""
+    return cell.where == "coordinator" and cell.action in ("kill", "end") and cell.point in GOES_ON.get(cell.victim, ()) and (
+        cell.victim == "destination agent" or cell.coordinator == "agent")
 
 
 class Rig:
@@ -74,11 +84,11 @@ class Rig:
         agent.env = env
         agent.start()
 
-    def start(self, coordinator, env=None):
+    def start(self, coordinator, env=None, more=()):
         """A migration by the command, or by the source's agent."""
         state = {"GODWIT_STATE": str(self.here.state)}
         options = (*OPTIONS, "--agent", self.here.destination) if coordinator == "agent" else OPTIONS
-        return rig.start_migrate(self.vm, self.twin, self.there, *options, env={**state, **(env or {})})
+        return rig.start_migrate(self.vm, self.twin, self.there, *options, *more, env={**state, **(env or {})})
 
     def has_moved(self):
         """The guest is where the twin was; the next twin is where it came from."""
@@ -152,7 +162,7 @@ def all_cells(points):
             order = points[coordinator][where]
             for point in sorted(order):
                 for victim in victims_at(order[:order.index(point)]):
-                    for action in ("kill", "stop"):
+                    for action in ("kill", "stop") + (("end",) if victim.endswith("agent") else ()):
                         yield Cell(coordinator, where, point, victim, action)
                 yield Cell(coordinator, where, point, "link", "cut")
                 if point.startswith("reply:"):
@@ -184,7 +194,8 @@ class Attempt:
         elif cell.coordinator == "agent":
             world.restart(world.here, env)
         self.started = world.start(cell.coordinator,
-                                   env if (cell.where, cell.coordinator) == ("coordinator", "command") else None)
+                                   env if (cell.where, cell.coordinator) == ("coordinator", "command") else None,
+                                   SLOWLY if goes_on(cell) else ())
         self.stopped = (world.there.pid if cell.where == "destination" else
                         world.here.pid if cell.coordinator == "agent" else self.started.pid)
 
@@ -234,6 +245,8 @@ class Attempt:
             if self.cell.victim.endswith("agent"):  # as a service is
                 time.sleep(1)
                 self.world.restart(self.world.here if self.cell.victim == "source agent" else self.world.there)
+        elif self.cell.action == "end" and pid:
+            self.end(pid)
         elif self.cell.action == "stop" and pid:
             if pid != self.stopped:
                 faults.stop(pid)
@@ -243,6 +256,16 @@ class Attempt:
         if self.stopped != self.killed:
             faults.cont(self.stopped)
         return self.cell.action == "lost" or pid is not None
+
+    def end(self, pid):
+        """The agent is told to, as for a restart of the service."""
+        agent = self.world.here if self.cell.victim == "source agent" else self.world.there
+        agent.process.terminate()
+        faults.cont(self.stopped)
+        assert agent.process.wait(200) == 0, agent.log_tail()
+        self.killed = pid
+        time.sleep(1)
+        self.world.restart(agent)
 
     def finish(self):
         """The command has ended, and all agents are back: a Done, or None when it was killed."""
@@ -330,6 +353,7 @@ def run_cell(world, cell):
         row |= {"exit": done.exit, "cause": done.cause, "result": (done.report or {}).get("result")}
         assert done.report, done
         assert row["struck"] or done.exit == 0, done
+        assert not (row["struck"] and goes_on(cell)) or done.exit == 0, f"it does not go on: {done}"
     settled = settle(world)
     row["reconciled"] = [job["result"] for job in settled]
     place = runner(world)
@@ -367,12 +391,17 @@ def note_row(row):
             file.write(json.dumps(row) + "\n")
 
 
-def run_cells(net, tmp_path, number, seed):
+def run_chosen(net, tmp_path, number, seed):
     """Runs that many; a list of what failed."""
     world = Rig(net, tmp_path)
     world.boot()
     cells, total = choose(enumerate_points(world), number, seed)
     print(f"seed {seed}: {len(cells)} of {total} cells")
+    return run_cells(world, cells)
+
+
+def run_cells(world, cells):
+    """A list of what failed."""
     failed = []
     for cell in cells:
         try:
@@ -400,5 +429,16 @@ def renew(world):
 
 @pytest.mark.timeout(CELLS * 60 + 300)
 def test_the_grid(net, tmp_path):
-    failed = run_cells(net, tmp_path, CELLS, SEED)
+    failed = run_chosen(net, tmp_path, CELLS, SEED)
+    assert not failed, json.dumps(failed, indent=1)
+
+
+@pytest.mark.timeout(900)
+def test_restarts(net, tmp_path):
+    """Every cell in which the migration goes on."""
+    world = Rig(net, tmp_path)
+    world.boot()
+    cells = [Cell(coordinator, "coordinator", point, victim, action) for coordinator in ("command", "agent")
+             for victim, points in GOES_ON.items() for point in points for action in ("kill", "end")]
+    failed = run_cells(world, [cell for cell in cells if goes_on(cell)])
     assert not failed, json.dumps(failed, indent=1)

@@ -192,7 +192,7 @@ def test_the_source_s_journal_fails_on_the_way(net, tmp_path):
 
 
 def test_the_next_agent_takes_apart_what_a_killed_one_left(net, tmp_path):
-    move = rig.Scene(net, tmp_path)
+    move = rig.Scene(net, tmp_path, config=rig.scene.NO_RESTART)
     started = move.start()
     with faults.stopped(move.qemu_there()):  # it does not notice that its link is gone
         move.agent.kill()

@@ -27,8 +27,11 @@ def state(pid):
 
 
 def is_zombie(pid):
-    """Whether the process has ended and only waits for its parent to notice."""
-    return state(pid) in (None, "Z", "X")
+    """Whether the process has ended, all its threads with it, and only waits for its parent to notice."""
+    try:
+        return state(pid) in (None, "Z", "X") and len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except OSError:
+        return True
 
 
 def wait_until(condition, timeout=10, what="condition", interval=0.01):

@@ -33,7 +33,8 @@ class Load:
     """What the guest does with its memory and disk; sizes are "64M", rates "20M/s" or "max".
 
     mem: memory that is rewritten, at the rate `dirty`, in `order` random or sequential, with
-    `content` zero, small (16 words a page change), text (a third after compression) or random.
+    `content` zero, small (random; 16 words a page change), heap (0.57 after compression; the same
+    change), text (a third after compression) or random.
     fill: more memory that is only checked. check: how fast all of it is verified.
     diskrate: records a second, if the VM has a disk.
     """

@@ -14,6 +14,7 @@ from .programs import Agent, godwit, migrate, start_migrate
 LOAD = Load(mem="32M", dirty="5M/s", content="text", fill="32M")
 MEM = "196600K"
 # What stays on purpose: ownership records and reports; the rig's own connections.
+NO_RESTART = "[limits]\nrestart-seconds=0\n"  # of an agent whose jobs end with it
 KEPT = ["/journal", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
 QEMU = "qemu-system-x86_64"
 WAIT = "while [ -e {hold} ]; do sleep 0.02; done"  # a before_qemu, for launching()
@@ -30,9 +31,9 @@ def tmpfs(host, directory, options):
 class Scene:
     """A booted guest on a, an agent on b, and a picture of both before the migration. prepare(host,
     directory) is called for the directory of each side before anything runs there; before_qemu is a line of shell
-    ({hold} and {at} are paths) that runs in the place of the destination's QEMU before it."""
+    ({hold} and {at} are paths) that runs in the place of the destination's QEMU before it; config is for the agent."""
 
-    def __init__(self, net, tmp_path, prepare=None, before_qemu=None, agent_args=(), load=LOAD, **more):
+    def __init__(self, net, tmp_path, prepare=None, before_qemu=None, config="", agent_args=(), load=LOAD, **more):
         self.net, self.tmp_path = net, tmp_path
         for host in net.hosts if prepare else ():
             (tmp_path / host.name).mkdir()
@@ -40,7 +41,10 @@ class Scene:
         self.hold = tmp_path / "hold"
         if before_qemu:
             before_qemu = before_qemu.format(hold=self.hold, at=tmp_path)
-            agent_args = [*agent_args, "--config", self._wrap_qemu(before_qemu)]
+            config += self._wrap_qemu(before_qemu)
+        if config:
+            (tmp_path / "godwitd.conf").write_text(config)
+            agent_args = [*agent_args, "--config", tmp_path / "godwitd.conf"]
         more["args"] = [text.format(at=tmp_path) for text in more.get("args", ())]
         more["disk"] = more["disk"].format(at=tmp_path) if more.get("disk") else None
         more.setdefault("mem", MEM)
@@ -58,9 +62,7 @@ class Scene:
         (directory / QEMU).write_text(f'#!/bin/sh\ncase "$*" in *" -incoming "*)\n{line}\n;; esac\n'
                                       f'exec /usr/bin/{QEMU} "$@"\n')
         (directory / QEMU).chmod(0o755)
-        config = self.tmp_path / "godwitd.conf"
-        config.write_text(f"[qemu]\ndirectories={directory}\n")
-        return config
+        return f"[qemu]\ndirectories={directory}\n"
 
     # --- phases ---
 

@@ -232,7 +232,7 @@ test_stall_decides_nothing (void)
 static void
 test_that_the_rest_grew_says_nothing (void)
 {
-    static const double left[] = { 20, 10, 14, 7, 0.7 };
+    static const double left[] = { 20, 10, 14, 7, 0.1 };
     GwConverge converge = { 0 };
     GwEstimate estimate;
     gint64 acked = 0, at_us = 0;
@@ -245,6 +245,38 @@ test_that_the_rest_grew_says_nothing (void)
                          i + 1 < G_N_ELEMENTS (left) ? GW_GO_ON : GW_SWITCH);
         acked += (gint64) (left[i] * MB);
         at_us += (gint64) (left[i] / 12.5 * 1e6);
+    }
+}
+
+/* Where the next round takes next to nothing, the downtime that the user allows is not used. */
+static void
+test_cheap_rounds (void)
+{
+    static const struct {
+        double from_s, dirty; /* MB/s */
+        double left[4];       /* MB, at 100 MB/s */
+        guint end;            /* the look that says switch */
+    } rows[] = {
+        { 10, 10, { 200, 8, 2, 0.5 }, 3 },
+        { 10, 10, { 200, 8, 0.8, 0 }, 2 },
+        { 10, 60, { 200, 8, 2, 0.5 }, 1 }, /* the next would leave much */
+        { 1, 10, { 200, 8, 2, 0.5 }, 1 },  /* it would be felt */
+    };
+    for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+        GwConverge converge = { 0 };
+        double acked = 0, at_s = rows[i].from_s;
+        for (guint n = 0; n <= rows[i].end; n++) {
+            GwEstimate estimate;
+            GwSample sample = { .at_us = (gint64) (at_s * 1e6), .round = n + 2, .is_start = TRUE,
+                                .left_bytes = (gint64) (rows[i].left[n] * MB), .acked_bytes = (gint64) (acked * MB),
+                                .queued_bytes = 1000, .dirty_bps = (gint64) (rows[i].dirty * MB),
+                                .qemu_bps = 100 * (gint64) MB };
+            gw_converge_add (&converge, &plain, &sample);
+            g_assert_cmpint (gw_converge_decide (&converge, &plain, &estimate), ==,
+                             n == rows[i].end ? GW_SWITCH : GW_GO_ON);
+            acked += rows[i].left[n];
+            at_s += rows[i].left[n] / 100;
+        }
     }
 }
 
@@ -425,6 +457,7 @@ main (int argc, char **argv)
     g_test_add_func ("/converge/stall", test_stall_decides_nothing);
     g_test_add_func ("/converge/mood", test_that_the_rest_grew_says_nothing);
     g_test_add_func ("/converge/first-pass", test_first_pass_is_no_measure);
+    g_test_add_func ("/converge/cheap-rounds", test_cheap_rounds);
     g_test_add_func ("/converge/timeouts", test_timeouts);
     g_test_add_func ("/converge/timeout-in-outage", test_an_outage_does_not_hold_up_a_timeout);
     g_test_add_func ("/converge/throttled-in-vain", test_throttled_in_vain);

@@ -385,6 +385,103 @@ test_agent_ends (gconstpointer data)
     rig_clear (&rig);
 }
 
+/* Gives the source's courier a lease; returns the path at which its next agent finds it. */
+static char *
+lease (Rig *rig, guint seconds)
+{
+    char *path = g_build_filename (rig->dir, "lease.sock", NULL);
+    g_autofree char *line = g_strdup_printf ("{\"command\":\"lease\",\"seconds\":%u}\n", seconds);
+    g_auto (GwFd) listener = rig_listen_unix (path);
+    union {
+        char bytes[CMSG_SPACE (sizeof (int))];
+        struct cmsghdr align;
+    } extra = { 0 };
+    struct iovec piece = { line, strlen (line) };
+    struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1, .msg_control = extra.bytes,
+                              .msg_controllen = sizeof extra.bytes };
+    struct cmsghdr *head = CMSG_FIRSTHDR (&message);
+    *head = (struct cmsghdr) { CMSG_LEN (sizeof (int)), SOL_SOCKET, SCM_RIGHTS };
+    memcpy (CMSG_DATA (head), &listener, sizeof (int));
+    g_assert_cmpint (sendmsg (rig->source.control, &message, MSG_NOSIGNAL), ==, (gssize) strlen (line));
+    expect (&rig->source, "\"event\":\"leased\"");
+    return path;
+}
+
+/* Bytes flow on, what the courier says is kept, and the next agent is obeyed; a second one waits its turn. */
+static void
+test_lease (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    g_autofree char *path = lease (&rig, 60);
+    gw_fd_clear (&rig.source.control);
+    GThread *writer = rig_write (a, 1, 20 * MIB, FALSE);
+    g_assert_cmpuint (rig_read (b, 1, 20 * MIB), ==, 20 * MIB);
+    g_thread_join (writer);
+    g_assert_cmpint (kill (rig.destination.pid, SIGKILL), ==, 0); /* the source has something to say */
+    g_assert_cmpint (rig_wait (&rig.destination), ==, 128 + SIGKILL);
+    g_usleep (300000);
+    rig.source.control = rig_connect_unix (path);
+    expect (&rig.source, "\"event\":\"outage\"");
+    rig_command (&rig.source, "quit");
+    g_assert_cmpint (rig_wait (&rig.source), ==, 0);
+    close (a);
+    close (b);
+    (void) unlink (path);
+    rig_clear (&rig);
+}
+
+static void
+test_next_agent (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    g_autofree char *path = lease (&rig, 60);
+    for (guint i = 0; i < 3; i++) {
+        gw_fd_clear (&rig.source.control);
+        rig.source.control = rig_connect_unix (path);
+        rig_command (&rig.source, "stats");
+        expect (&rig.source, "\"event\":\"stats\"");
+    }
+    g_auto (GwFd) second = rig_connect_unix (path);
+    g_assert_cmpint (send (second, "{\"command\":\"quit\"}\n", 19, MSG_NOSIGNAL), ==, 19);
+    rig_command (&rig.source, "stats"); /* it was not heard */
+    expect (&rig.source, "\"event\":\"stats\"");
+    gw_fd_clear (&rig.source.control);
+    g_assert_cmpint (rig_wait (&rig.source), ==, 0);
+    close (a);
+    close (b);
+    (void) unlink (path);
+    rig_clear (&rig);
+}
+
+static void
+test_lease_runs_out (void)
+{
+    Rig rig;
+    int a, b;
+    rig_init (&rig);
+    rig_start_both (&rig);
+    rig_open_lane (&rig, &a, &b);
+    g_autofree char *path = lease (&rig, 1);
+    gint64 before_us = g_get_monotonic_time ();
+    gw_fd_clear (&rig.source.control);
+    g_assert_cmpint (rig_wait (&rig.source), ==, 3);
+    g_assert_cmpint (g_get_monotonic_time () - before_us, >, G_USEC_PER_SEC / 2);
+    expect_failed (&rig.destination, "link-lost");
+    expect_closed (a);
+    close (a);
+    close (b);
+    (void) unlink (path);
+    rig_clear (&rig);
+}
+
 /* What is on its way to a courier that quits must not keep its good-bye from arriving. */
 static void
 test_quits_while_it_receives (void)
@@ -444,6 +541,30 @@ test_wrong_secret (void)
     g_string_free (rig.source.lines, TRUE);
     rig_start (&rig, GW_SIDE_SOURCE, SECRET, GW_LINK_SECRET, NULL);
     expect (&rig.source, "\"event\":\"ready\"");
+    rig_clear (&rig);
+}
+
+/* What ends within a group is no end of the stream, also where nothing else is left to be done. */
+static void
+test_ends_within_a_group (void)
+{
+    int a, b;
+    Rig rig;
+    rig_init (&rig);
+    rig.words = ":codec=8388608";
+    rig_start (&rig, GW_SIDE_DESTINATION, SECRET, GW_LINK_SECRET, NULL);
+    expect (&rig.destination, "\"event\":\"ready\"");
+    rig.words = NULL;
+    rig_start (&rig, GW_SIDE_SOURCE, SECRET, GW_LINK_SECRET, NULL);
+    expect (&rig.source, "\"event\":\"ready\"");
+    rig_open_lane (&rig, &a, &b);
+    g_assert_cmpint (shutdown (b, SHUT_WR), ==, 0);
+    g_assert_cmpuint (rig_read (a, 1, G_MAXSIZE), ==, 0);
+    g_assert_cmpint (send (a, "\1", 1, MSG_NOSIGNAL), ==, 1);
+    g_assert_cmpint (shutdown (a, SHUT_WR), ==, 0);
+    expect_failed (&rig.destination, "codec-invalid");
+    close (a);
+    close (b);
     rig_clear (&rig);
 }
 
@@ -532,6 +653,9 @@ test_usage (void)
         { { "--lane", "nbd" }, GW_LINK_SECRET },
         { { "--lane", "nbd=watch:/x" }, GW_LINK_SECRET },
         { { "--lane", "=accept:/x" }, GW_LINK_SECRET },
+        { { "--lane", "x=accept:/x:verify" }, GW_LINK_SECRET },
+        { { "--lane", "x=accept:/x:resumed" }, GW_LINK_SECRET },
+        { { "--lane", "x=accept:/x:pack:codec=8388608" }, GW_LINK_SECRET },
         { { "--memory", "lots" }, GW_LINK_SECRET },
         { { "--memory", "1" }, GW_LINK_SECRET },
         { { "--control-fd", "99" }, GW_LINK_SECRET },
@@ -586,9 +710,13 @@ main (int argc, char **argv)
     g_test_add_data_func ("/courier/agent/gone", GINT_TO_POINTER (1), test_agent_ends);
     g_test_add_data_func ("/courier/agent/sigterm", GINT_TO_POINTER (2), test_agent_ends);
     g_test_add_data_func ("/courier/agent/garbage", GINT_TO_POINTER (3), test_agent_ends);
+    g_test_add_func ("/courier/lease", test_lease);
+    g_test_add_func ("/courier/lease-next-agent", test_next_agent);
+    g_test_add_func ("/courier/lease-runs-out", test_lease_runs_out);
     g_test_add_func ("/courier/agent/quit-while-receiving", test_quits_while_it_receives);
     g_test_add_func ("/courier/peer-killed", test_peer_killed);
     g_test_add_func ("/courier/wrong-secret", test_wrong_secret);
+    g_test_add_func ("/courier/ends-within-a-group", test_ends_within_a_group);
     g_test_add_func ("/courier/no-listener", test_no_listener);
     g_test_add_func ("/courier/second-address", test_second_address);
     g_test_add_func ("/courier/flood", test_flood);

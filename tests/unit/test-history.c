@@ -89,6 +89,28 @@ test_filter (void)
     g_assert_cmpuint (json_array_get_length (gw_json_peek_array (other, "jobs")), ==, 0);
 }
 
+/* However many have come and gone since. */
+static void
+test_unsettled (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GError) error = NULL;
+    add_job (dir, "gw-old", GW_SIDE_SOURCE, 1, "undecided");
+    add_job (dir, "gw-dead", GW_SIDE_DESTINATION, 1, NULL);
+    for (guint i = 0; i <= GW_HISTORY_MAX; i++) {
+        g_autofree char *id = g_strdup_printf ("gw-%u", i);
+        add_job (dir, id, GW_SIDE_DESTINATION, 1, "refused");
+    }
+    g_autoptr (JsonObject) answer = gw_history_find (dir->config, NULL, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (json_array_get_length (gw_json_peek_array (answer, "jobs")), ==, 2);
+    assert_job (answer, 0, "job", "gw-old");
+    assert_job (answer, 1, "state", "interrupted");
+    g_autoptr (JsonObject) one = gw_history_find (dir->config, "gw-old", &error);
+    g_assert_no_error (error);
+    assert_job (one, 0, "result", "undecided");
+}
+
 /* Who asks about a job gets its report, or else what there is. */
 static void
 test_explain (void)
@@ -145,6 +167,7 @@ main (int argc, char **argv)
     g_test_add_func ("/history/nothing", test_nothing);
     g_test_add_func ("/history/states", test_states);
     g_test_add_func ("/history/filter", test_filter);
+    g_test_add_func ("/history/unsettled", test_unsettled);
     g_test_add_func ("/history/explain", test_explain);
     g_test_add_func ("/history/vms", test_vms);
     g_test_add_func ("/history/damaged", test_damaged);

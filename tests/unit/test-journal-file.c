@@ -207,7 +207,8 @@ test_older (void)
     g_autoptr (Dir) dir = dir_new ();
     dir_fill (dir);
     dir_edit (dir, "DROP TABLE host; ALTER TABLE vms DROP COLUMN seen; ALTER TABLE records DROP COLUMN run;"
-              "ALTER TABLE jobs DROP COLUMN settings; DELETE FROM migrations WHERE version > 1;"
+              "ALTER TABLE jobs DROP COLUMN settings; ALTER TABLE jobs DROP COLUMN token;"
+              "ALTER TABLE jobs DROP COLUMN grace_s; ALTER TABLE jobs DROP COLUMN away_us; DELETE FROM migrations WHERE version > 1;"
               "PRAGMA user_version = 1");
     g_autoptr (GwJournal) journal = dir_open (dir);
     gint64 epoch = 0;
@@ -216,7 +217,7 @@ test_older (void)
     g_auto (GStrv) records = gw_journal_get_records (journal, "gw-1", GW_SIDE_DESTINATION, NULL);
     g_assert_cmpstr (records[0], ==, "started");
     g_autofree char *migrations = dir_ask (dir, "SELECT group_concat (version) FROM migrations");
-    g_assert_cmpstr (migrations, ==, "1,2,3");
+    g_assert_cmpstr (migrations, ==, "1,2,3,4");
 }
 
 /* What older files say about who owns a VM is not passed over. */

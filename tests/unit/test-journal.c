@@ -116,6 +116,40 @@ test_twice (void)
     assert_error (&error, GW_CAUSE_RPC_INVALID, JOB);
 }
 
+/* Another process goes on with a job: the one that knows its token, once, and only in the place of the one it saw. */
+static void
+test_take_over (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    GwJournalJob us = make_job (JOB, GW_SIDE_DESTINATION, UUID);
+    begin (journal, JOB, GW_SIDE_DESTINATION);
+    g_autoptr (JsonArray) before = gw_journal_find_job (journal, JOB, NULL);
+    us.pid = 4711;
+    g_autoptr (GError) error = NULL;
+    g_assert_false (gw_journal_take_job (journal, &us, peek (before, 0), "", &error));
+    assert_error (&error, GW_CAUSE_NOT_ALLOWED, JOB); /* it was never kept */
+    g_assert_true (gw_journal_keep_job (journal, JOB, GW_SIDE_DESTINATION, "secret", 60, NULL));
+    g_autofree char *known = dir_ask (dir, "SELECT count (*) FROM jobs WHERE token = 'secret'");
+    g_assert_cmpstr (known, ==, "0");
+    g_assert_false (gw_journal_take_job (journal, &us, peek (before, 0), "another", &error));
+    assert_error (&error, GW_CAUSE_NOT_ALLOWED, JOB);
+    g_assert_true (gw_journal_leave_job (journal, JOB, GW_SIDE_DESTINATION, 4712, NULL)); /* not the one of the row */
+    g_assert_true (gw_journal_take_job (journal, &us, peek (before, 0), "secret", NULL));
+    us.pid = 4712;
+    g_assert_false (gw_journal_take_job (journal, &us, peek (before, 0), "secret", &error));
+    assert_error (&error, GW_CAUSE_VM_BUSY, JOB);
+    g_assert_true (gw_journal_leave_job (journal, JOB, GW_SIDE_DESTINATION, 4711, NULL));
+    g_autoptr (JsonArray) left = gw_journal_find_job (journal, JOB, NULL);
+    g_assert_cmpint (gw_json_peek_int (peek (left, 0), "pid", -1), ==, 0);
+    g_assert_cmpint (gw_json_peek_int (peek (left, 0), "grace_s", -1), ==, 60);
+    g_assert_cmpint (gw_json_peek_int (peek (left, 0), "away_us", 0), >, 0);
+    g_assert_true (gw_journal_take_job (journal, &us, peek (left, 0), "secret", NULL));
+    g_autoptr (JsonArray) taken = gw_journal_find_job (journal, JOB, NULL);
+    g_assert_cmpint (gw_json_peek_int (peek (taken, 0), "pid", -1), ==, 4712);
+    g_assert_cmpint (gw_json_peek_int (peek (taken, 0), "away_us", -1), ==, 0);
+}
+
 /* One VM on one side is in one job, as long as that one's process lives. */
 static void
 test_claim (void)
@@ -420,7 +454,7 @@ test_prune_many (void)
     begin (journal, JOB, GW_SIDE_SOURCE);
     dir_edit (dir, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
               "INSERT INTO jobs SELECT 'gw-n' || i, side, vm, uuid, epoch, peer, plan, pid, start_time, boot, "
-              "began_us - i, began_us, 'moved', '', '' FROM n, jobs WHERE job = 'gw-0001'");
+              "began_us - i, began_us, 'moved', '', '', '', 0, 0 FROM n, jobs WHERE job = 'gw-0001'");
     end (journal, JOB, "moved");
     g_autofree char *count = dir_ask (dir, "SELECT count (*) FROM jobs");
     g_assert_cmpint (atoi (count), ==, GW_JOURNAL_JOBS_KEPT);
@@ -488,6 +522,7 @@ main (int argc, char **argv)
     g_test_add_func ("/journal/filter", test_filter);
     g_test_add_func ("/journal/twice", test_twice);
     g_test_add_func ("/journal/claim", test_claim);
+    g_test_add_func ("/journal/take-over", test_take_over);
     g_test_add_func ("/journal/forget", test_forget);
     g_test_add_func ("/journal/steps", test_steps);
     g_test_add_func ("/journal/sync", test_sync);

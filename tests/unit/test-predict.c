@@ -78,6 +78,32 @@ test_fit (void)
     }
 }
 
+/* With the codec the first pass takes what is left of memory once compressed, and what is written again hardly
+ * anything, as far as its memory goes. */
+static void
+test_codec (void)
+{
+    GwPredictInput input = make_guest (300.0 * MIB, 400.0 * MIB);
+    input.rate_bps = 40 * MIB;
+    input.packed_permille = 400;
+    input.again_permille = 40;
+    GwPrediction without = gw_predict (&input, &usual);
+    g_assert_cmpint (without.ends_by, ==, GW_POSTCOPY);
+    input.codec_bytes = 1000ll * MIB;
+    GwPrediction with = gw_predict (&input, &usual);
+    g_assert_cmpint (with.ends_by, ==, GW_SWITCH);
+    g_assert_cmpint (with.total_ms.likely, >, 1000 + 5000); /* 500 MiB of which 200 are left */
+    g_assert_cmpint (with.total_ms.likely, <, 1000 + 9000);
+    input.codec_bytes = 40 * MIB; /* a tenth of what it writes to */
+    GwPrediction little = gw_predict (&input, &usual);
+    g_assert_cmpint (little.ends_by, ==, GW_POSTCOPY);
+    g_assert_cmpint (little.total_ms.likely, <, without.total_ms.likely);
+    input.rate_bps = 2000ll * MIB; /* of a link that is faster than the codec it takes nothing */
+    GwPrediction fast = gw_predict (&input, &usual);
+    input.codec_bytes = 0;
+    g_assert_cmpint (fast.total_ms.likely, ==, gw_predict (&input, &usual).total_ms.likely);
+}
+
 static void
 test_paused (void)
 {
@@ -139,6 +165,7 @@ test_anything (void)
         GwPredictInput input = { .ram_bytes = ANY, .filled_bytes = ANY, .changed_bytes = ANY,
                                  .changed_us = ANY, .later_bytes = ANY, .later_us = ANY, .rate_bps = ANY,
                                  .rtt_us = ANY, .disk_bytes = ANY, .state_bytes = ANY, .load_us = ANY,
+                                 .packed_permille = ANY, .again_permille = ANY, .codec_bytes = ANY,
                                  .setup_ms = ANY, .is_running = g_rand_boolean (rand) };
         GwPrediction p = gw_predict (&input, g_rand_boolean (rand) ? &usual : &never);
         g_assert_cmpint (p.total_ms.low, <=, p.total_ms.likely);
@@ -155,6 +182,7 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/predict/rows", test_rows);
     g_test_add_func ("/predict/fit", test_fit);
+    g_test_add_func ("/predict/codec", test_codec);
     g_test_add_func ("/predict/paused", test_paused);
     g_test_add_func ("/predict/disks", test_disks);
     g_test_add_func ("/predict/unknown", test_unknown);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The destination's agent is started again in the middle of a job.
+ *
+ * In the steps that steps.def marks `waits` neither QEMU nor the couriers need an agent: bytes flow, and no question is
+ * open whose loss would matter (the last one asked is asked again, or of no interest).  Before the first of them the
+ * destination is asked to keep the job (src/host/keep.c), under a secret that this job makes.  When the connection to
+ * its agent breaks then, that is no fault: the job connects again, as often as the time of grace allows, and takes
+ * itself up there.  Until that has worked nothing is begun that needs the destination: the guest is not stopped.  So that
+ * QEMU does not come to the end of its memory meanwhile, and stop it by itself, the source sends it slowly when little
+ * is left.  When the guest stands all the same, or nobody answers in time, the job fails as it does in all other steps,
+ * and the guest stays where it is.
+ */
+#include "job-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define GRACE_S 60
+#define PAUSE_MS 500
+#define TOKEN_BYTES 32
+#define HOLD_BYTES (4 * 1024 * 1024) /* or what a second carries: that little must not be all that is left */
+#define HOLD_BPS 10000 /* QEMU looks ten times a second, and sends a page more than it may: 40 KiB/s */
+#define GIVE_BACK_MS 3000
+
+static const gboolean waits[] = {
+#define gw_away_waits TRUE
+#define gw_away_ends FALSE
+#define X(id, name, phase, undo, away) gw_away_##away,
+#include "steps.def"
+#undef X
+};
+G_STATIC_ASSERT (G_N_ELEMENTS (waits) == GW_N_STEPS);
+
+/* --- keeping ---------------------------------------------------------------------------------------------- */
+
+static char *
+make_token (void)
+{
+    uint8_t bytes[TOKEN_BYTES];
+    GString *text = g_string_new (NULL);
+    if (getrandom (bytes, sizeof bytes, 0) != (ssize_t) sizeof bytes)
+        g_error ("no random numbers: %s", g_strerror (errno));
+    for (guint i = 0; i < sizeof bytes; i++)
+        g_string_append_printf (text, "%02x", bytes[i]);
+    explicit_bzero (bytes, sizeof bytes);
+    return g_string_free (text, FALSE);
+}
+
+/* Of the coordinator's own side; a command has no grace. */
+static gboolean
+keep_source (GwJob *job, GError **error)
+{
+    GwHostKeep keep = { .token = job->token, .grace_s = job->config->grace_s };
+    if (keep.grace_s == 0)
+        return TRUE;
+    gboolean ok = gw_host_keep_job (job->source.host, &keep, job->cancellable, error);
+    job->source_grace_s = ok ? keep.grace_s : 0;
+    g_free (keep.why);
+    return ok;
+}
+
+static gboolean
+keep_destination (GwJob *job, char **ret_why, GError **error)
+{
+    GwHostKeep keep = { .token = job->token, .grace_s = GRACE_S, .is_coordinator = job->source_grace_s > 0 };
+    if (!gw_host_keep_job (job->destination.host, &keep, job->cancellable, error))
+        return FALSE;
+    job->grace_s = keep.grace_s;
+    *ret_why = keep.why;
+    return TRUE;
+}
+
+/* A job that was taken up is kept already at the destination, where that lasts. */
+void
+gw_job_keep (GwJob *job, GwStep step)
+{
+    g_autoptr (GError) error = NULL;
+    g_autofree char *why = NULL;
+    if (!waits[step] || job->is_kept || job->machine.state != GW_JOB_RUNNING)
+        return;
+    job->is_kept = TRUE;
+    if (job->token == NULL)
+        job->token = make_token ();
+    if (!keep_source (job, &error) || (!job->is_taken_up && !keep_destination (job, &why, &error)))
+        why = g_strdup (error->message);
+    if (job->grace_s > 0)
+        gw_job_note (job, GW_SIDE_DESTINATION, "kept", "its agent may be away for %" G_GINT64_FORMAT " s",
+                     job->grace_s);
+    else
+        gw_job_note (job, GW_SIDE_DESTINATION, "not-kept", "%s", why != NULL ? why : "no reason given");
+}
+
+/* --- away --------------------------------------------------------------------------------------------------- */
+
+gboolean
+gw_job_may_wait (const GwJob *job)
+{
+    return waits[job->step] && job->grace_s > 0 && job->machine.state == GW_JOB_RUNNING && !job->is_stopping;
+}
+
+void
+gw_job_note_away (GwJob *job, const char *why)
+{
+    job->away_us = g_get_real_time ();
+    job->away_until_us = g_get_monotonic_time () + job->grace_s * G_USEC_PER_SEC;
+    job->next_try_us = 0;
+    g_free (job->away_why);
+    job->away_why = g_strdup (why);
+    gw_job_note (job, GW_SIDE_DESTINATION, "agent-away", "%s", why);
+}
+
+gboolean
+gw_job_is_away (const GwJob *job)
+{
+    return job->away_us != 0;
+}
+
+void
+gw_job_tell_away (GwJob *job, const char *more)
+{
+    g_autofree char *text = g_strdup_printf ("%s%s%s", job->away_why, *more != '\0' ? "; " : "", more);
+    if (gw_job_is_away (job) && !gw_job_has_sign (job, GW_SIGN_AGENT_LOST))
+        gw_job_add_sign (job, GW_SIGN_AGENT_LOST, GW_SIDE_DESTINATION, job->away_us, GW_CAUSE_AGENT_LOST, text);
+}
+
+/* Little is left: QEMU shall not come to the end of it. */
+static void
+hold_memory (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    const GwMigration *m = job->migration;
+    gboolean is_under_way = m != NULL && g_strcmp0 (m->status, "active") == 0 && m->total_bytes > 0;
+    if (job->is_held || !is_under_way || m->remaining_bytes > MAX (HOLD_BYTES, m->rate_bps))
+        return;
+    job->is_held = gw_host_set_pace (job->source.host, HOLD_BPS, job->cancellable, &error);
+    gw_job_note (job, GW_SIDE_SOURCE, "held", "%s", job->is_held ? "memory goes slowly" : error->message);
+}
+
+static void
+let_go (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    if (job->is_held && !gw_host_set_pace (job->source.host, job->plan->max_bandwidth_bps, job->cancellable, &error))
+        gw_job_warn (job, "memory goes on slowly: %s", error->message);
+    job->is_held = FALSE;
+}
+
+/* --- coming back ---------------------------------------------------------------------------------------------- */
+
+static gboolean
+connect_again (GwJob *job, GError **error)
+{
+    g_autoptr (GwHost) host = gw_host_open_remote (job->plan->destination, gw_job_link_patience_s (job), job->context,
+                                                   job->cancellable, error);
+    if (host == NULL || !gw_host_resume_job (host, job->id, job->token, job->cancellable, error))
+        return FALSE;
+    g_clear_pointer (&job->health_answer, gw_host_pending_free);
+    gw_host_free (job->destination.host);
+    job->destination.host = g_steal_pointer (&host);
+    gw_job_watch (&job->destination);
+    return gw_host_is_open (job->destination.host) || /* it went before it was watched */
+           gw_fail (error, GW_CAUSE_AGENT_LOST, "the next agent has ended, too");
+}
+
+/* An agent that is not there, or an old one that has not ended: it may yet be otherwise. */
+static gboolean
+is_passing (const GError *error)
+{
+    static const GwCause lasting[] = { GW_CAUSE_NOT_ALLOWED, GW_CAUSE_QEMU_DIED,    GW_CAUSE_COURIER_DIED,
+                                       GW_CAUSE_ABORTED,     GW_CAUSE_RPC_INVALID, GW_CAUSE_PROTOCOL_MISMATCH };
+    for (guint i = 0; i < G_N_ELEMENTS (lasting); i++)
+        if (lasting[i] == gw_error_get_cause (error))
+            return FALSE;
+    return TRUE;
+}
+
+static void
+end_away (GwJob *job)
+{
+    gint64 for_ms = (g_get_real_time () - job->away_us) / 1000;
+    job->away_us = 0;
+    if (job->health == NULL)
+        gw_job_start_health (job);
+    gw_job_note (job, GW_SIDE_DESTINATION, "agent-back", "after %" G_GINT64_FORMAT " ms", for_ms);
+    let_go (job);
+}
+
+gboolean
+gw_job_regain (GwJob *job, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    if (!gw_job_is_away (job))
+        return TRUE;
+    hold_memory (job);
+    if (g_get_monotonic_time () < job->next_try_us)
+        return TRUE;
+    job->next_try_us = gw_deadline_ms (PAUSE_MS);
+    if (connect_again (job, &failure)) {
+        end_away (job);
+        return TRUE;
+    }
+    if (is_passing (failure) && g_get_monotonic_time () < job->away_until_us)
+        return TRUE;
+    if (gw_error_get_cause (failure) == GW_CAUSE_ABORTED) {
+        g_propagate_error (error, g_steal_pointer (&failure));
+        return FALSE;
+    }
+    gw_job_tell_away (job, failure->message);
+    return gw_job_fail_with_fault (job, error);
+}
+
+gboolean
+gw_job_need_destination (GwJob *job, GError **error)
+{
+    if (!gw_job_is_away (job))
+        return TRUE;
+    gw_job_tell_away (job, "QEMU has come to the end of the guest's memory meanwhile");
+    return gw_job_fail_with_fault (job, error);
+}
+
+/* What is kept there would wait in vain, and the VM's next job with it. */
+void
+gw_job_give_back (GwJob *job)
+{
+    gint64 deadline = gw_deadline_ms (GIVE_BACK_MS);
+    /* asked for is enough: the answer may have been lost */
+    if (job->token == NULL || (job->destination.host != NULL && gw_host_is_open (job->destination.host)))
+        return;
+    g_autoptr (GCancellable) users = g_steal_pointer (&job->cancellable); /* who aborts wants this too */
+    job->cancellable = g_cancellable_new ();
+    for (;;) {
+        g_autoptr (GError) error = NULL;
+        gboolean ok = connect_again (job, &error);
+        if (ok || !is_passing (error) || g_get_monotonic_time () > deadline)
+            break;
+        (void) gw_wait_ms (job->context, PAUSE_MS, NULL, NULL);
+    }
+    g_object_unref (job->cancellable);
+    job->cancellable = g_steal_pointer (&users);
+}

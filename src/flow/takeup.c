@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The coordinator is started again: the source's agent, in a step that waits (away.c).
+ *
+ * It keeps its own side like the destination's: its courier has a lease, and its row of the journal a time of grace,
+ * which ends with the step.  An agent that is told to end leaves such a job as it is; one that was killed cannot do
+ * otherwise.  The next one finds the row, and with it plan and secret; QEMU, courier and what QEMU was set to are found
+ * by the host (src/host/keep.c), and the destination is one whose agent is away.  What was measured before is lost:
+ * timeline, checks and rehearsal are not in this job's report, and the rate of the link is measured anew.
+ */
+#include "job-internal.h"
+
+#include <string.h>
+
+/* --- finding ----------------------------------------------------------------------------------------------- */
+
+static GwJob *
+new_from_row (const GwHostConfig *config, GwJournal *journal, JsonObject *row, GError **error)
+{
+    const char *id = gw_json_peek_string (row, "job", "");
+    g_autoptr (JsonObject) kept = gw_journal_get_kept (journal, id, error);
+    JsonObject *text = kept != NULL ? gw_json_peek_object (kept, "plan") : NULL;
+    g_autoptr (GwPlan) plan = text != NULL ? gw_struct_from_json (&gw_plan_type, text, error) : NULL;
+    if (plan == NULL)
+        return NULL;
+    GwJob *job = gw_job_new (plan, config);
+    g_free (job->id);
+    job->id = g_strdup (id);
+    job->token = g_strdup (gw_json_peek_string (kept, "token", ""));
+    job->epoch = gw_json_peek_int (row, "epoch", 0);
+    job->started_us = gw_json_peek_int (row, "began_us", 0);
+    job->grace_s = gw_json_peek_int (row, "grace_s", 0);
+    job->is_taken_up = TRUE;
+    return job;
+}
+
+static gboolean
+is_waiting (JsonObject *row)
+{
+    return strcmp (gw_json_peek_string (row, "side", ""), gw_side_name (GW_SIDE_SOURCE)) == 0 &&
+           gw_json_peek_int (row, "grace_s", 0) > 0 && !gw_host_job_is_worked_on (row);
+}
+
+GPtrArray *
+gw_job_find_waiting (const GwHostConfig *config, GError **error)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (config->state_dir, GW_JOURNAL_QUICK, error);
+    g_autoptr (JsonArray) rows = journal != NULL ? gw_journal_list_open_jobs (journal, error) : NULL;
+    g_autoptr (GPtrArray) jobs = g_ptr_array_new_with_free_func ((GDestroyNotify) gw_job_unref);
+    for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++) {
+        JsonObject *row = json_array_get_object_element (rows, i);
+        g_autoptr (GError) failure = NULL;
+        GwJob *job = is_waiting (row) ? new_from_row (config, journal, row, &failure) : NULL;
+        if (job != NULL)
+            g_ptr_array_add (jobs, job);
+        else if (failure != NULL)
+            g_warning ("job %s does not go on: %s", gw_json_peek_string (row, "job", ""), failure->message);
+    }
+    return rows != NULL ? g_steal_pointer (&jobs) : NULL;
+}
+
+/* --- taking up ------------------------------------------------------------------------------------------------ */
+
+static gboolean
+has_capability (const GwVm *vm, const char *name)
+{
+    return vm->capabilities != NULL && g_strv_contains ((const char *const *) vm->capabilities, name);
+}
+
+/* What the steps before would have left. */
+static void
+set_the_scene (GwJob *job)
+{
+    job->step = GW_STEP_precopy;
+    job->setup_us = g_get_real_time ();
+    job->disks = gw_struct_new (&gw_disk_plans_type); /* a job that copies some does not wait */
+    job->postcopy.is_on = has_capability (job->vm, "postcopy-ram");
+    job->postcopy.has_preempt = has_capability (job->vm, "postcopy-preempt");
+    job->link_is_up = TRUE;
+    gw_job_note_away (job, "the agent of the source was started again");
+}
+
+gboolean
+gw_job_take_up (GwJob *job, GError **error)
+{
+    g_autoptr (GwJournal) journal = gw_journal_open (job->config->state_dir, GW_JOURNAL_QUICK, error);
+    if (journal == NULL)
+        return FALSE;
+    job->source.host = gw_host_new_local (job->config, job->context);
+    gw_job_watch (&job->source);
+    job->vm = gw_host_resume_source (job->source.host, job->id, job->token, &job->source_status, job->cancellable,
+                                     error);
+    if (job->vm == NULL)
+        return FALSE;
+    job->journal = g_steal_pointer (&journal);
+    set_the_scene (job);
+    gw_job_note (job, GW_SIDE_SOURCE, "taken-up", "by the agent that was started again; QEMU is '%s'",
+                 job->source_status);
+    return TRUE;
+}
+
+/* --- leaving ------------------------------------------------------------------------------------------------------ */
+
+void
+gw_job_let_leave (GwJob *job, gboolean may)
+{
+    g_mutex_lock (&job->lock);
+    job->may_leave = may && job->source_grace_s > 0 && job->grace_s > 0;
+    g_mutex_unlock (&job->lock);
+}
+
+gboolean
+gw_job_leave (GwJob *job)
+{
+    g_mutex_lock (&job->lock);
+    gboolean may = job->may_leave;
+    if (may)
+        g_atomic_int_set (&job->wants_leave, 1);
+    g_mutex_unlock (&job->lock);
+    return may;
+}
+
+gboolean
+gw_job_has_left (GwJob *job, GError **error)
+{
+    /* with the guest stopped the end of the step is near, and waited for */
+    if (!g_atomic_int_get (&job->wants_leave) || job->is_stopping)
+        return FALSE;
+    job->has_left = TRUE;
+    gw_host_set_leaving (job->source.host);
+    return !gw_fail (error, GW_CAUSE_ABORTED, "the job waits for the next agent");
+}
