@@ -70,6 +70,12 @@ bench: deps
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/pass.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/disks.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/postcopy.py
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 \
+	    --load paced:50M/s,paced:100M/s,paced:200M/s,paced:400M/s --ways codec,xbzrle,zstd
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 --link none \
+	    --load random,idle --ways codec,off,plain
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 --link 1gbit \
+	    --load redis --ways codec,plain,xbzrle,zstd
 
 # Every fuzzer for FUZZ_SECONDS, from its seeds; what it finds is left in build-fuzz/.
 fuzz:
@@ -94,7 +100,7 @@ soak: build
 	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py \
 	    tests/e2e/test_link.py tests/e2e/test_journal.py tests/e2e/test_rehearse.py tests/e2e/test_migrate.py \
 	    tests/e2e/test_prediction.py tests/e2e/test_stream_record.py tests/e2e/test_disks.py tests/e2e/soak_disks.py \
-	    tests/e2e/test_reconcile.py tests/e2e/test_faults.py tests/e2e/soak_crash.py tests/e2e/soak_package.py
+	    tests/e2e/test_reconcile.py tests/e2e/test_restart.py tests/e2e/test_faults.py tests/e2e/test_codec.py tests/e2e/soak_crash.py tests/e2e/soak_package.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/converge.py
 
 coverage:
@@ -117,7 +123,7 @@ help:
 	@echo "make           build into $(BUILD)/ (what it needs: make deps)"
 	@echo "make deps      install what is missing on Debian 12 or 13"
 	@echo "make demo      two hosts, a busy VM, a move, and one that is refused; about a minute"
-	@echo "make test      everything that is tested; under 20 minutes on two cores"
+	@echo "make test      everything that is tested; about 40 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
 	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"

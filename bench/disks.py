@@ -11,6 +11,7 @@ Usage: bench/disks.py [--pairs 3]    Prints a table in markdown.
 """
 
 import argparse
+import os
 import pathlib
 import random
 import statistics
@@ -116,6 +117,7 @@ def main():
     for rate, make, about in ((None, make_random, "1 GiB, random bytes"),
                               ("300mbit", make_text, "512 MiB, half empty, text")):
         with tempfile.TemporaryDirectory(prefix="godwit-disks-") as directory:
+            os.environ["GODWIT_STATE"] = f"{directory}/state"
             own, ours = measure(rate, make, pairs, pathlib.Path(directory))
         cells = [" ".join(f"{second:.2f}" for second in sorted(row)) for row in (own, ours)]
         ratio = statistics.median(ours) / statistics.median(own)
