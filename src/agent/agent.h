@@ -68,7 +68,7 @@ void gw_agent_serve (GwAgent *agent, GIOStream *stream, const GwAgentPeer *peer)
  * answer (settle.c).  Blocks for as long as they take. */
 void gw_agent_settle (const GwHostConfig *config, GMainContext *context, GCancellable *stopping);
 
-/* Goes on with the jobs that the agent before this one has left so. */
+/* Goes on with the jobs that the agent before this one has left so, or a command in postcopy. */
 void gw_agent_take_up_jobs (GwAgent *agent);
 
 /* Leaves the jobs to the next agent that can go on without one, aborts the others that can be aborted, ends all

@@ -17,6 +17,7 @@
 typedef struct {
     const GwHostConfig *config;
     GCancellable *stopping;
+    GwAgent *agent;
 } Mender;
 
 typedef struct {
@@ -122,6 +123,7 @@ settle_on (gpointer user_data)
     guint wait_ms = SETTLE_FIRST_MS;
     g_main_context_push_thread_default (context);
     while (gw_wait_ms (context, wait_ms, mender->stopping, NULL)) {
+        gw_agent_take_up_jobs (mender->agent); /* of commands that ended in postcopy */
         gw_agent_settle (mender->config, context, mender->stopping);
         wait_ms = SETTLE_MS;
     }
@@ -146,7 +148,7 @@ serve_socket (GwAgent *agent, GError **error)
 {
     g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
     g_autoptr (GCancellable) stopping = g_cancellable_new ();
-    Mender mender = { gw_agent_get_config (agent), stopping };
+    Mender mender = { gw_agent_get_config (agent), stopping, agent };
     if (!listen (agent, error))
         return FALSE;
     g_unix_signal_add (SIGTERM, on_signal, loop);

@@ -90,6 +90,22 @@ open_there (const char *address, GError **error)
     return NULL;
 }
 
+/* The guest's memory is on both hosts: nothing is to be decided, the rest of it has to be fetched.  An agent sees to that
+ * by itself. */
+static void
+go_on (const Options *options, const char *job)
+{
+    g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
+    config->grace_s = 0; /* as with any command */
+    g_autoptr (GPtrArray) jobs = options->agent == NULL ? gw_job_find_waiting (config, NULL) : NULL;
+    for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
+        if (strcmp (gw_job_get_id (jobs->pdata[i]), job) != 0)
+            continue;
+        fprintf (stderr, "godwit: job %s: the guest fetches its memory; waiting for the end of it\n", job);
+        gw_job_run (jobs->pdata[i]);
+    }
+}
+
 static JsonObject *
 reconcile (const Options *options, JsonObject *row)
 {
@@ -99,6 +115,8 @@ reconcile (const Options *options, JsonObject *row)
                           : options->destination != NULL ? options->destination : meant;
     g_autoptr (GError) here_error = NULL;
     g_autoptr (GError) there_error = NULL;
+    if (is_source)
+        go_on (options, job);
     g_autoptr (GwHost) here = open_here (options, &here_error);
     g_autoptr (GwHost) there = open_there (address, &there_error);
     const char *here_why = here_error != NULL ? here_error->message : NULL;

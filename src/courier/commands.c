@@ -4,7 +4,7 @@
 
 #define PROBE_MS 1000
 #define DEADLINE_MAX_S (24 * 3600)
-#define LEASE_MAX_S 3600
+#define LEASE_MAX_S (7 * 24 * 3600)
 
 static gboolean
 set_deadline (GwCourier *courier, JsonObject *line, GError **error)
@@ -17,7 +17,7 @@ set_deadline (GwCourier *courier, JsonObject *line, GError **error)
     return TRUE;
 }
 
-/* The socket at which the next agent comes is passed beside the line. */
+/* The socket at which the next agent comes is passed beside the line, once. */
 static gboolean
 set_lease (GwCourier *courier, JsonObject *line, GError **error)
 {
@@ -25,9 +25,8 @@ set_lease (GwCourier *courier, JsonObject *line, GError **error)
     g_auto (GwFd) fd = gw_control_steal_fd (courier->control);
     if (seconds < 0 || seconds > LEASE_MAX_S)
         return gw_fail (error, GW_CAUSE_USAGE, "\"seconds\" is not from 0 to %d", LEASE_MAX_S);
-    if (seconds > 0 && fd < 0)
-        return gw_fail (error, GW_CAUSE_USAGE, "no socket came with the line");
-    gw_control_set_lease (courier->control, seconds > 0 ? gw_fd_steal (&fd) : -1, (guint) seconds);
+    if (!gw_control_set_lease (courier->control, gw_fd_steal (&fd), (guint) seconds))
+        return gw_fail (error, GW_CAUSE_USAGE, "no socket came with the line, or with one before");
     gw_control_say_format (courier->control, "{\"event\":\"leased\",\"seconds\":%" G_GINT64_FORMAT "}", seconds);
     return TRUE;
 }

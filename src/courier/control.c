@@ -285,12 +285,17 @@ gw_control_step (GwControl *control, GError **error)
     return TRUE;
 }
 
-void
+gboolean
 gw_control_set_lease (GwControl *control, int fd, guint seconds)
 {
-    gw_fd_clear (&control->lease_fd);
-    control->lease_fd = fd;
-    control->lease_s = fd >= 0 ? seconds : 0;
+    if (fd < 0 && control->lease_fd < 0 && seconds > 0)
+        return FALSE;
+    if (fd >= 0) {
+        gw_fd_clear (&control->lease_fd);
+        control->lease_fd = fd;
+    }
+    control->lease_s = seconds;
+    return TRUE;
 }
 
 gint64

@@ -179,8 +179,9 @@ int gw_control_steal_fd (GwControl *control);
  * root; there is one agent at a time.  Without a lease the end of the agent ends the courier at once.  What
  * the courier says meanwhile waits for the next agent, the newest of it when it is too much.
  *
- * `fd` (transfer full) -1: no lease. */
-void gw_control_set_lease (GwControl *control, int fd, guint seconds);
+ * `fd` (transfer full) -1: the socket that it has; FALSE when there is none.  `seconds` 0: no lease, until there is another
+ * number. */
+gboolean gw_control_set_lease (GwControl *control, int fd, guint seconds);
 /* When to look again; gw_control_check() then says whether the lease has run out (GW_CAUSE_AGENT_LOST). */
 gint64 gw_control_get_due_us (const GwControl *control);
 gboolean gw_control_check (const GwControl *control, GError **error);

@@ -10,6 +10,11 @@
  * QEMU does not come to the end of its memory meanwhile, and stop it by itself, the source sends it slowly when little
  * is left.  When the guest stands all the same, or nobody answers in time, the job fails as it does in all other steps,
  * and the guest stays where it is.
+ *
+ * In postcopy, from RELEASED on, the same is done in any job, and once the destination has STARTED without an end: bytes
+ * flow, both QEMUs are needed, and there is nothing else that could be done.  A courier that ends meanwhile is replaced when
+ * the agent is back.  When the source's QEMU has sent everything and nobody comes, the job ends undecided, and whoever asks
+ * the destination later finds that it has moved.
  */
 #include "job-internal.h"
 
@@ -52,11 +57,12 @@ make_token (void)
 static gboolean
 keep_source (GwJob *job, GError **error)
 {
-    GwHostKeep keep = { .token = job->token, .grace_s = job->config->grace_s };
-    if (keep.grace_s == 0)
+    GwHostKeep keep = { .token = job->token, .grace_s = job->config->grace_s, .in_postcopy = job->postcopy.is_on };
+    if (keep.grace_s == 0 && !keep.in_postcopy)
         return TRUE;
     gboolean ok = gw_host_keep_job (job->source.host, &keep, job->cancellable, error);
     job->source_grace_s = ok ? keep.grace_s : 0;
+    job->source_is_bound = ok && keep.in_postcopy;
     g_free (keep.why);
     return ok;
 }
@@ -64,10 +70,12 @@ keep_source (GwJob *job, GError **error)
 static gboolean
 keep_destination (GwJob *job, char **ret_why, GError **error)
 {
-    GwHostKeep keep = { .token = job->token, .grace_s = GRACE_S, .is_coordinator = job->source_grace_s > 0 };
+    GwHostKeep keep = { .token = job->token, .grace_s = GRACE_S, .is_coordinator = job->source_grace_s > 0,
+                        .in_postcopy = job->postcopy.is_on };
     if (!gw_host_keep_job (job->destination.host, &keep, job->cancellable, error))
         return FALSE;
     job->grace_s = keep.grace_s;
+    job->is_bound = keep.in_postcopy;
     *ret_why = keep.why;
     return TRUE;
 }
@@ -77,14 +85,17 @@ void
 gw_job_keep (GwJob *job, GwStep step)
 {
     g_autoptr (GError) error = NULL;
+    g_autoptr (GError) failure = NULL;
     g_autofree char *why = NULL;
     if (!waits[step] || job->is_kept || job->machine.state != GW_JOB_RUNNING)
         return;
     job->is_kept = TRUE;
     if (job->token == NULL)
         job->token = make_token ();
-    if (!keep_source (job, &error) || (!job->is_taken_up && !keep_destination (job, &why, &error)))
-        why = g_strdup (error->message);
+    if (!keep_source (job, &error))
+        gw_job_note (job, GW_SIDE_SOURCE, "not-kept", "%s", error->message);
+    if (!job->is_taken_up && !keep_destination (job, &why, &failure))
+        why = g_strdup (failure->message);
     if (job->grace_s > 0)
         gw_job_note (job, GW_SIDE_DESTINATION, "kept", "its agent may be away for %" G_GINT64_FORMAT " s",
                      job->grace_s);
@@ -97,14 +108,19 @@ gw_job_keep (GwJob *job, GwStep step)
 gboolean
 gw_job_may_wait (const GwJob *job)
 {
+    if (job->in_postcopy)
+        return job->is_bound && (job->machine.state == GW_JOB_RELEASED || job->machine.state == GW_JOB_STARTED);
     return waits[job->step] && job->grace_s > 0 && job->machine.state == GW_JOB_RUNNING && !job->is_stopping;
 }
 
 void
 gw_job_note_away (GwJob *job, const char *why)
 {
+    gint64 grace_s = job->in_postcopy ? GRACE_S : job->grace_s;
+    if (gw_job_is_away (job))
+        return;
     job->away_us = g_get_real_time ();
-    job->away_until_us = g_get_monotonic_time () + job->grace_s * G_USEC_PER_SEC;
+    job->away_until_us = g_get_monotonic_time () + grace_s * G_USEC_PER_SEC;
     job->next_try_us = 0;
     g_free (job->away_why);
     job->away_why = g_strdup (why);
@@ -117,11 +133,21 @@ gw_job_is_away (const GwJob *job)
     return job->away_us != 0;
 }
 
+/* The answer to a request may come before the event that tells the end of the connection. */
+gboolean
+gw_job_is_lost_for_now (GwJob *job, const GError *error)
+{
+    if (gw_error_get_cause (error) == GW_CAUSE_AGENT_LOST && gw_job_may_wait (job))
+        gw_job_note_away (job, error->message);
+    return gw_job_is_away (job);
+}
+
 void
 gw_job_tell_away (GwJob *job, const char *more)
 {
     g_autofree char *text = g_strdup_printf ("%s%s%s", job->away_why, *more != '\0' ? "; " : "", more);
-    if (gw_job_is_away (job) && !gw_job_has_sign (job, GW_SIGN_AGENT_LOST))
+    gboolean is_known = gw_job_has_sign (job, GW_SIGN_AGENT_LOST) || gw_job_has_sign (job, GW_SIGN_GUEST_LOST);
+    if (gw_job_is_away (job) && !is_known)
         gw_job_add_sign (job, GW_SIGN_AGENT_LOST, GW_SIDE_DESTINATION, job->away_us, GW_CAUSE_AGENT_LOST, text);
 }
 
@@ -149,17 +175,62 @@ let_go (GwJob *job)
 
 /* --- coming back ---------------------------------------------------------------------------------------------- */
 
+/* What was told while nobody listened.  A QEMU that was about to listen for its recovery says "setup". */
+static void
+catch_up (GwJob *job, const GwHostResumed *resumed)
+{
+    if (!job->in_postcopy || resumed->migration == NULL)
+        return;
+    g_free (job->destination_status);
+    job->destination_status =
+        g_strdup (strcmp (resumed->migration, "setup") == 0 ? "postcopy-paused" : resumed->migration);
+    job->needs_link |= !resumed->has_courier;
+}
+
+/* The job is closed there: QEMU has fetched everything, or has ended. */
+static void
+look_what_became (GwJob *job, GwHost *host)
+{
+    g_autoptr (JsonObject) seen = gw_host_get_evidence (host, job->id, GW_SIDE_DESTINATION, NULL, NULL);
+    if (seen == NULL || strcmp (gw_json_peek_string (seen, "result", ""), "arrived") != 0)
+        return;
+    job->destination_is_gone = strcmp (gw_json_peek_string (seen, "qemu", ""), "gone") == 0;
+    if (strcmp (gw_json_peek_string (seen, "migration", ""), "completed") != 0)
+        return;
+    g_free (job->destination_status);
+    job->destination_status = g_strdup ("completed");
+    g_free (job->arrived_state);
+    job->arrived_state = g_strdup (gw_json_peek_string (seen, "run_state", "unknown"));
+}
+
+static void
+replace_destination (GwJob *job, GwHost *host)
+{
+    g_clear_pointer (&job->health_answer, gw_host_pending_free);
+    g_clear_pointer (&job->start, gw_host_pending_free);
+    gw_host_free (job->destination.host);
+    job->destination.host = host;
+    gw_job_watch (&job->destination);
+}
+
 static gboolean
 connect_again (GwJob *job, GError **error)
 {
+    g_auto (GwHostResumed) resumed = { 0 };
+    GCancellable *cancellable = job->in_postcopy ? NULL : job->cancellable;
     g_autoptr (GwHost) host = gw_host_open_remote (job->plan->destination, gw_job_link_patience_s (job), job->context,
-                                                   job->cancellable, error);
-    if (host == NULL || !gw_host_resume_job (host, job->id, job->token, job->cancellable, error))
+                                                   cancellable, error);
+    if (host == NULL)
         return FALSE;
-    g_clear_pointer (&job->health_answer, gw_host_pending_free);
-    gw_host_free (job->destination.host);
-    job->destination.host = g_steal_pointer (&host);
-    gw_job_watch (&job->destination);
+    if (!gw_host_resume_job (host, job->id, job->token, &resumed, cancellable, error)) {
+        if (job->in_postcopy)
+            look_what_became (job, host);
+        if (job->arrived_state == NULL)
+            return FALSE;
+        g_clear_error (error);
+    }
+    replace_destination (job, g_steal_pointer (&host));
+    catch_up (job, &resumed);
     return gw_host_is_open (job->destination.host) || /* it went before it was watched */
            gw_fail (error, GW_CAUSE_AGENT_LOST, "the next agent has ended, too");
 }
@@ -181,10 +252,19 @@ end_away (GwJob *job)
 {
     gint64 for_ms = (g_get_real_time () - job->away_us) / 1000;
     job->away_us = 0;
-    if (job->health == NULL)
+    if (job->health == NULL && !job->in_postcopy)
         gw_job_start_health (job);
     gw_job_note (job, GW_SIDE_DESTINATION, "agent-back", "after %" G_GINT64_FORMAT " ms", for_ms);
     let_go (job);
+}
+
+/* With the guest at the destination there is no end to it, as long as there is something to fetch. */
+static gboolean
+has_time (const GwJob *job)
+{
+    gboolean is_bound = job->machine.state == GW_JOB_STARTED && !job->source_is_gone && !job->destination_is_gone &&
+                        g_strcmp0 (job->source_status, "completed") != 0;
+    return is_bound || g_get_monotonic_time () < job->away_until_us;
 }
 
 gboolean
@@ -193,7 +273,8 @@ gw_job_regain (GwJob *job, GError **error)
     g_autoptr (GError) failure = NULL;
     if (!gw_job_is_away (job))
         return TRUE;
-    hold_memory (job);
+    if (!job->in_postcopy)
+        hold_memory (job);
     if (g_get_monotonic_time () < job->next_try_us)
         return TRUE;
     job->next_try_us = gw_deadline_ms (PAUSE_MS);
@@ -201,8 +282,11 @@ gw_job_regain (GwJob *job, GError **error)
         end_away (job);
         return TRUE;
     }
-    if (is_passing (failure) && g_get_monotonic_time () < job->away_until_us)
+    if (is_passing (failure) && has_time (job))
         return TRUE;
+    gw_job_look_for_loss (job);
+    if (gw_job_has_sign (job, GW_SIGN_GUEST_LOST))
+        return gw_job_fail_with_fault (job, error);
     if (gw_error_get_cause (failure) == GW_CAUSE_ABORTED) {
         g_propagate_error (error, g_steal_pointer (&failure));
         return FALSE;

@@ -138,6 +138,9 @@ struct _GwJob {
     gboolean is_kept;     /* that was asked for */
     gint64 grace_s;       /* how long there may be none; 0: not at all */
     gint64 source_grace_s; /* likewise for this agent */
+    gboolean is_bound, source_is_bound; /* in postcopy there may be none however long; likewise */
+    char *arrived_state;   /* while there was none, the destination's agent found all memory there: the guest's state */
+    gint64 first_attempt;  /* to recover; those of agents before this one have lower numbers */
     gboolean is_taken_up; /* an agent before this one began it */
     gboolean has_left;    /* it is left to the next one */
     gint64 away_us;       /* wall clock: since when there is none; 0: there is one */
@@ -193,6 +196,8 @@ void gw_job_keep (GwJob *job, GwStep step);
 gboolean gw_job_may_wait (const GwJob *job);
 void gw_job_note_away (GwJob *job, const char *why);
 gboolean gw_job_is_away (const GwJob *job);
+/* Notes that it is away when `error` says so, and that is no fault now. */
+gboolean gw_job_is_lost_for_now (GwJob *job, const GError *error);
 /* Now and then while it is away: tries to go on with the next agent.  FALSE with the fault when that is over. */
 gboolean gw_job_regain (GwJob *job, GError **error);
 /* The guest stands still: there is no time to wait for it any more. */
@@ -204,7 +209,8 @@ void gw_job_give_back (GwJob *job);
 
 /* --- takeup.c: this agent is started again ------------------------------------------------------------------ */
 
-/* In place of all steps before the memory's.  FALSE: the job is none of ours. */
+/* In place of all steps before the memory's; `in_postcopy` then, of all before postcopy's.  FALSE: the job is none of
+ * ours. */
 gboolean gw_job_take_up (GwJob *job, GError **error);
 /* From now on this agent may end, or not any more. */
 void gw_job_let_leave (GwJob *job, gboolean may);
@@ -376,6 +382,8 @@ void gw_job_read_counters (GwJob *job);
 /* --- steps_postcopy.c ---------------------------------------------------------------------------------- */
 
 gboolean gw_job_hand_over_in_postcopy (GwJob *job, GwSide *blame, GError **error);
+/* What follows RELEASED: until the destination has STARTED. */
+gboolean gw_job_await_start (GwJob *job, GError **error);
 
 /* --- recover.c ------------------------------------------------------------------------------------------- */
 

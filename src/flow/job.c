@@ -96,6 +96,7 @@ free_facts (GwJob *job)
     g_free (job->recovery);
     g_free (job->token);
     g_free (job->away_why);
+    g_free (job->arrived_state);
     g_free (job->final_state);
     g_free (job->guest_clock.why);
     g_free (job->trial_trouble.text);
@@ -207,11 +208,11 @@ run_steps (GwJob *job, GwStep from, GwStep to, GwSide *blame, GError **error)
     for (guint i = from; i <= to; i++) {
         job->step = (GwStep) i;
         gw_job_note (job, GW_SIDE_NONE, "step", "%s", steps[i].name);
-        gw_job_report_progress (job, FALSE);
         *blame = GW_SIDE_SOURCE;
         if (!gw_job_mark_step (job, steps[i].name, error))
             return FALSE;
         gw_job_keep (job, (GwStep) i);
+        gw_job_report_progress (job, FALSE); /* what may be asked of the step may be from now on */
         if (!steps[i].run (job, blame, error))
             return FALSE;
     }
@@ -247,6 +248,9 @@ finish_postcopy (GwJob *job)
         gw_machine_move (&job->machine, GW_JOB_MOVED);
         return;
     }
+    if (job->has_left)
+        return;
+    gw_job_tell_away (job, "");
     gw_job_find_verdict (job, blame, error);
     gboolean is_lost = job->verdict->cause == GW_CAUSE_GUEST_LOST ||
                        job->verdict->cause == GW_CAUSE_GUEST_POWEROFF;
@@ -302,7 +306,25 @@ conclude_failure (GwJob *job, GwSide blame, const GError *error)
         undo (job);
 }
 
-/* From the memory on; what cannot be taken up is somebody else's by now. */
+static gboolean
+go_on (GwJob *job, GwSide *blame, GError **error)
+{
+    if (!job->in_postcopy)
+        return run_steps (job, GW_STEP_precopy, GW_STEP_handover, blame, error);
+    *blame = GW_SIDE_DESTINATION;
+    return gw_job_await_start (job, error);
+}
+
+/* What cannot be taken up is somebody else's by now.  A job that was released is settled by the records. */
+static void
+leave_alone (GwJob *job)
+{
+    if (job->in_postcopy && job->machine.state == GW_JOB_RUNNING)
+        gw_machine_move (&job->machine, GW_JOB_RELEASED);
+    gw_machine_move (&job->machine, job->in_postcopy ? GW_JOB_UNDECIDED : GW_JOB_STAYED);
+}
+
+/* From the memory on. */
 static void
 work_on (GwJob *job)
 {
@@ -313,8 +335,8 @@ work_on (GwJob *job)
         (void) gw_fail (&lost, GW_CAUSE_AGENT_LOST, "the source's agent ended, and the next one cannot go on: %s",
                         error->message);
         gw_job_find_verdict (job, blame, lost);
-        gw_machine_move (&job->machine, GW_JOB_STAYED);
-    } else if (run_steps (job, GW_STEP_precopy, GW_STEP_handover, &blame, &error))
+        leave_alone (job);
+    } else if (go_on (job, &blame, &error))
         finish (job);
     else if (!job->has_left)
         conclude_failure (job, blame, error);

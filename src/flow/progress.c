@@ -45,7 +45,8 @@ describe (const GwJob *job, gint64 now_us)
     if (job->recovery != NULL)
         return g_strdup (job->recovery);
     if (gw_job_is_away (job))
-        return g_strdup ("the destination's agent is away, memory is copied on");
+        return g_strdup_printf ("the destination's agent is away, memory is %s on",
+                                job->in_postcopy ? "fetched" : "copied");
     char *outage = gw_job_describe_outage (job, now_us);
     return outage != NULL ? outage : gw_job_describe_disks (job);
 }

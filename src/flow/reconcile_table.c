@@ -53,7 +53,7 @@ static const Row rows[] = {
                        "else") },
     { OPEN | S (UNKNOWN), OURS, ANY, Q (FETCHES), 0,
       UNDECIDED (0, "the destination owns the VM, and the rest of its memory is at the source: both QEMUs are needed, "
-                    "and nothing is ended") },
+                    "and nothing is ended; an agent of the source goes on with it by itself, or 'godwit reconcile' there") },
     { OPEN, OURS, Q (RUNS), Q (GONE), GW_DESTINATION_IS_DEAD,
       STAYED (RESUME, END, "the operator says that the VM belongs to the source, where it runs") },
     { OPEN, OURS, Q (RUNS), Q (GONE), 0,

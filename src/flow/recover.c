@@ -31,6 +31,13 @@ gw_job_needs_recovery (const GwJob *job)
            is (job->destination_status, "postcopy-paused");
 }
 
+/* The sockets of an attempt have it in their names. */
+static gint64
+number (const GwJob *job)
+{
+    return job->first_attempt + job->n_attempts;
+}
+
 static void
 say (GwJob *job, const char *what)
 {
@@ -90,12 +97,12 @@ await_resume (GwJob *job, GError **error)
 static gboolean
 resume (GwJob *job, GError **error)
 {
-    if (!gw_host_recover (job->destination.host, job->n_attempts, NULL, error)) {
+    if (!gw_host_recover (job->destination.host, number (job), NULL, error)) {
         g_prefix_error (error, "the destination: ");
         return FALSE;
     }
     job->is_resuming = TRUE;
-    if (!gw_host_recover (job->source.host, job->n_attempts, NULL, error)) {
+    if (!gw_host_recover (job->source.host, number (job), NULL, error)) {
         g_prefix_error (error, "the source: ");
         return FALSE;
     }
@@ -111,7 +118,7 @@ attempt (GwJob *job, GError **error)
                         job->source_status);
     say (job, "making a new link");
     stop_couriers (job);
-    if (!gw_job_start_couriers (job, job->n_attempts, NULL, &blame, error))
+    if (!gw_job_start_couriers (job, number (job), NULL, &blame, error))
         return FALSE;
     say (job, "resuming");
     return resume (job, error);

@@ -36,6 +36,8 @@ ask_again (GwJob *job, GwRecordKind *ret_kind, GError **error)
         gw_host_free (job->destination.host);
         job->destination.host = host;
         gw_job_watch (&job->destination);
+        if (job->in_postcopy && *ret_kind == GW_RECORD_STARTED)
+            gw_job_note_away (job, "the connection to it was lost"); /* this one has no job so far */
     } else {
         gw_host_free (host);
     }

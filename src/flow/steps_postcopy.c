@@ -25,26 +25,55 @@ try_start (GwJob *job, gboolean *ret_started, GError **error)
            gw_job_take_start (job, ret_started, error);
 }
 
-/* The link may break while the devices load; then it is mended, as later.  What cannot be mended shows
- * in the destination's next answer: a QEMU there that lost its stream before it was in postcopy ends. */
+/* What broke is mended, as later.  What cannot be mended shows in the destination's next answer: a QEMU there that lost
+ * its stream before it was in postcopy ends. */
+static void
+mend (GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    if (gw_job_needs_recovery (job) && !gw_job_is_away (job) && !gw_job_try_recovery (job, &error))
+        gw_job_note (job, GW_SIDE_LINK, "not-recovered", "%s", error->message);
+}
+
 static gboolean
-await_start (GwJob *job, GError **error)
+is_never (gpointer job)
+{
+    return FALSE;
+}
+
+/* One look, when there is somebody who can look; FALSE ends it. */
+static gboolean
+look_for_start (GwJob *job, gboolean *ret_started, GError **error)
+{
+    g_autoptr (GError) failure = NULL;
+    if (gw_job_is_away (job)) {
+        (void) gw_wait_until (job->context, is_never, job, gw_deadline_ms (PROGRESS_MS), NULL, NULL);
+        return gw_job_regain (job, error);
+    }
+    if (try_start (job, ret_started, &failure) || gw_job_is_lost_for_now (job, failure))
+        return TRUE;
+    g_propagate_error (error, g_steal_pointer (&failure));
+    return FALSE;
+}
+
+gboolean
+gw_job_await_start (GwJob *job, GError **error)
 {
     gint64 deadline =
         g_get_monotonic_time () + (job->plan->link_deadline_s + LOAD_SLACK_S) * G_USEC_PER_SEC;
     gboolean is_started = FALSE;
     while (!is_started) {
-        g_autoptr (GError) failure = NULL;
-        if (!try_start (job, &is_started, error))
+        if (!look_for_start (job, &is_started, error))
             return FALSE;
-        if (!is_started && gw_job_has_fault (job))
+        if (is_started || job->arrived_state != NULL)
+            break;
+        if (gw_job_has_fault (job))
             return gw_job_fail_with_fault (job, error);
-        if (!is_started && g_get_monotonic_time () > deadline)
+        if (g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
                             "the destination's QEMU has not loaded the devices (it is '%s')",
                             job->destination_status);
-        if (!is_started && gw_job_needs_recovery (job) && !gw_job_try_recovery (job, &failure))
-            gw_job_note (job, GW_SIDE_LINK, "not-recovered", "%s", failure->message);
+        mend (job);
         gw_job_report_progress (job, FALSE);
     }
     return TRUE;
@@ -60,11 +89,12 @@ gw_job_hand_over_in_postcopy (GwJob *job, GwSide *blame, GError **error)
     if (!gw_job_release (job, error))
         return FALSE;
     job->in_postcopy = TRUE;
+    gw_job_let_leave (job, TRUE); /* as soon as the destination has STARTED */
     job->postcopy_us = g_get_real_time ();
     if (!gw_host_continue (job->source.host, NULL, error))
         return FALSE;
     *blame = GW_SIDE_DESTINATION;
-    return await_start (job, error);
+    return gw_job_await_start (job, error);
 }
 
 /* --- both have memory that the other has not ----------------------------------------------------------------------- */
@@ -80,7 +110,8 @@ static gboolean
 has_news (gpointer user_data)
 {
     const GwJob *job = user_data;
-    return is_fetched (user_data) || gw_job_has_fault (job) || gw_job_needs_recovery (job);
+    gboolean can_mend = gw_job_needs_recovery (job) && !gw_job_is_away (job);
+    return is_fetched (user_data) || gw_job_has_fault (job) || can_mend;
 }
 
 /* The source's QEMU answers at once or hangs for a while; what it says is for people only. */
@@ -93,14 +124,6 @@ tell (GwJob *job)
     gw_job_report_progress (job, FALSE);
 }
 
-static void
-mend (GwJob *job)
-{
-    g_autoptr (GError) error = NULL;
-    if (!gw_job_try_recovery (job, &error))
-        gw_job_note (job, GW_SIDE_LINK, "not-recovered", "%s", error->message);
-}
-
 gboolean
 gw_step_postcopy (GwJob *job, GwSide *blame, GError **error)
 {
@@ -109,9 +132,13 @@ gw_step_postcopy (GwJob *job, GwSide *blame, GError **error)
         (void) gw_wait_until (job->context, has_news, job, gw_deadline_ms (PROGRESS_MS), NULL, NULL);
         if (is_fetched (job))
             break;
+        if (gw_job_has_left (job, error))
+            return FALSE;
         if (gw_job_has_fault (job))
             return gw_job_fail_with_fault (job, error);
-        if (gw_job_needs_recovery (job))
+        if (!gw_job_regain (job, error))
+            return FALSE;
+        if (gw_job_needs_recovery (job) && !gw_job_is_away (job))
             mend (job);
         else
             tell (job);

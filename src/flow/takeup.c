@@ -7,6 +7,9 @@
  * otherwise.  The next one finds the row, and with it plan and secret; QEMU, courier and what QEMU was set to are found
  * by the host (src/host/keep.c), and the destination is one whose agent is away.  What was measured before is lost:
  * timeline, checks and rehearsal are not in this job's report, and the rate of the link is measured anew.
+ *
+ * In postcopy it is the same with any job that was RELEASED here and whose QEMU is in postcopy, also one that a command
+ * began: the destination is asked to start, which tells that it has, and then its memory is fetched to the end.
  */
 #include "job-internal.h"
 
@@ -15,7 +18,7 @@
 /* --- finding ----------------------------------------------------------------------------------------------- */
 
 static GwJob *
-new_from_row (const GwHostConfig *config, GwJournal *journal, JsonObject *row, GError **error)
+new_from_row (const GwHostConfig *config, GwJournal *journal, JsonObject *row, gboolean in_postcopy, GError **error)
 {
     const char *id = gw_json_peek_string (row, "job", "");
     g_autoptr (JsonObject) kept = gw_journal_get_kept (journal, id, error);
@@ -31,6 +34,7 @@ new_from_row (const GwHostConfig *config, GwJournal *journal, JsonObject *row, G
     job->started_us = gw_json_peek_int (row, "began_us", 0);
     job->grace_s = gw_json_peek_int (row, "grace_s", 0);
     job->is_taken_up = TRUE;
+    job->in_postcopy = in_postcopy;
     return job;
 }
 
@@ -39,6 +43,13 @@ is_waiting (JsonObject *row)
 {
     return strcmp (gw_json_peek_string (row, "side", ""), gw_side_name (GW_SIDE_SOURCE)) == 0 &&
            gw_json_peek_int (row, "grace_s", 0) > 0 && !gw_host_job_is_worked_on (row);
+}
+
+static GwJob *
+find (const GwHostConfig *config, GwJournal *journal, JsonObject *row, GError **error)
+{
+    gboolean in_postcopy = gw_host_job_is_bound (config, journal, row);
+    return in_postcopy || is_waiting (row) ? new_from_row (config, journal, row, in_postcopy, error) : NULL;
 }
 
 GPtrArray *
@@ -50,7 +61,7 @@ gw_job_find_waiting (const GwHostConfig *config, GError **error)
     for (guint i = 0; rows != NULL && i < json_array_get_length (rows); i++) {
         JsonObject *row = json_array_get_object_element (rows, i);
         g_autoptr (GError) failure = NULL;
-        GwJob *job = is_waiting (row) ? new_from_row (config, journal, row, &failure) : NULL;
+        GwJob *job = find (config, journal, row, &failure);
         if (job != NULL)
             g_ptr_array_add (jobs, job);
         else if (failure != NULL)
@@ -67,16 +78,37 @@ has_capability (const GwVm *vm, const char *name)
     return vm->capabilities != NULL && g_strv_contains ((const char *const *) vm->capabilities, name);
 }
 
+#define ATTEMPT_MS 100 /* an attempt to recover takes longer */
+
+static void
+set_the_scene_in_postcopy (GwJob *job)
+{
+    gw_machine_move (&job->machine, GW_JOB_RELEASED);
+    g_mutex_lock (&job->lock);
+    job->is_past_turn = TRUE;
+    g_mutex_unlock (&job->lock);
+    job->step = GW_STEP_handover;
+    job->is_postcopy_asked = job->is_bound = job->source_is_bound = job->is_kept = TRUE;
+    job->postcopy_us = g_get_real_time ();
+    job->first_attempt = (g_get_real_time () - job->started_us) / (1000 * ATTEMPT_MS);
+    gw_job_let_leave (job, TRUE);
+}
+
 /* What the steps before would have left. */
 static void
-set_the_scene (GwJob *job)
+set_the_scene (GwJob *job, const GwHostResumed *resumed)
 {
     job->step = GW_STEP_precopy;
     job->setup_us = g_get_real_time ();
+    job->source_status = g_strdup (resumed->migration != NULL ? resumed->migration : "none");
+    job->needs_link = !resumed->has_courier;
     job->disks = gw_struct_new (&gw_disk_plans_type); /* a job that copies some does not wait */
     job->postcopy.is_on = has_capability (job->vm, "postcopy-ram");
     job->postcopy.has_preempt = has_capability (job->vm, "postcopy-preempt");
-    job->link_is_up = TRUE;
+    job->is_bound = job->postcopy.is_on; /* the destination was asked for it */
+    job->link_is_up = resumed->has_courier;
+    if (job->in_postcopy)
+        set_the_scene_in_postcopy (job);
     gw_job_note_away (job, "the agent of the source was started again");
 }
 
@@ -84,16 +116,16 @@ gboolean
 gw_job_take_up (GwJob *job, GError **error)
 {
     g_autoptr (GwJournal) journal = gw_journal_open (job->config->state_dir, GW_JOURNAL_QUICK, error);
+    g_auto (GwHostResumed) resumed = { 0 };
     if (journal == NULL)
         return FALSE;
     job->source.host = gw_host_new_local (job->config, job->context);
     gw_job_watch (&job->source);
-    job->vm = gw_host_resume_source (job->source.host, job->id, job->token, &job->source_status, job->cancellable,
-                                     error);
+    job->vm = gw_host_resume_source (job->source.host, job->id, job->token, &resumed, job->cancellable, error);
     if (job->vm == NULL)
         return FALSE;
     job->journal = g_steal_pointer (&journal);
-    set_the_scene (job);
+    set_the_scene (job, &resumed);
     gw_job_note (job, GW_SIDE_SOURCE, "taken-up", "by the agent that was started again; QEMU is '%s'",
                  job->source_status);
     return TRUE;
@@ -105,7 +137,8 @@ void
 gw_job_let_leave (GwJob *job, gboolean may)
 {
     g_mutex_lock (&job->lock);
-    job->may_leave = may && job->source_grace_s > 0 && job->grace_s > 0;
+    job->may_leave = may && (job->in_postcopy ? job->source_is_bound && job->is_bound
+                                              : job->source_grace_s > 0 && job->grace_s > 0);
     g_mutex_unlock (&job->lock);
 }
 
@@ -124,7 +157,7 @@ gboolean
 gw_job_has_left (GwJob *job, GError **error)
 {
     /* with the guest stopped the end of the step is near, and waited for */
-    if (!g_atomic_int_get (&job->wants_leave) || job->is_stopping)
+    if (!g_atomic_int_get (&job->wants_leave) || (job->is_stopping && !job->in_postcopy))
         return FALSE;
     job->has_left = TRUE;
     gw_host_set_leaving (job->source.host);

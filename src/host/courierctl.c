@@ -201,9 +201,8 @@ gw_courier_new (const GwCourierSpec *spec, int control)
 
 /* --- asking and ending -------------------------------------------------------------------------------------- */
 
-/* `command` (transfer full) */
-static void
-send_command (GwCourierControl *courier, JsonObject *command)
+void
+gw_courier_send (GwCourierControl *courier, JsonObject *command)
 {
     g_autoptr (JsonObject) owned = command;
     g_autofree char *text = gw_json_to_text (owned, FALSE);
@@ -215,7 +214,7 @@ send_command (GwCourierControl *courier, JsonObject *command)
 void
 gw_courier_set_deadline (GwCourierControl *courier, gint64 seconds)
 {
-    send_command (courier, gw_json_new ("command:s", "deadline", "seconds:i", seconds, NULL));
+    gw_courier_send (courier, gw_json_new ("command:s", "deadline", "seconds:i", seconds, NULL));
 }
 
 static gboolean
@@ -231,7 +230,7 @@ gw_courier_probe (GwCourierControl *courier, guint within_ms, gint64 *ret_rtt_us
 {
     g_autoptr (GError) failure = NULL;
     courier->has_probe = FALSE;
-    send_command (courier,
+    gw_courier_send (courier,
                   gw_json_new ("command:s", "probe", "within_ms:i", (gint64) within_ms, NULL));
     if (!gw_wait_until (courier->context, has_probe_or_ended, courier,
                         gw_deadline_ms (within_ms + PROBE_SLACK_MS), cancellable, &failure) &&
@@ -255,7 +254,7 @@ is_spooling_or_ended (gpointer user_data)
 gboolean
 gw_courier_spool (GwCourierControl *courier, GCancellable *cancellable, GError **error)
 {
-    send_command (courier, gw_json_new ("command:s", "spool", NULL));
+    gw_courier_send (courier, gw_json_new ("command:s", "spool", NULL));
     if (!gw_wait_until (courier->context, is_spooling_or_ended, courier, gw_deadline_ms (ANSWER_MS),
                         cancellable, error))
         return FALSE;
@@ -325,7 +324,7 @@ gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable, GErr
     if (courier->is_done && courier->stats != NULL)
         return json_object_ref (courier->stats); /* the final ones */
     g_clear_pointer (&courier->stats, json_object_unref);
-    send_command (courier, gw_json_new ("command:s", "stats", NULL));
+    gw_courier_send (courier, gw_json_new ("command:s", "stats", NULL));
     if (!gw_wait_until (courier->context, has_stats, courier, gw_deadline_ms (ANSWER_MS),
                         cancellable, error))
         return NULL;
@@ -356,7 +355,7 @@ gw_courier_free (GwCourierControl *courier)
         return;
     courier->is_stopping = TRUE;
     if (courier->process != NULL) {
-        send_command (courier, gw_json_new ("command:s", "quit", NULL));
+        gw_courier_send (courier, gw_json_new ("command:s", "quit", NULL));
         if (!gw_process_wait (courier->process, END_MS, NULL))
             gw_process_stop (courier->process, 500);
         gw_process_free (courier->process);

@@ -27,6 +27,8 @@ struct _GwCourierControl {
 /* One without a process, at the end `control` (transfer full) of its socket. */
 GwCourierControl *gw_courier_new (const GwCourierSpec *spec, int control);
 void gw_courier_on_exit (GwProcess *process, gpointer user_data);
+/* `command` (transfer full) */
+void gw_courier_send (GwCourierControl *courier, JsonObject *command);
 /* The line with the descriptor beside it. */
 void gw_courier_send_with_fd (GwCourierControl *courier, JsonObject *command, int fd);
 

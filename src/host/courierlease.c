@@ -44,6 +44,12 @@ gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, G
                                           courier->refusal != NULL ? courier->refusal : "has ended");
 }
 
+void
+gw_courier_extend (GwCourierControl *courier, gint64 seconds)
+{
+    gw_courier_send (courier, gw_json_new ("command:s", "lease", "seconds:i", seconds, NULL));
+}
+
 static int
 connect_to (const char *path, GError **error)
 {

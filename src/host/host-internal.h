@@ -192,9 +192,12 @@ void gw_courier_free (GwCourierControl *courier);
 
 /* The socket at which its next agent finds it.  (transfer full) */
 char *gw_courier_lease_path (const GwHostConfig *config, const char *job, GwSide side);
-/* Without an agent it lives on for `seconds`, and the next one finds it at `path`. */
+/* Without an agent it lives on for `seconds` (0: not at all, until that is extended), and the next one finds it at
+ * `path`. */
 gboolean gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, GCancellable *cancellable,
                            GError **error);
+/* Of one that has a lease: another time. */
+void gw_courier_extend (GwCourierControl *courier, gint64 seconds);
 /* Forgets a courier that has a lease, and goes on. */
 void gw_courier_forget (GwCourierControl *courier);
 /* The courier at `path` that an agent before us started.  GW_CAUSE_COURIER_DIED. */
@@ -287,6 +290,10 @@ typedef struct {
     gboolean is_journaled; /* destination: the open job is in it */
     gint64 grace_s;        /* the job waits so long for the next agent; 0: it ends with this one */
     gboolean waits_for_peer; /* destination: also for the coordinator */
+    gboolean is_kept;      /* who has the job's secret may take it up; the courier can be found */
+    gboolean is_bound;     /* in postcopy: once RELEASED or STARTED, it goes on without any agent */
+    gboolean is_released;  /* source: that was to be written */
+    gboolean is_owing;     /* destination: another agent was to let the guest run */
     gboolean is_leaving;   /* this agent ends */
     gboolean is_resumed;   /* destination: another agent began it */
 
@@ -335,11 +342,17 @@ JsonObject *gw_local_get_epoch (LocalHost *, JsonObject *, GCancellable *, GErro
 /* keep.c: a job that goes on when its agent is started again */
 
 JsonObject *gw_local_keep (LocalHost *, JsonObject *, GCancellable *, GError **);
-JsonObject *gw_local_resume_job (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* The courier that was started in a job that is kept. */
+gboolean gw_local_lease_courier (LocalHost *local, GCancellable *cancellable, GError **error);
+/* The guest's memory is about to be on both hosts: neither the end of this agent nor of the coordinator may end the
+ * courier any more.  Does nothing for a job that is not kept. */
+void gw_local_bind (LocalHost *local);
 /* Whether the open job is to be left to the next agent; then does so. */
 gboolean gw_local_may_leave (const LocalHost *local);
 void gw_local_leave (LocalHost *local);
-/* GW_CAUSE_NOT_ALLOWED when `job` was opened here by another peer than the one that asks. */
+/* resume.c: another agent's job */
+JsonObject *gw_local_resume_job (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* keep.c: GW_CAUSE_NOT_ALLOWED when `job` was opened here by another peer than the one that asks. */
 gboolean gw_local_check_peer (LocalHost *local, const char *job, GError **error);
 /* The job is to be opened: an older one of the same peer for the same VM waits no longer. */
 gboolean gw_local_end_waiting (LocalHost *local, GError **error);

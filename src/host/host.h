@@ -170,16 +170,27 @@ typedef struct {
     const char *token;
     gint64 grace_s;          /* at most; what it is in the end, 0: not at all */
     gboolean is_coordinator; /* destination: the coordinator may be started again, too */
+    gboolean in_postcopy;    /* also in postcopy, however long; whether it does, in the end */
     char *why;               /* it is not; (transfer full) */
 } GwHostKeep;
 gboolean gw_host_keep_job (GwHost *host, GwHostKeep *keep, GCancellable *cancellable, GError **error);
+/* What was found of the job. */
+typedef struct {
+    gint64 record;        /* GwRecordKind */
+    gboolean has_courier; /* FALSE: only in postcopy */
+    char *migration;      /* QEMU's status; NULL: none */
+} GwHostResumed;
+void gw_host_resumed_clear (GwHostResumed *resumed);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwHostResumed, gw_host_resumed_clear)
 /* destination: on a new connection, in the place of job.open.  GW_CAUSE_VM_BUSY: the old agent has not ended yet. */
-gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, GCancellable *cancellable,
-                             GError **error);
-/* source: the same for the coordinator's own side; adopts the VM, which is as it was before the job.  `*ret_status` is QEMU's
- * of the migration.  (transfer full) both */
-GwVm *gw_host_resume_source (GwHost *host, const char *job, const char *token, char **ret_status,
+gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
                              GCancellable *cancellable, GError **error);
+/* source: the same for the coordinator's own side; adopts the VM, which is as it was before the job.  (transfer full) */
+GwVm *gw_host_resume_source (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
+                             GCancellable *cancellable, GError **error);
+/* Whether the open job of a row of gw_journal_list_open_jobs(), which nobody works on, is one that this host has
+ * released and whose QEMU is in postcopy: it has to go on.  Asks QEMU. */
+gboolean gw_host_job_is_bound (const GwHostConfig *config, GwJournal *journal, JsonObject *row);
 /* destination: starts QEMU, waiting for its state.  GW_CAUSE_LAUNCH_FAILED with QEMU's words. */
 gboolean gw_host_launch (GwHost *host, const GwVm *vm, const GwDerived *derived,
                          GCancellable *cancellable, GError **error);

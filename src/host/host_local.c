@@ -279,7 +279,7 @@ start_courier (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
         !gw_json_get_int (params, "disks", 0, 32, &spec.n_disks, error))
         return NULL;
     local->courier = gw_courier_start (&spec, &candidates, cancellable, error);
-    if (local->courier == NULL)
+    if (local->courier == NULL || (local->is_kept && !gw_local_lease_courier (local, cancellable, error)))
         return NULL;
     return gw_json_new ("addresses:v", candidates, "pack:b", spec.is_packed, "codec_bytes:i",
                         spec.codec_bytes, NULL);
@@ -356,11 +356,11 @@ get_migration (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
 
 /* What another agent had made for it. */
 static void
-put_away (LocalHost *local)
+put_away (LocalHost *local, gboolean has_arrived)
 {
     const GwWreck wreck = { local->config, local->context, local->journal, local->job, local->side };
     g_autoptr (GError) error = NULL;
-    if (local->journal != NULL && !gw_wreck_put_away (&wreck, FALSE, &error))
+    if (local->journal != NULL && !gw_wreck_put_away (&wreck, has_arrived, &error))
         g_warning ("job %s: %s; ignoring", local->job, error->message);
 }
 
@@ -374,9 +374,18 @@ gw_local_destroy_launched (LocalHost *local)
     if (local->created != NULL)
         gw_created_remove (local->created);
     if (local->is_resumed)
-        put_away (local);
+        put_away (local, FALSE);
     if (local->vm_dir != NULL)
         gw_directory_remove (local->vm_dir);
+}
+
+/* What they were before is not known any more. */
+static void
+leave_arrived (LocalHost *local)
+{
+    if (local->qmp != NULL)
+        (void) gw_local_reset_capabilities (local, NULL); /* as below */
+    put_away (local, TRUE);
 }
 
 static void
@@ -385,6 +394,7 @@ drop_lease_socket (LocalHost *local)
     g_autofree char *path = gw_courier_lease_path (local->config, local->job, local->side);
     (void) unlink (path); /* it may never have been made */
     local->grace_s = 0;
+    local->is_kept = FALSE;
 }
 
 static JsonObject *
@@ -398,13 +408,15 @@ close_job (LocalHost *local, JsonObject *params, GCancellable *cancellable, GErr
     /* Only this connection's QEMU could have started; whoever asks later is answered REFUSED (ledger.c). */
     if (local->side == GW_SIDE_DESTINATION && local->job != NULL && !local->is_started)
         gw_local_destroy_launched (local);
+    else if (local->is_started && local->is_resumed)
+        leave_arrived (local);
     else if (local->is_started)
         gw_local_restore_capabilities (local); /* or its next migration by hand would stand still */
     if (local->exports != NULL && local->is_started)
         gw_exports_keep (g_steal_pointer (&local->exports));
     g_clear_pointer (&local->exports, gw_exports_free);
     g_clear_pointer (&local->mirrors, gw_mirror_set_free);
-    if (local->grace_s > 0)
+    if (local->is_kept)
         drop_lease_socket (local);
     if (local->job_dir != NULL)
         gw_directory_remove (local->job_dir);

@@ -199,6 +199,7 @@ gw_local_put_released (LocalHost *local, JsonObject *params, GCancellable *cance
                                                         error);
     if (record == NULL)
         return NULL;
+    local->is_released = TRUE; /* one that fails may have been written all the same */
     if (gw_record_get_kind (record) != GW_RECORD_NONE) {
         gw_fail (error, GW_CAUSE_HOST_IO, "job %s was released before", local->job);
         return NULL;

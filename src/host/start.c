@@ -206,6 +206,14 @@ start_or_refuse (LocalHost *local, JsonObject *params, GError *failure, GError *
                         started_us, "running_us:i", local->running_us, NULL);
 }
 
+/* By an agent before this one, whose answer was lost. */
+static JsonObject *
+tell_started (const LocalHost *local)
+{
+    return gw_json_new ("started:b", TRUE, "loaded_us:i", local->loaded_us, "started_us:i", G_GINT64_CONSTANT (0),
+                        "running_us:i", local->running_us, NULL);
+}
+
 JsonObject *
 gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable, GError **error)
 {
@@ -215,9 +223,12 @@ gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable,
     if (!need_job (local, error) || local->qemu == NULL ||
         !gw_json_get_int (params, "timeout_ms", 1, 3600000, &timeout_ms, error))
         return NULL;
-    if (gw_json_peek_bool (params, "in_postcopy", FALSE))
+    if (local->is_started && local->is_resumed)
+        return tell_started (local);
+    if (gw_json_peek_bool (params, "in_postcopy", FALSE)) {
+        gw_local_bind (local);
         (void) wait_loaded_in_postcopy (local, (guint) timeout_ms, &is_loaded, &failure);
-    else
+    } else
         (void) wait_loaded (local, (guint) timeout_ms, cancellable, &failure);
     if (!is_loaded && failure == NULL)
         return gw_json_new ("started:b", FALSE, NULL);

@@ -171,7 +171,7 @@ let_run (const GwWreck *wreck, const GwWreckQemu *qemu, gboolean is_to_run, GErr
         return FALSE;
     const char *state = gw_json_peek_string (evidence, "qemu", "");
     if (strcmp (state, "fetches") == 0)
-        return TRUE;
+        return gw_fail (error, GW_CAUSE_VM_BUSY, "the guest fetches its memory from the source, and nothing is touched");
     (void) gw_local_reset_capabilities (local, NULL); /* or its next migration by hand would stand still */
     return !is_to_run || strcmp (state, "stands") != 0 || gw_local_qmp (local, GW_QMP_CONT, NULL, NULL, error);
 }

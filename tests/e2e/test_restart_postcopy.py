@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""An agent, or the command, ends while the guest's memory is on both hosts: pages are served meanwhile, and the next
+one goes on with the job. The guest is never lost, and never runs twice."""
+
+import pytest
+import rig
+from rig import faults
+
+LOAD = rig.Load(mem="16M", dirty="2M/s", content="random", fill="36M", fill_content="random")
+SOAK = pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
+ENDS = ["kill", "stop"]
+
+
+class Scene(rig.Scene):
+    """A busy guest that fetches its memory slowly from a; an agent on b, and one on a that may coordinate."""
+
+    def __init__(self, net, tmp_path, **more):
+        super().__init__(net, tmp_path, load=LOAD, mem="131064K", **more)
+        self.own = rig.Agent(net.a, tmp_path / "agent-a")
+
+    def fetching(self, coordinator="command", *options):
+        more = ("--agent", self.own.destination) if coordinator == "agent" else ()
+        self.started = rig.start_migrate(self.vm, self.twin, self.agent, "--postcopy", "now", "--no-rehearse",
+                                         "--max-bandwidth", "5M", *more, *options,
+                                         env={"GODWIT_STATE": str(self.own.state)})
+        self.wait_phase("fetching memory")
+        self.qemu = self.qemu_there()
+        self.before = self.couriers()
+        assert len(self.before) == 2
+        self.progresses()
+        return self.started
+
+    def couriers(self, *hosts):
+        return {pid for host in hosts or self.net.hosts for pid in faults.named(host.pids(), b"godwit-courier")}
+
+    def kill_couriers(self, *hosts):
+        for pid in self.couriers(*hosts):
+            faults.kill(pid)
+
+    def left(self):
+        """What has to be fetched yet, as the source's QEMU says."""
+        with self.vm.monitor() as monitor:
+            return monitor.execute("query-migrate").get("ram", {}).get("remaining", 0)
+
+    def progresses(self):
+        """Memory goes on to be fetched, and the guest runs there alone."""
+        mark, before = self.vm.ticks.mark(), self.left()
+        faults.wait_until(lambda: self.left() < before, 10, "pages")
+        self.vm.ticks.wait_side("b", 30, since=mark)
+
+    def expect_fetching(self):
+        self.progresses()
+        assert self.couriers() == self.before and self.left() > 0
+
+    def expect_arrived(self):
+        self.twin.find(5)
+        assert self.twin.pid == self.qemu
+        self.vm.ticks.wait_side("b", 200)
+        move = self.vm.ticks.move("a", "b")
+        assert (move.overlap_ms, move.lost, move.repeated, move.reordered) == (0, 0, 0, 0)
+        self.vm.report.check()
+        faults.wait_until(lambda: not self.vm.is_alive(), 60, "the end of the source's copy")
+        faults.wait_until(lambda: not self.couriers(), 10, "the end of the couriers")
+        for agent, result in ((self.agent, "arrived"), (self.own, "moved")):
+            faults.wait_until(lambda: rig.journal.ask(agent.state, "SELECT result, token FROM jobs") == [(result, "")], 90,
+                              f"the journal of {agent.host.name}")
+            assert not list(agent.state.glob("jobs/*")) and not list(agent.state.glob("leases/*"))
+        with self.twin.monitor() as monitor:
+            caps = [c["capability"] for c in monitor.execute("query-migrate-capabilities") if c["state"]]
+            assert caps == []
+
+    def expect_moved(self):
+        done = self.started.wait()
+        assert done.exit == 0, done
+        assert (done.report["result"], done.report["mode"]) == ("moved", "postcopy"), done
+        self.expect_arrived()
+        return [event["event"] for event in done.report["timeline"]]
+
+
+@pytest.fixture
+def scene(net, tmp_path):
+    return Scene(net, tmp_path)
+
+
+@SOAK
+@pytest.mark.parametrize("end", ENDS)
+def test_the_destination_s_agent(scene, end):
+    scene.fetching()
+    assert getattr(scene.agent, end)() in (None, 0)
+    scene.expect_fetching()
+    scene.agent.start()
+    events = scene.expect_moved()
+    assert "agent-away" in events and "agent-back" in events
+
+
+@SOAK
+@pytest.mark.parametrize("end", ENDS)
+def test_the_source_s_agent(scene, end):
+    scene.fetching("agent")
+    assert getattr(scene.own, end)() in (None, 0)
+    scene.expect_fetching()
+    scene.own.start()
+    assert "taken-up" in scene.expect_moved()
+
+
+def test_both_agents(scene):
+    scene.fetching("agent")
+    scene.own.kill()
+    scene.agent.kill()
+    scene.expect_fetching()
+    scene.own.start()
+    scene.expect_fetching()
+    scene.agent.start()
+    assert "taken-up" in scene.expect_moved()
+
+
+@SOAK
+def test_an_agent_and_its_courier(scene):
+    """Both QEMUs wait; the next agent makes a new link."""
+    scene.fetching()
+    scene.agent.kill()
+    scene.kill_couriers(scene.net.b)
+    scene.agent.start()
+    done = scene.started.wait()
+    assert done.exit == 0 and done.report["postcopy"]["recoveries"] >= 1, done
+    scene.expect_arrived()
+
+
+@SOAK
+def test_the_source_s_agent_and_its_courier(scene):
+    scene.fetching("agent")
+    scene.own.kill()
+    scene.kill_couriers(scene.net.a)
+    scene.own.start()
+    done = scene.started.wait()
+    assert done.exit == 0 and done.report["postcopy"]["recoveries"] >= 1, done
+    scene.expect_arrived()
+
+
+@SOAK
+def test_nobody_is_needed(scene):
+    """Not even the command: the memory comes, and the agents find out."""
+    scene.fetching()
+    scene.own.stop()
+    faults.kill(scene.started.pid)
+    scene.expect_fetching()
+    faults.wait_until(lambda: not scene.couriers(), 60, "all of the memory")
+    scene.own.start()
+    scene.expect_arrived()
+
+
+@SOAK
+def test_the_command_and_a_courier(scene):
+    """Nobody mends the link any more; whoever settles the job does."""
+    scene.fetching()
+    scene.own.stop()
+    faults.kill(scene.started.pid)
+    scene.kill_couriers(scene.net.b)
+    done = rig.godwit(scene.net.a, "reconcile", "--json", env={"GODWIT_STATE": str(scene.own.state)}, timeout=120)
+    assert [job["result"] for job in done.report["jobs"]] == ["moved"], done
+    scene.expect_arrived()
+
+
+@SOAK
+def test_the_agent_of_a_command_s_host(scene):
+    """It goes on with the job that the command began."""
+    scene.fetching()
+    faults.kill(scene.started.pid)
+    scene.kill_couriers(scene.net.a)
+    faults.wait_until(lambda: "goes on in this agent" in scene.own.log_tail(), 60, "the job to be taken up")
+    scene.expect_arrived()
+
+
+@SOAK
+def test_all_has_come_before_the_agent_is_back(scene):
+    """It closes the job by itself, and the command learns it."""
+    scene.fetching()
+    scene.agent.kill()
+    faults.wait_until(lambda: not scene.couriers(), 60, "all of the memory")
+    scene.agent.start()
+    assert "agent-back" in scene.expect_moved()
+
+
+@SOAK
+@pytest.mark.parametrize("point", ["started:written", "started:runs", "reply:handover.start"])
+def test_the_destination_s_agent_between_two_lines(scene, point):
+    """It is killed when it has written STARTED, and nobody has heard of it: the guest runs all the same."""
+    file = scene.tmp_path / "point"
+    scene.agent.stop()
+    scene.agent.env = {"GODWIT_POINT": f"stop={point}={file}"}
+    scene.agent.start()
+    scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now", "--no-rehearse",
+                                      "--max-bandwidth", "5M", env={"GODWIT_STATE": str(scene.own.state)})
+    faults.wait_until(file.exists, 60, "the point")
+    scene.qemu = faults.named(scene.net.b.pids(), b"qemu-system-x86_64")[0]
+    scene.agent.kill()
+    scene.agent.env = None
+    scene.agent.start()
+    scene.expect_moved()
+
+
+@SOAK
+@pytest.mark.parametrize("point", ["return:record.put", "call:handover.start", "return:handover.start"])
+def test_the_source_s_agent_between_two_lines(scene, point):
+    """It is killed when RELEASED is written: the job is settled one way or the other, and the guest runs once."""
+    file = scene.tmp_path / "point"
+    scene.own.stop()
+    scene.own.env = {"GODWIT_POINT": f"stop={point}={file}"}
+    scene.own.start()
+    scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now", "--no-rehearse",
+                                      "--max-bandwidth", "5M", "--agent", scene.own.destination)
+    faults.wait_until(file.exists, 60, "the point")
+    mark = scene.vm.ticks.mark()
+    scene.own.kill()
+    scene.own.env = None
+    scene.own.start()
+    done = scene.started.wait()
+    faults.wait_until(lambda: rig.journal.ask(scene.own.state, "SELECT result FROM jobs") in ([("moved",)], [("stayed",)]),
+                      120, "the end of the job")
+    (result,) = rig.journal.ask(scene.own.state, "SELECT result FROM jobs")[0]
+    print(point, result, done.exit)
+    assert scene.vm.ticks.move("a", "b").overlap_ms == 0 if result == "moved" else True
+    scene.vm.ticks.wait_side("b" if result == "moved" else "a", 100, since=mark)
+    scene.vm.report.check()
+
+
+@SOAK
+def test_a_lost_guest_is_called_lost(scene):
+    """Its QEMU ended while there was no agent."""
+    scene.fetching()
+    scene.agent.kill()
+    faults.kill(scene.qemu)
+    scene.agent.start()
+    done = scene.started.wait()
+    assert (done.exit, done.cause, done.report["result"]) == (3, "guest-lost", "lost"), done
