@@ -482,6 +482,10 @@ struct _GwCourier {
     int status;
 };
 
+/* Asks the kernel for short and therefore prompt turns for the calling thread, not for those it makes later.
+ * What the kernel does not know it ignores.  Any thread. */
+void gw_courier_schedule (void);
+
 /* Meets the other courier, carries, obeys.  Returns the exit status; unless that is OK, the error
  * has the last words.  `signal_fd` is a signalfd of the signals that end it. */
 int gw_courier_run (GwCourierOptions *options, GwLinkKey *key, GwControl *control,

@@ -40,6 +40,7 @@ run (GwCourierOptions *options, GError **error)
     g_autoptr (GwLinkKey) key = take_key (options, error);
     if (key == NULL)
         return GW_COURIER_USAGE;
+    gw_courier_schedule ();
     g_autoptr (GwControl) control = gw_control_new (options->control_fd);
     g_auto (GwFd) signal_fd = make_signal_fd ();
     return gw_courier_run (options, key, control, dialer, signal_fd, error);
