@@ -49,8 +49,7 @@
  *
  * Postcopy.  The first discard, or the command LISTEN, ends precopy for the codec: from there on
  * groups are URGENT, hold at most GW_RAM_URGENT_MAX bytes, and know only zero and literal.  The urgent
- * lane (preempt) begins like that, and so does a lane after a recovery; its sections began on another connection, so
- * it passes as bytes.
+ * lane (preempt) begins like that, and so does a lane after a recovery.
  *
  * Memory.  `memory_bytes` of both sides is one number: the encoder's index and slots fit into it, and
  * no slot has a number that would not fit into the decoder's.  Whatever does not fit is sent as if it

@@ -173,12 +173,49 @@ step_start (GwStreamReader *r, const uint8_t *p, gsize avail, GError **error)
     return begin_body (r, section, p[0], len, error);
 }
 
+/* After a recovery the section of RAM goes on whose start was on another connection.  QEMU forgets then which block it
+ * named last (7.2: ram_state_resume_prepare()), so the first page names one.  1 yes, 0 no, -1 `*ret_need` bytes tell. */
+static int
+goes_on_with_ram (const GwStreamReader *r, const uint8_t *p, gsize avail, gsize *ret_need)
+{
+    *ret_need = 5 + 9;
+    if (avail < *ret_need)
+        return -1;
+    uint64_t flags = gw_load_be64 (p + 5) & r->page_mask;
+    gsize n = p[13];
+    if ((flags != GW_RAM_PAGE && flags != GW_RAM_ZERO) || n == 0)
+        return 0;
+    *ret_need += n;
+    return avail < *ret_need ? -1 : gw_stream_is_printable (p + 14, n);
+}
+
+static const GwStreamSection *
+add_ram (GwStreamReader *r, uint32_t id)
+{
+    GwStreamSection *section = g_new0 (GwStreamSection, 1);
+    section->id = id;
+    section->name = g_strdup ("ram");
+    section->version = RAM_VERSION;
+    section->is_iterator = TRUE;
+    g_hash_table_insert (r->sections, GUINT_TO_POINTER (id), section);
+    return section;
+}
+
 static gssize
 step_part (GwStreamReader *r, const uint8_t *p, gsize avail, GError **error)
 {
+    gsize need;
     if (avail < 5)
         return gw_reader_need (r, 5);
     const GwStreamSection *section = find_section (r, gw_load_be32 (p + 1));
+    gboolean is_resumed = r->params.kind == GW_STREAM_SECTIONS && r->depth == 0 &&
+                          g_hash_table_size (r->sections) < GW_STREAM_SECTIONS_MAX;
+    if (section == NULL && is_resumed) {
+        int is_ram = goes_on_with_ram (r, p, avail, &need);
+        if (is_ram < 0)
+            return gw_reader_need (r, need);
+        section = is_ram > 0 ? add_ram (r, gw_load_be32 (p + 1)) : NULL;
+    }
     if (section == NULL)
         return gw_reader_bad (r, error, GW_CAUSE_STREAM_SECTION, 1,
                               "expected the id of a section that was started, found %u",
