@@ -23,6 +23,7 @@ struct _GwRamEncoder {
     const uint8_t *data; /* the chunk */
     uint64_t base;       /* its offset */
     gboolean is_light;
+    uint64_t light_bytes; /* of pages that went with the bytes around them */
     gboolean has_control; /* the chunk had records that QEMU's other side may answer */
 
     gboolean has_ram;              /* the block list was seen */

@@ -98,15 +98,14 @@ encode_literal (GwRamEncoder *e, const GwStreamRecord *record)
     count (e, GW_RAM_FIRST, record, gw_ram_builder_put_page (&e->builder, &op));
 }
 
-/* What is in the entry's slot stays something to start from. */
+/* Its bytes go with those around it, as they are.  What is in the entry's slot stays something to start from. */
 static void
-encode_lightly (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry)
+note_lightly (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry)
 {
-    GwRamOp op = make_op (record, GW_RAM_OP_LITERAL);
     gboolean is_again = entry != NULL && entry->state != GW_RAM_NEVER;
-    gsize output = gw_ram_builder_put_page (&e->builder, &op);
-    count (e, is_again ? GW_RAM_AGAIN : GW_RAM_FIRST, record, output);
+    count (e, is_again ? GW_RAM_AGAIN : GW_RAM_FIRST, record, (gsize) record->length);
     e->counters.light++;
+    e->light_bytes += record->length;
     if (entry == NULL)
         return;
     entry->state = e->params.keeps_proof ? GW_RAM_KNOWN : GW_RAM_LOST;
@@ -134,28 +133,27 @@ encode_known (GwRamEncoder *e, const GwStreamRecord *record, GwRamEntry *entry)
     }
 }
 
+static GwRamEntry *
+get_entry (GwRamEncoder *e, const GwStreamRecord *record)
+{
+    gboolean is_followed = e->key != NULL && e->machine.state != GW_ENCODE_POSTCOPY;
+    return is_followed ? gw_ram_index_get (&e->index, record->ram.block->index, record->ram.offset, TRUE) : NULL;
+}
+
 static void
 encode_page (GwRamEncoder *e, const GwStreamRecord *record)
 {
-    if (e->key == NULL || e->machine.state == GW_ENCODE_POSTCOPY) {
+    if (e->key == NULL || e->machine.state == GW_ENCODE_POSTCOPY)
         encode_literal (e, record);
-        return;
-    }
-    GwRamEntry *entry = gw_ram_index_get (&e->index, record->ram.block->index, record->ram.offset, TRUE);
-    if (e->is_light)
-        encode_lightly (e, record, entry);
     else
-        encode_known (e, record, entry);
+        encode_known (e, record, get_entry (e, record));
 }
 
 static void
 encode_zero (GwRamEncoder *e, const GwStreamRecord *record)
 {
     GwRamOp op = make_op (record, GW_RAM_OP_ZERO);
-    gboolean is_plain = e->key == NULL || e->machine.state == GW_ENCODE_POSTCOPY;
-    GwRamEntry *entry = is_plain ? NULL
-                                 : gw_ram_index_get (&e->index, record->ram.block->index,
-                                                     record->ram.offset, TRUE);
+    GwRamEntry *entry = get_entry (e, record);
     if (entry != NULL && entry->state == GW_RAM_ZEROED && may_leave_out (e, record)) {
         count (e, GW_RAM_UNCHANGED, record, 0);
         return;
@@ -177,6 +175,13 @@ lose_page (GwRamEncoder *e, const GwStreamRecord *record)
     count (e, GW_RAM_OTHER, record, (gsize) record->length);
 }
 
+static gboolean
+is_light (const GwRamEncoder *e, const GwStreamRecord *record)
+{
+    return e->is_light && e->key != NULL && e->machine.state != GW_ENCODE_POSTCOPY &&
+           record->type == GW_STREAM_RAM_PAGE;
+}
+
 void
 gw_ram_encoder_take_page (GwRamEncoder *e, const GwStreamRecord *record)
 {
@@ -185,6 +190,8 @@ gw_ram_encoder_take_page (GwRamEncoder *e, const GwStreamRecord *record)
     /* Where a device section ended late, the page may have begun among bytes passed already. */
     if (!is_ours || record->page_size != e->params.page_size || record->offset < e->passed) {
         lose_page (e, record);
+    } else if (is_light (e, record)) {
+        note_lightly (e, record, get_entry (e, record));
     } else {
         gw_ram_encoder_pass_until (e, record->offset);
         if (record->type == GW_STREAM_RAM_PAGE)

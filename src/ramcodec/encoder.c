@@ -205,6 +205,7 @@ void
 gw_ram_encoder_get_counters (const GwRamEncoder *e, GwRamCounters *ret_counters)
 {
     *ret_counters = e->counters;
+    ret_counters->raw -= e->light_bytes;
     ret_counters->index_bytes = e->index.used_bytes;
     ret_counters->cache_bytes = e->cache != NULL ? gw_ram_cache_get_bytes (e->cache) : 0;
 }

@@ -44,8 +44,8 @@
  * not, because QEMU waits for an answer to what they hold.
  *
  * Light.  Hashing, comparing and keeping pages costs about as much as sending them where the link is fast.  The caller
- * may say that it is: pages are then literal and forgotten, until it says otherwise.  A page that was sent
- * like that counts as one of which nothing is known.
+ * may say that it is: pages then travel as raw bytes with what is between them and are forgotten, until it says
+ * otherwise.  A page that was sent like that counts as one of which nothing is known.
  *
  * Postcopy.  The first discard, or the command LISTEN, ends precopy for the codec: from there on
  * groups are URGENT, hold at most GW_RAM_URGENT_MAX bytes, and know only zero and literal.  The urgent
