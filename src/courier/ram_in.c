@@ -8,9 +8,9 @@
 struct _GwRamIn {
     GwCrew *crew; /* borrowed */
     GwRamDecoder *decoder;
-    uint8_t *group;    /* one that comes; GW_RAM_HEAD + GW_RAM_GROUP_MAX */
-    gsize n_group;     /* bytes of it that have come */
-    gsize wanted;      /* bytes that it has, once its head is there */
+    uint8_t head[GW_RAM_HEAD]; /* of the group that comes, */
+    gsize n_head;      /* bytes of it that have come, */
+    GwRamGroup *group; /* and the group once its head is there; NULL: it is not */
     GQueue tasks;      /* GwCrewTask, in order */
     GByteArray *plain; /* of the last group that was applied */
     gsize at;          /* bytes of it that were consumed */
@@ -23,8 +23,6 @@ gw_ram_in_new (GwCrew *crew, const GwRamParams *params)
     GwRamIn *in = g_new0 (GwRamIn, 1);
     in->crew = crew;
     in->decoder = gw_ram_decoder_new (params);
-    in->group = g_malloc (GW_RAM_HEAD + GW_RAM_GROUP_MAX);
-    in->wanted = GW_RAM_HEAD;
     in->plain = g_byte_array_new ();
     g_queue_init (&in->tasks);
     return in;
@@ -41,7 +39,7 @@ gw_ram_in_free (GwRamIn *in)
     gw_ram_decoder_free (in->decoder);
     g_byte_array_unref (in->plain);
     g_clear_error (&in->failed);
-    g_free (in->group);
+    gw_ram_group_free (in->group);
     g_free (in);
 }
 
@@ -55,43 +53,44 @@ fail (GwRamIn *in, GError **error)
 /* --- what comes -------------------------------------------------------------------------------------- */
 
 /* The group is whole. */
-static gboolean
+static void
 take_group (GwRamIn *in)
 {
-    GwRamGroup *group = gw_ram_group_load (in->group, in->n_group, &in->failed);
-    in->n_group = 0;
-    in->wanted = GW_RAM_HEAD;
-    if (group == NULL)
-        return FALSE;
-    GwCrewTask *task = gw_crew_task_new (group);
+    GwCrewTask *task = gw_crew_task_new (g_steal_pointer (&in->group));
+    in->n_head = 0;
     g_queue_push_tail (&in->tasks, task);
-    if (gw_ram_group_is_packed (group))
+    if (gw_ram_group_is_packed (task->group))
         gw_crew_submit (in->crew, task);
     else
         task->state = GW_CREW_DONE; /* nobody else knows it yet */
-    return TRUE;
 }
 
-static gsize
-gather (GwRamIn *in, const uint8_t *data, gsize len)
+/* Bytes of the head; it makes the group once it is all there. */
+static gboolean
+gather_head (GwRamIn *in, const uint8_t *data, gsize len, gsize *ret_taken)
 {
-    gsize n = MIN (in->wanted - in->n_group, len);
-    memcpy (in->group + in->n_group, data, n);
-    in->n_group += n;
-    return n;
+    gsize missing = GW_RAM_HEAD - in->n_head;
+    *ret_taken = MIN (missing, len);
+    memcpy (in->head + in->n_head, data, *ret_taken);
+    in->n_head += *ret_taken;
+    if (in->n_head == GW_RAM_HEAD)
+        in->group = gw_ram_group_begin (in->head, &in->failed);
+    return in->failed == NULL;
 }
 
 /* Bytes up to the next border: the end of a head or of a group. */
 static gboolean
 put_some (GwRamIn *in, const uint8_t *data, gsize len, gsize *taken)
 {
-    *taken += gather (in, data, len);
-    if (in->n_group < in->wanted)
-        return TRUE;
-    if (in->n_group == GW_RAM_HEAD &&
-        !gw_ram_group_measure (in->group, &in->wanted, &in->failed))
+    gsize n = 0;
+    if (in->group == NULL && !gather_head (in, data, len, &n))
         return FALSE;
-    return in->n_group < in->wanted || take_group (in);
+    if (in->group != NULL)
+        n += gw_ram_group_fill (in->group, data + n, len - n);
+    *taken += n;
+    if (in->group != NULL && gw_ram_group_is_whole (in->group))
+        take_group (in);
+    return TRUE;
 }
 
 gboolean
@@ -157,5 +156,5 @@ gw_ram_in_is_empty (const GwRamIn *in)
 gboolean
 gw_ram_in_is_between_groups (const GwRamIn *in)
 {
-    return in->n_group == 0;
+    return in->n_head == 0;
 }

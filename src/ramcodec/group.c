@@ -107,27 +107,58 @@ gw_ram_group_measure (const uint8_t head[static GW_RAM_HEAD], gsize *ret_len, GE
 }
 
 GwRamGroup *
+gw_ram_group_begin (const uint8_t head[static GW_RAM_HEAD], GError **error)
+{
+    GwRamHeadFields fields;
+    if (!load_head (head, &fields, error))
+        return NULL;
+    GwRamGroup *group = gw_ram_group_new (GW_RAM_HEAD + (gsize) fields.body);
+    group->head = fields;
+    group->len = GW_RAM_HEAD;
+    group->plain = GW_RAM_HEAD + gw_ram_head_get_plain (&fields);
+    memcpy (group->bytes, head, GW_RAM_HEAD);
+    return group;
+}
+
+static gsize
+get_whole (const GwRamGroup *group)
+{
+    return GW_RAM_HEAD + (gsize) group->head.body;
+}
+
+gsize
+gw_ram_group_fill (GwRamGroup *group, const uint8_t *data, gsize len)
+{
+    gsize missing = get_whole (group) - group->len, n = MIN (missing, len);
+    memcpy (group->bytes + group->len, data, n);
+    group->len += n;
+    return n;
+}
+
+gboolean
+gw_ram_group_is_whole (const GwRamGroup *group)
+{
+    return group->len == get_whole (group);
+}
+
+GwRamGroup *
 gw_ram_group_load (const uint8_t *data, gsize len, GError **error)
 {
-    GwRamHeadFields head;
     if (len < GW_RAM_HEAD) {
         gw_fail (error, GW_CAUSE_CODEC_INVALID, "expected the %u bytes of a group's head, found %zu",
                  GW_RAM_HEAD, len);
         return NULL;
     }
-    if (!load_head (data, &head, error))
+    g_autoptr (GwRamGroup) group = gw_ram_group_begin (data, error);
+    if (group == NULL)
         return NULL;
-    if (len != GW_RAM_HEAD + (gsize) head.body) {
+    if (len != get_whole (group)) {
         gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u: expected %u bytes of body, found %zu",
-                 head.number, head.body, len - GW_RAM_HEAD);
+                 group->head.number, group->head.body, len - GW_RAM_HEAD);
         return NULL;
     }
-    GwRamGroup *group = gw_ram_group_new (len);
-    group->head = head;
-    group->len = len;
-    group->plain = GW_RAM_HEAD + gw_ram_head_get_plain (&head);
-    memcpy (group->bytes, data, len);
-    return group;
+    (void) gw_ram_group_fill (group, data + GW_RAM_HEAD, len - GW_RAM_HEAD); /* all of it */
+    return g_steal_pointer (&group);
 }
 
 const uint8_t *

@@ -120,6 +120,12 @@ gboolean gw_ram_group_measure (const uint8_t head[static GW_RAM_HEAD], gsize *re
 /* A group of the `len` bytes that gw_ram_group_measure() said; copied.  NULL with
  * GW_CAUSE_CODEC_INVALID. */
 GwRamGroup *gw_ram_group_load (const uint8_t *data, gsize len, GError **error);
+/* The same of one that comes in pieces: first its head, */
+GwRamGroup *gw_ram_group_begin (const uint8_t head[static GW_RAM_HEAD], GError **error);
+/* then the rest.  Returns how many of the `len` bytes it took: it takes no more than it needs. */
+gsize gw_ram_group_fill (GwRamGroup *group, const uint8_t *data, gsize len);
+/* Only a whole one may be unpacked or applied. */
+gboolean gw_ram_group_is_whole (const GwRamGroup *group);
 
 /* --- pack.c: what workers do ---------------------------------------------------------------------- */
 
