@@ -34,6 +34,15 @@ def is_zombie(pid):
         return True
 
 
+def line(pid):
+    """The command line of a process, "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def wait_until(condition, timeout=10, what="condition", interval=0.01):
     """Waits until `condition()` is true and returns its value."""
     deadline = time.monotonic() + timeout
