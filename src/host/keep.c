@@ -63,7 +63,11 @@ keep (LocalHost *local, const char *token, gint64 grace_s, GCancellable *cancell
     local->grace_s = grace_s;
     local->is_kept = (!is_new || gw_local_lease_courier (local, cancellable, error)) &&
                      gw_journal_keep_job (local->journal, local->job, local->side, token, grace_s, error);
-    return local->is_kept;
+    if (local->is_kept)
+        return TRUE;
+    g_autofree char *path = gw_courier_lease_path (local->config, local->job, local->side);
+    (void) unlink (path); /* a courier that stands still may get the lease yet, but nobody comes for it */
+    return FALSE;
 }
 
 static gboolean

@@ -12,6 +12,7 @@ CELLS = (crash.Cell("command", "coordinator", "released:written", "command", "ki
          crash.Cell("agent", "coordinator", "return:record.put", "source agent", "kill"),
          crash.Cell("agent", "coordinator", "return:qemu.migrate", "source agent", "end"),
          crash.Cell("command", "coordinator", "return:qemu.migrate", "destination agent", "kill"),
+         crash.Cell("command", "coordinator", "call:job.keep", "destination courier", "stop"),  # it takes no lease
          crash.Cell("command", "destination", "journal:started", "destination agent", "kill"),
          crash.Cell("command", "destination", "reply:handover.start", "reply", "lost"),
          crash.Cell("agent", "destination", "started:runs", "source QEMU", "kill"))
