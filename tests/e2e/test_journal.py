@@ -27,7 +27,7 @@ def fixture_moved(net, tmp_path):
 def fill(directory):
     """Takes all that is left of a file system; the file that does."""
     ballast = directory / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
+    with open(ballast, "ab", buffering=0) as file:
         for size in (64 * KILO, KILO, 1):
             try:
                 while True:
