@@ -89,6 +89,11 @@ test_paths (void)
         { "/dev/urandom", GW_ALLOW_SOCKET, FALSE },
         { "@/disks/../secret/a", GW_ALLOW_IMAGE, FALSE },
         { "@/disks/..", GW_ALLOW_IMAGE, FALSE },
+        { "@/disks/not/../../secret/a", GW_ALLOW_IMAGE, FALSE }, /* which the kernel cannot resolve yet */
+        { "@/disks/./a", GW_ALLOW_IMAGE, FALSE },
+        { "@/disks/a.img", GW_ALLOW_BASE, TRUE },
+        { "@/sockets/a.img", GW_ALLOW_BASE, FALSE },
+        { "@/secret/a.img", GW_ALLOW_BASE, FALSE },
         { "disks/a", GW_ALLOW_IMAGE, FALSE },
         { "@/disks/out/a.img", GW_ALLOW_IMAGE, FALSE },     /* a link to a directory elsewhere */
         { "@/disks/out/not/there", GW_ALLOW_IMAGE, FALSE },
@@ -111,6 +116,24 @@ test_paths (void)
         if (ok != table[i].is_ok)
             g_error ("'%s': %s", path, error != NULL ? error->message : "allowed");
         g_assert_true (ok || gw_error_get_cause (error) == GW_CAUSE_NOT_ALLOWED);
+    }
+}
+
+/* What a peer may be told of. */
+static void
+test_knows (void)
+{
+    static const struct {
+        const char *what;
+        gboolean is_known;
+    } table[] = { { "br0", TRUE },        { "eth0", FALSE },      { "@/disks/x", TRUE },  { "@/files/x", TRUE },
+                  { "@/sockets/x", TRUE }, { "@/secret/x", FALSE }, { "vm-/x", FALSE },    { "/etc/shadow", FALSE } };
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    for (guint i = 0; i < G_N_ELEMENTS (table); i++) {
+        g_autofree char *what = expand (&place, table[i].what);
+        if (gw_allow_knows (place.dir->config, what) != table[i].is_known)
+            g_error ("'%s'", what);
     }
 }
 
@@ -139,6 +162,14 @@ static const char *const good[] = {
     "-object tls-creds-x509,id=t,dir=@/files,endpoint=server -object secret,id=s,file=@/files/x -object iothread,id=i",
     "-device virtserialport,chardev=c,name=org.qemu.guest_agent.0 -device loader,file=@/files/x -append {a:'b'}",
     "-fw_cfg name=opt/org.test/x,string=/a/b -smbios type=1,product=a/b -name guest=a/b -pidfile @/sockets/pid",
+    "-tpmdev emulator,id=t,chardev=c -chardev null,id=c -chardev stdio,id=d",
+    "-object {\"qom-type\":\"iothread\",\"id\":\"i\"} -display {\"type\":\"egl-headless\"} "
+    "-audiodev {\"driver\":\"none\",\"id\":\"a\"}",
+    "!-netdev tap,id=n,ifname=vm-1,script=no,downscript=no -display none", "!-nodefaults -curses", "!-nodefaults -sdl",
+    "!-nodefaults -spice unix=on,addr=@/sockets/spice",
+    "-netdev user,id=u,restrict=yes -netdev user,id=v,restrict=true -netdev user,id=w,restrict=y",
+    "-drive if=none,file=file:@/disks/a -machine virt,append=root=/dev/vda",
+    "-chardev socket,id=c,path=@/sockets/c,abstract=off",
     NULL,
 };
 
@@ -217,6 +248,18 @@ static const char *const bad[] = {
     "-drive file=@/files/x,if=none,readonly=on,noreadonly", "-drive file=@/files/x,if=none,readonly=on,read-only=off",
     "-machine virt,dumpdtb=@/files/x", "-icount shift=auto,rr=record,rrfile=@/files/x",
     "-global driver=usb-mtp,property=rootdir,value=@/files", "-machine pc,dumpdtb=/etc/x", "-global virtio-net-pci.romfile=/etc/shadow", "-fw_cfg name=a,file=/etc/shadow",
+    /* each of what belongs together by itself */
+    "-spice unix=on,addr=@/sockets/x,tls-port=5901", "-mon chardev=c,mode=control,x=/etc/shadow", "-snapshot",
+    "-blockdev node-name=n,filename=@/disks/a", "-chardev socket,id=c", "-chardev socket,id=c,port=1",
+    "-chardev socket,id=c,path=@/sockets/c,host=h", "-netdev tap,id=n,ifname=vm-1,script=no",
+    "-netdev tap,id=n,ifname=vm-1,downscript=no", "-netdev socket,id=n,listen=:1,restrict=on", "-device id=x",
+    "-device vhost-scsi-pci,wwpn=x", "-device u2f-passthru,id=u", "-device ccid-card-passthru,id=c",
+    "-device xen-pci-passthrough,id=x", "-device kvm-pci-assign,id=k", "-device {\"id\":\"x\"}",
+    "-serial unix:@/sockets/q,xxserver", "-serial unix:@/sockets/q,nothing=x", "-serial unix:@/sockets/q,evil",
+    "-serial chardev:/etc/x", "-serial vc:/etc/x", "-serial file:x", "-hda sub/x",
+    "-netdev tap,id=n,ifname=vm-1,script=no,downscript=/tmp/evil", "-netdev tap,id=n,script=no,downscript=no,fd=3",
+    "-netdev tap,id=n,script=no,downscript=no,fds=3:4", "-netdev tap,id=n,script=no,downscript=no,vhostfd=3",
+    "-netdev tap,id=n,script=no,downscript=no,vhostfds=3:4", "-fsdev proxy,id=f,sock_fd=3",
     "-smbios file=/etc/shadow", "-trace file=/etc/x", "-audiodev wav,id=a,path=/etc/x", "-newoption x",
     NULL,
 };
@@ -257,6 +300,73 @@ test_bad_lines (void)
     }
 }
 
+/* What a path in each place of a command line is for: "%" stands for one below disks/, sockets/ and files/. */
+static void
+test_what_paths_are_for (void)
+{
+    static const struct {
+        const char *line, *places;
+    } table[] = {
+        { "-object secret,id=s,file=%", "f" },
+        { "-object rng-random,id=r,filename=%", "f" },
+        { "-object authz-list-file,id=a,filename=%", "f" },
+        { "-object tls-creds-x509,id=t,dir=%", "f" },
+        { "-object tls-creds-psk,id=t,dir=%", "f" },
+        { "-object input-linux,id=i,evdev=%", "f" },
+        { "-object sev-guest,id=s,sev-device=%", "f" },
+        { "-object sev-guest,id=s,dh-cert-file=%", "f" },
+        { "-object sev-guest,id=s,session-file=%", "f" },
+        { "-object memory-backend-file,id=m,size=1M,mem-path=%", "s" },
+        { "-object rng-random,id=r,file=%", "s" },
+        { "-device loader,file=%", "f" },
+        { "-device guest-loader,kernel=%", "f" },
+        { "-device guest-loader,initrd=%", "f" },
+        { "-device usb-mtp,rootdir=%", "d" },
+        { "-device virtio-net-pci,romfile=%", "f" },
+        { "-device ipmi-bmc-sim,sdrfile=%", "f" },
+        { "-device ipmi-bmc-sim,frudatafile=%", "f" },
+        { "-device vhost-vdpa-device-pci,vhostdev=%", "f" },
+        { "-device canokey,file=%", "s" },
+        { "-fsdev local,id=f,path=%", "d" },
+        { "-fsdev proxy,id=f,socket=%", "s" },
+        { "-virtfs local,mount_tag=m,path=%", "d" },
+        { "-virtfs proxy,mount_tag=m,socket=%", "s" },
+        { "-trace file=%", "s" },
+        { "-audiodev wav,id=a,path=%", "s" },
+        { "-audio wav,path=%", "s" },
+        { "-tpmdev emulator,id=t,path=%", "s" },
+        { "-mem-path %", "s" },
+        { "-icount shift=auto,rr=record,rrfile=%", "s" },
+        { "-spice unix=on,addr=%", "s" },
+        { "-spice unix=on,x509-dir=%", "f" },
+        { "-machine virt,dumpdtb=%", "s" },
+        { "-machine virt,dtb=%", "f" },
+        { "-M virt,dumpdtb=%", "s" },
+        { "-global virtio-net-pci.romfile=%", "f" },
+        { "-global driver=usb-mtp,property=rootdir,value=%", "s" },
+        { "-display egl-headless,rendernode=%", "f" },
+        { "-display egl-headless,x=%", "s" },
+        { "-hda %", "d" },
+        { "-drive if=none,file=%", "d" },
+        { "-drive if=none,readonly=on,file=%", "df" },
+        { "-kernel %", "f" },
+        { "-chardev file,id=c,path=%", "s" },
+        { "-serial file:%", "s" },
+        { "-pidfile %", "s" },
+        { "-netdev vhost-vdpa,id=n,vhostdev=%", "s" },
+    };
+    static const char *const places[] = { "@/disks/x", "@/sockets/x", "@/files/x" };
+    g_auto (Place) place = { 0 };
+    place_init (&place);
+    for (guint i = 0; i < G_N_ELEMENTS (table); i++)
+        for (guint k = 0; k < G_N_ELEMENTS (places); k++) {
+            g_auto (GStrv) parts = g_strsplit (table[i].line, "%", 2);
+            g_autofree char *line = g_strjoinv (places[k], parts);
+            if (allows (&place, line, NULL) != (strchr (table[i].places, places[k][strlen ("@/")]) != NULL))
+                g_error ("'%s' is for '%s'", line, table[i].places);
+        }
+}
+
 /* The network is allowed, and what it would hide is not. */
 static void
 test_direct (void)
@@ -266,11 +376,24 @@ test_direct (void)
         "-netdev {\"type\":\"user\",\"id\":\"u\",\"guestfwd\":[{\"str\":\"tcp:10.0.2.1:80-cmd:id\"}]}",
         "-blockdev driver=nvme,device=0000:01:00.0,namespace=1,node-name=n", "-serial pty:/etc/x",
         "-netdev user,id=n,smb=@/sockets", "-drive if=none,format=nvme,device=0000:01:00.0",
+        "-netdev user,id=n,hostfwd=tcp::1-:2",
     };
     static const char *const now_good[] = {
         "-vnc :0,password=on", "-display vnc=:1,websocket=5700", "-serial tcp::4444,server=on,wait=off",
         "-monitor telnet::1,server,nowait", "-netdev user,id=n", "-drive if=none,file=nbd:host:10809", "!-m 64",
         "-blockdev driver=nbd,server.type=inet,server.host=h,server.port=1,node-name=n", "-spice port=5900",
+        "-blockdev driver=iscsi,node-name=n", "-blockdev driver=http,node-name=n", "-blockdev driver=https,node-name=n",
+        "-blockdev driver=ftp,node-name=n", "-blockdev driver=ftps,node-name=n", "-blockdev driver=ssh,node-name=n",
+        "-blockdev driver=nfs,node-name=n", "-blockdev driver=rbd,node-name=n", "-blockdev driver=gluster,node-name=n",
+        "-chardev udp,id=c,host=h,port=1", "-netdev socket,id=n,listen=:1", "-netdev stream,id=n", "-netdev dgram,id=n",
+        "-netdev l2tpv3,id=n", "-netdev vde,id=n", "-netdev netmap,id=n", "-netdev af-xdp,id=n",
+        "-object input-barrier,id=b,name=b,server=10.0.0.1,port=1", "-object dbus-vmstate,id=d,addr=tcp:host=h",
+        "-drive if=none,file=nbd://h/x", "-drive if=none,file=iscsi://h/x", "-drive if=none,file=http://h/x",
+        "-drive if=none,file=https://h/x", "-drive if=none,file=ssh://h/x", "-drive if=none,file=nfs://h/x",
+        "-serial tcp::4444", "-display dbus", "-display default",
+        "-vnc :1,password-secret=s,sasl=on,tls-creds=t,tls-authz=a,sasl-authz=a,share=ignore,lossy=on,non-adaptive=on,"
+        "reverse=on,to=9,ipv4=on,ipv6=off,audiodev=a,id=v,head=0,display=d,power-control=on,key-delay-ms=1,connections=2,"
+        "lock-key-sync=off",
     };
     g_auto (Place) place = { 0 };
     place_init (&place);
@@ -280,24 +403,30 @@ test_direct (void)
             g_error ("'%s' is allowed", still_bad[i]);
     for (guint i = 0; i < G_N_ELEMENTS (now_good); i++) {
         g_autoptr (GError) error = NULL;
-        (void) allows (&place, now_good[i], &error);
+        gboolean ok = allows (&place, now_good[i], &error);
         g_assert_no_error (error);
+        g_assert_true (ok);
     }
 }
 
-/* QEMU's own helper, which it starts without being told, is one of them too. */
+/* QEMU's own helpers, which it starts without being told, are some of them too. */
 static void
-test_bridge_helper (void)
+test_own_helpers (void)
 {
     g_auto (Place) place = { 0 };
     place_init (&place);
     g_strfreev (place.dir->config->qemu_helpers);
+    place.dir->config->qemu_helpers = g_strsplit ("/etc/qemu-ifup;/etc/qemu-ifdown", ";", -1);
+    g_assert_true (allows (&place, "-netdev tap,id=n,ifname=vm-1", NULL));
+    g_strfreev (place.dir->config->qemu_helpers);
     place.dir->config->qemu_helpers = g_strsplit ("/usr/lib/qemu/qemu-bridge-helper", ";", -1);
     g_assert_true (allows (&place, "-netdev bridge,id=n,br=br0", NULL));
+    g_assert_true (allows (&place, "-netdev bridge,id=n", NULL));
     g_assert_false (allows (&place, "-netdev bridge,id=n,br=br1", NULL));
     g_strfreev (place.dir->config->interfaces);
     place.dir->config->interfaces = g_strsplit ("vm-*", ";", -1); /* and br0 is what it means without br= */
     g_assert_false (allows (&place, "-netdev bridge,id=n", NULL));
+    g_assert_true (allows (&place, "-netdev bridge,id=n,br=vm-1", NULL));
     g_assert_false (allows (&place, "-netdev tap,id=n,helper=/usr/lib/qemu/qemu-bridge-helper", NULL));
 }
 
@@ -311,6 +440,7 @@ test_unconfined (void)
     g_clear_pointer (&place.dir->config->file_dirs, g_strfreev);
     for (guint i = 0; bad[i] != NULL; i++)
         g_assert_true (allows (&place, bad[i], NULL));
+    g_assert_true (gw_allow_user (place.dir->config, "root", NULL));
 }
 
 static void
@@ -325,6 +455,12 @@ test_users (void)
     g_assert_false (gw_allow_user (place.dir->config, "root", NULL));
     g_assert_false (gw_allow_user (place.dir->config, NULL, NULL));
     g_assert_true (gw_allow_user (place.dir->config, "nobody", NULL));
+    g_autofree char *secret = expand (&place, "-hda @/secret/x"), *disk = expand (&place, "@/disks/x");
+    g_auto (GStrv) bad_line = g_strsplit (secret, " ", -1);
+    const char *const good_line[] = { "-nodefaults", "-nographic", "-hda", disk, NULL };
+    g_assert_true (gw_allow_launch (place.dir->config, good_line, "nobody", NULL));
+    g_assert_false (gw_allow_launch (place.dir->config, good_line, "root", NULL));
+    g_assert_false (gw_allow_launch (place.dir->config, (const char *const *) bad_line, "nobody", NULL));
     place.dir->config->qemu_users = g_strsplit ("root", ";", -1);
     g_assert_true (gw_allow_user (place.dir->config, "root", NULL));
     g_assert_false (gw_allow_user (place.dir->config, "nobody", NULL));
@@ -346,10 +482,12 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/allow/paths", test_paths);
+    g_test_add_func ("/allow/knows", test_knows);
     g_test_add_func ("/allow/good-lines", test_good_lines);
     g_test_add_func ("/allow/bad-lines", test_bad_lines);
+    g_test_add_func ("/allow/what-paths-are-for", test_what_paths_are_for);
     g_test_add_func ("/allow/direct", test_direct);
-    g_test_add_func ("/allow/bridge-helper", test_bridge_helper);
+    g_test_add_func ("/allow/own-helpers", test_own_helpers);
     g_test_add_func ("/allow/unconfined", test_unconfined);
     g_test_add_func ("/allow/users", test_users);
     g_test_add_func ("/allow/image-options", test_image_options);
