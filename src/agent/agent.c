@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 struct _GwAgent {
-    GwHostConfig *config;
     GCancellable *stopping;
 
-    GMutex lock; /* guards jobs and the numbers */
+    GMutex lock; /* guards what follows, as far as n_jobs */
     GCond changed;
+    GwHostConfig *config; /* replaced when the file is read again */
     GPtrArray *jobs;     /* GwJob, in the order of starting */
     guint n_threads;     /* of jobs and connections */
     guint n_connections; /* of this host */
@@ -33,10 +33,30 @@ gw_agent_new (const GwHostConfig *config)
     return agent;
 }
 
-const GwHostConfig *
-gw_agent_get_config (const GwAgent *agent)
+GwHostConfig *
+gw_agent_copy_config (GwAgent *agent)
 {
-    return agent->config;
+    g_mutex_lock (&agent->lock);
+    GwHostConfig *copy = gw_host_config_copy (agent->config);
+    g_mutex_unlock (&agent->lock);
+    return copy;
+}
+
+gboolean
+gw_agent_set_config (GwAgent *agent, const GwHostConfig *fresh, GError **error)
+{
+    g_autoptr (GwHostConfig) now = gw_agent_copy_config (agent), next = gw_host_config_copy (fresh);
+    g_auto (GStrv) kept = gw_host_config_keep_started (next, now, error);
+    if (kept == NULL)
+        return FALSE;
+    g_mutex_lock (&agent->lock);
+    GwHostConfig *old = agent->config;
+    agent->config = g_steal_pointer (&next);
+    g_mutex_unlock (&agent->lock);
+    gw_host_config_free (old);
+    for (gsize i = 0; kept[i] != NULL; i++)
+        g_message ("%s has changed, which takes effect when the agent is started again", kept[i]);
+    return TRUE;
 }
 
 /* --- threads ------------------------------------------------------------------------------------------- */
@@ -161,7 +181,8 @@ void
 gw_agent_take_up_jobs (GwAgent *agent)
 {
     g_autoptr (GError) error = NULL;
-    g_autoptr (GPtrArray) jobs = gw_job_find_waiting (agent->config, &error);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
+    g_autoptr (GPtrArray) jobs = gw_job_find_waiting (config, &error);
     for (guint i = 0; jobs != NULL && i < jobs->len && error == NULL; i++) {
         GwJob *job = jobs->pdata[i];
         g_mutex_lock (&agent->lock);
@@ -178,7 +199,8 @@ GwJob *
 gw_agent_start_job (GwAgent *agent, const GwPlan *plan, GwJobProgressFn fn, gpointer user_data,
                     GError **error)
 {
-    g_autoptr (GwJob) job = gw_job_new (plan, agent->config);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
+    g_autoptr (GwJob) job = gw_job_new (plan, config);
     gw_job_set_progress_fn (job, fn, user_data);
     g_mutex_lock (&agent->lock);
     gboolean ok = add_job (agent, job, plan->vm, error);

@@ -40,7 +40,11 @@ GwAgent *gw_agent_new (const GwHostConfig *config);
 void gw_agent_free (GwAgent *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwAgent, gw_agent_free)
 
-const GwHostConfig *gw_agent_get_config (const GwAgent *agent);
+/* As it is now; any thread.  (transfer full) */
+GwHostConfig *gw_agent_copy_config (GwAgent *agent);
+/* The agent goes on with `fresh`, except for what it has acted on at its start.  Connections and jobs keep what they began
+ * with.  GW_CAUSE_USAGE: it goes on as before. */
+gboolean gw_agent_set_config (GwAgent *agent, const GwHostConfig *fresh, GError **error);
 
 /* Starts a job in a thread of its own.  NULL with GW_CAUSE_VM_BUSY when this agent moves that VM
  * already.  (transfer full) */

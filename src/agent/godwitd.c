@@ -70,7 +70,7 @@ options_clear (Options *options)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
 static GwHostConfig *
-make_config (Options *options, GError **error)
+make_config (const Options *options, GError **error)
 {
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
     if (!(options->config != NULL ? gw_host_config_load (config, options->config, error)
@@ -80,15 +80,36 @@ make_config (Options *options, GError **error)
         gw_host_config_set_state_dir (config, options->state);
     if (options->data_addresses != NULL) {
         g_strfreev (config->data_addresses);
-        config->data_addresses = g_steal_pointer (&options->data_addresses);
+        config->data_addresses = g_strdupv (options->data_addresses);
     }
     if (options->is_stdio)
         config->grace_s = 0; /* nobody starts it again, or would take apart what is left */
     if (options->socket != NULL) {
         g_free (config->socket);
-        config->socket = g_steal_pointer (&options->socket);
+        config->socket = g_strdup (options->socket);
     }
     return g_steal_pointer (&config);
+}
+
+typedef struct {
+    GwAgent *agent;
+    const Options *options;
+} Server;
+
+/* A file that is wrong changes nothing. */
+static gboolean
+on_hangup (gpointer user_data)
+{
+    const Server *server = user_data;
+    g_autoptr (GError) error = NULL;
+    gw_notify_reloading ();
+    g_autoptr (GwHostConfig) fresh = make_config (server->options, &error);
+    if (fresh != NULL && gw_agent_set_config (server->agent, fresh, &error))
+        g_message ("the configuration was read again, and holds for new connections and jobs");
+    else
+        g_warning ("the configuration was read again, and is refused: %s; it stays as it was", error->message);
+    gw_notify_reloaded ();
+    return G_SOURCE_CONTINUE;
 }
 
 static gboolean
@@ -134,7 +155,7 @@ settle_on (gpointer user_data)
 static gboolean
 listen (GwAgent *agent, GError **error)
 {
-    const GwHostConfig *config = gw_agent_get_config (agent);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
     if (!gw_agent_listen (agent, config->socket, 0600, error) || !gw_agent_listen_peers (agent, error))
         return FALSE;
     g_message ("godwitd %s serves on %s", GW_VERSION, config->socket);
@@ -144,15 +165,18 @@ listen (GwAgent *agent, GError **error)
 }
 
 static gboolean
-serve_socket (GwAgent *agent, GError **error)
+serve_socket (GwAgent *agent, const Options *options, GError **error)
 {
+    Server server = { agent, options };
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
     g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
     g_autoptr (GCancellable) stopping = g_cancellable_new ();
-    Mender mender = { gw_agent_get_config (agent), stopping, agent };
+    Mender mender = { config, stopping, agent }; /* of which directories it is, which does not change */
     if (!listen (agent, error))
         return FALSE;
     g_unix_signal_add (SIGTERM, on_signal, loop);
     g_unix_signal_add (SIGINT, on_signal, loop);
+    g_unix_signal_add (SIGHUP, on_hangup, &server);
     gw_agent_take_up_jobs (agent);
     gw_notify_ready (agent);
     GThread *threads[] = { g_thread_new ("mender", mend_on, &mender), g_thread_new ("settler", settle_on, &mender) };
@@ -217,7 +241,7 @@ main (int argc, char **argv)
     g_autoptr (GwAgent) agent = gw_agent_new (config);
     if (options.is_stdio)
         serve_stdio (agent);
-    else if (!serve_socket (agent, &error))
+    else if (!serve_socket (agent, &options, &error))
         return fail (error);
     return 0;
 }

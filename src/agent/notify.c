@@ -63,6 +63,19 @@ gw_notify_ready (GwAgent *agent)
 }
 
 void
+gw_notify_reloading (void)
+{
+    g_autofree char *words = g_strdup_printf ("RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time ());
+    tell_manager (words);
+}
+
+void
+gw_notify_reloaded (void)
+{
+    tell_manager ("READY=1\nSTATUS=Serving");
+}
+
+void
 gw_notify_stopping (void)
 {
     tell_manager ("STOPPING=1\nSTATUS=Ending jobs and connections");

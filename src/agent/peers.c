@@ -18,8 +18,7 @@ typedef struct {
 
 struct _GwPeers {
     GwAgent *agent;
-    const GwHostConfig *config; /* the agent's */
-    GPtrArray *listeners;       /* Listener */
+    GPtrArray *listeners; /* Listener */
 
     GwRoom *room;
 
@@ -122,12 +121,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PeerThread, peer_thread_free)
 
 /* The name under which the peer is served; else it has been told why it is not.  (transfer full) */
 static char *
-let_in (PeerThread *thread, GIOStream *stream, GError **error)
+let_in (const GwHostConfig *config, GIOStream *stream, GError **error)
 {
     g_auto (GStrv) names = NULL;
     GError *why = NULL;
     const char *name = gw_rpc_identify_peer (stream, &names, &why)
-                           ? gw_peers_find_name ((const char *const *) thread->peers->config->peer_names,
+                           ? gw_peers_find_name ((const char *const *) config->peer_names,
                                                  (const char *const *) names, &why)
                            : NULL;
     if (name != NULL)
@@ -141,14 +140,14 @@ static void
 serve (PeerThread *thread)
 {
     GwPeers *peers = thread->peers;
-    const GwHostConfig *config = peers->config;
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (peers->agent);
     g_autoptr (GError) error = NULL;
     g_autoptr (GMainContext) context = g_main_context_new ();
     gint64 deadline_us = gw_deadline_ms ((guint) config->handshake_s * 1000);
     gw_rpc_tune_tcp (thread->socket, (guint) config->silence_s);
     g_autoptr (GIOStream) stream = gw_rpc_accept_tls (thread->socket, config->certificates, context, deadline_us,
                                                       gw_agent_get_stopping (peers->agent), &error);
-    g_autofree char *name = stream != NULL ? let_in (thread, stream, &error) : NULL;
+    g_autofree char *name = stream != NULL ? let_in (config, stream, &error) : NULL;
     if (name == NULL) {
         if (gw_error_get_cause (error) != GW_CAUSE_ABORTED)
             tell (peers, GW_REFUSAL_PEER, thread->address, error->message);
@@ -196,10 +195,11 @@ take_client (GwPeers *peers, GSocket *client)
     g_autoptr (GSocketAddress) remote = g_socket_get_remote_address (client, NULL);
     g_autoptr (GSocketAddress) local = g_socket_get_local_address (client, NULL);
     g_autoptr (GInetAddress) from = NULL;
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (peers->agent);
     g_autofree char *address = address_to_text (remote, &from);
     if (address == NULL) /* it has gone already */
         return;
-    if (!gw_peers_is_from ((const char *const *) peers->config->peer_networks, from)) {
+    if (!gw_peers_is_from ((const char *const *) config->peer_networks, from)) {
         tell (peers, GW_REFUSAL_NETWORK, address, "its network is not among [peers] networks");
         return;
     }
@@ -258,9 +258,8 @@ add_listener (GwPeers *peers, const char *endpoint, GError **error)
 }
 
 static gboolean
-open_listeners (GwPeers *peers, GError **error)
+open_listeners (GwPeers *peers, const GwHostConfig *config, GError **error)
 {
-    const GwHostConfig *config = peers->config;
     for (gsize i = 0; config->listen[i] != NULL; i++)
         if (!add_listener (peers, config->listen[i], error))
             return FALSE;
@@ -270,16 +269,15 @@ open_listeners (GwPeers *peers, GError **error)
 GwPeers *
 gw_peers_new (GwAgent *agent, GError **error)
 {
-    const GwHostConfig *config = gw_agent_get_config (agent);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
     if (*config->listen == NULL)
         return NULL;
     GwPeers *peers = g_new0 (GwPeers, 1);
     peers->agent = agent;
-    peers->config = config;
     peers->listeners = g_ptr_array_new_with_free_func (listener_free);
     peers->room = gw_room_new ((guint) config->connections, (guint) config->per_address);
     g_mutex_init (&peers->lock);
-    if (!open_listeners (peers, error)) {
+    if (!open_listeners (peers, config, error)) {
         gw_peers_free (peers);
         return NULL;
     }

@@ -97,20 +97,22 @@ ask_postcopy (GwConnection *connection, JsonObject *params, GError **error)
 static JsonObject *
 list_vms (GwConnection *connection, JsonObject *params, GError **error)
 {
-    return gw_history_list_vms (gw_agent_get_config (connection->agent), error);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (connection->agent);
+    return gw_history_list_vms (config, error);
 }
 
 static JsonObject *
 get_report (GwConnection *connection, JsonObject *params, GError **error)
 {
     const char *id = gw_json_get_string (params, "job", error);
-    return id != NULL ? gw_report_load (gw_agent_get_config (connection->agent), id, error) : NULL;
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (connection->agent);
+    return id != NULL ? gw_report_load (config, id, error) : NULL;
 }
 
 static JsonObject *
 list_reports (GwConnection *connection, JsonObject *params, GError **error)
 {
-    const GwHostConfig *config = gw_agent_get_config (connection->agent);
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (connection->agent);
     const char *job = gw_json_peek_string (params, "job", NULL);
     if (job != NULL || gw_json_peek_bool (params, "unsettled", FALSE))
         return gw_history_find (config, job, error);

@@ -113,9 +113,8 @@ has_said_hello_or_ended (gpointer user_data)
 
 /* A peer that is let in and then says nothing is not kept. */
 static gboolean
-wait_for_hello (GwConnection *connection)
+wait_for_hello (GwConnection *connection, gint64 limit_s)
 {
-    gint64 limit_s = gw_agent_get_config (connection->agent)->handshake_s;
     if (connection->peer == NULL)
         return TRUE;
     gw_rpc_set_name (connection->rpc, connection->peer->name);
@@ -140,15 +139,16 @@ void
 gw_agent_serve (GwAgent *agent, GIOStream *stream, const GwAgentPeer *peer)
 {
     g_autoptr (GMainContext) context = g_main_context_new ();
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
     g_main_context_push_thread_default (context);
     GwConnection connection = { .agent = agent,
                                 .context = context,
                                 .rpc = gw_rpc_new (stream, context),
-                                .host = gw_host_new_local (gw_agent_get_config (agent), context),
+                                .host = gw_host_new_local (config, context),
                                 .stopping = gw_agent_get_stopping (agent),
                                 .peer = peer };
     gw_host_set_event_fn (connection.host, on_event, &connection);
-    if (wait_for_hello (&connection))
+    if (wait_for_hello (&connection, config->handshake_s))
         serve_requests (&connection);
     (void) gw_rpc_flush (connection.rpc, 1000, NULL);
     if (g_cancellable_is_cancelled (connection.stopping))

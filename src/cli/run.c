@@ -84,7 +84,8 @@ static void
 open_control (Run *run, GwAgent *agent, GwJob *job)
 {
     g_autoptr (GError) error = NULL;
-    g_autofree char *dir = gw_cli_control_dir (gw_agent_get_config (agent));
+    g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
+    g_autofree char *dir = gw_cli_control_dir (config);
     g_autofree char *name = g_strconcat (gw_job_get_id (job), ".sock", NULL);
     g_autofree char *path = g_build_filename (dir, name, NULL);
     if (!run->options->plan->is_check_only && !gw_agent_listen (agent, path, 0600, &error))

@@ -101,6 +101,31 @@ copy_list (gpointer to, gconstpointer from)
     *(GStrv *) to = g_strdupv (*(const GStrv *) from);
 }
 
+static gboolean
+equal_texts (gconstpointer a, gconstpointer b)
+{
+    return g_strcmp0 (*(char *const *) a, *(char *const *) b) == 0;
+}
+
+static gboolean
+equal_lists (gconstpointer a, gconstpointer b)
+{
+    const char *const *one = *(const char *const *const *) a, *const *other = *(const char *const *const *) b;
+    return one == other || (one != NULL && other != NULL && g_strv_equal (one, other));
+}
+
+static gboolean
+equal_flags (gconstpointer a, gconstpointer b)
+{
+    return *(const gboolean *) a == *(const gboolean *) b;
+}
+
+static gboolean
+equal_numbers (gconstpointer a, gconstpointer b)
+{
+    return *(const gint64 *) a == *(const gint64 *) b;
+}
+
 static void
 free_text (gpointer field)
 {
@@ -116,11 +141,15 @@ free_list (gpointer field)
 static const struct {
     void (*copy) (gpointer to, gconstpointer from); /* NULL: the bytes are all of it */
     void (*free) (gpointer field);
+    gboolean (*equal) (gconstpointer a, gconstpointer b);
 } kinds[] = {
-    [GW_CONFIG_PATH] = { copy_text, free_text },
-    [GW_CONFIG_LIST] = { copy_list, free_list },      [GW_CONFIG_PATHS] = { copy_list, free_list },
-    [GW_CONFIG_ADDRESSES] = { copy_list, free_list }, [GW_CONFIG_NETWORKS] = { copy_list, free_list },
-    [GW_CONFIG_FLAG] = { NULL, NULL },                [GW_CONFIG_NUMBER] = { NULL, NULL },
+    [GW_CONFIG_PATH] = { copy_text, free_text, equal_texts },
+    [GW_CONFIG_LIST] = { copy_list, free_list, equal_lists },
+    [GW_CONFIG_PATHS] = { copy_list, free_list, equal_lists },
+    [GW_CONFIG_ADDRESSES] = { copy_list, free_list, equal_lists },
+    [GW_CONFIG_NETWORKS] = { copy_list, free_list, equal_lists },
+    [GW_CONFIG_FLAG] = { NULL, NULL, equal_flags },
+    [GW_CONFIG_NUMBER] = { NULL, NULL, equal_numbers },
 };
 
 void
@@ -130,6 +159,14 @@ gw_config_clear_field (GwHostConfig *config, const GwConfigKey *key)
         kinds[key->type].free (gw_config_field (config, key));
 }
 
+/* A field that holds nothing yet, or what belongs to another configuration. */
+static void
+copy_field (GwHostConfig *to, const GwHostConfig *from, const GwConfigKey *key)
+{
+    if (kinds[key->type].copy != NULL)
+        kinds[key->type].copy (gw_config_field (to, key), (const char *) from + key->offset);
+}
+
 GwHostConfig *
 gw_host_config_copy (const GwHostConfig *config)
 {
@@ -137,12 +174,42 @@ gw_host_config_copy (const GwHostConfig *config)
     copy->state_dir = g_strdup (config->state_dir);
     copy->runtime_dir = g_strdup (config->runtime_dir);
     copy->courier = g_strdup (config->courier);
+    for (guint i = 0; i < GW_N_CONFIG_KEYS; i++)
+        copy_field (copy, config, &gw_config_keys[i]);
+    return copy;
+}
+
+/* The bytes of a number or flag, and what else belongs to the field. */
+static void
+take_back (GwHostConfig *fresh, const GwHostConfig *now, const GwConfigKey *key)
+{
+    static const gsize sizes[] = { [GW_CONFIG_FLAG] = sizeof (gboolean), [GW_CONFIG_NUMBER] = sizeof (gint64) };
+    gw_config_clear_field (fresh, key);
+    if (kinds[key->type].copy == NULL)
+        memcpy (gw_config_field (fresh, key), (const char *) now + key->offset, sizes[key->type]);
+    copy_field (fresh, now, key);
+}
+
+GStrv
+gw_host_config_keep_started (GwHostConfig *fresh, const GwHostConfig *now, GError **error)
+{
+    g_autoptr (GStrvBuilder) kept = g_strv_builder_new ();
+    if (*now->listen != NULL && *fresh->listen == NULL) {
+        /* without [listen] the file needs no lists for peers, and there are some */
+        gw_fail (error, GW_CAUSE_USAGE, "the agent serves peers, and the file has no [listen] addresses any more");
+        return NULL;
+    }
     for (guint i = 0; i < GW_N_CONFIG_KEYS; i++) {
         const GwConfigKey *key = &gw_config_keys[i];
-        if (kinds[key->type].copy != NULL)
-            kinds[key->type].copy (gw_config_field (copy, key), (const char *) config + key->offset);
+        g_autofree char *name = g_strdup_printf ("[%s] %s", key->group, key->key);
+        if (key->when != GW_CONFIG_START ||
+            kinds[key->type].equal (gw_config_field (fresh, key), (const char *) now + key->offset))
+            continue;
+        take_back (fresh, now, key);
+        g_strv_builder_add (kept, name);
     }
-    return copy;
+    gw_host_config_set_state_dir (fresh, now->state_dir);
+    return g_strv_builder_end (kept);
 }
 
 void

@@ -20,10 +20,11 @@ typedef struct {
     GwConfigType type;
     gsize offset; /* in GwHostConfig */
     gint64 min, max;
+    enum { GW_CONFIG_ALWAYS, GW_CONFIG_START } when;
 } GwConfigKey;
 
 enum {
-#define X(group, key, type, field, min, max) GW_CONFIG_KEY_##field,
+#define X(group, key, type, field, min, max, when) GW_CONFIG_KEY_##field,
 #include "config.def"
 #undef X
     GW_N_CONFIG_KEYS

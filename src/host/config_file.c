@@ -9,8 +9,8 @@
 #define LIST_MAX 256 /* words of a list */
 
 const GwConfigKey gw_config_keys[GW_N_CONFIG_KEYS] = {
-#define X(group, key, type, field, min, max)                                                                       \
-    { group, key, GW_CONFIG_##type, G_STRUCT_OFFSET (GwHostConfig, field), min, max },
+#define X(group, key, type, field, min, max, when)                                                                 \
+    { group, key, GW_CONFIG_##type, G_STRUCT_OFFSET (GwHostConfig, field), min, max, GW_CONFIG_##when },
 #include "config.def"
 #undef X
 };

@@ -107,6 +107,10 @@ void gw_host_sign_job (GwJournalJob *job);
 gboolean gw_host_process_is_alive (gint64 pid, gint64 start_time);
 /* Makes the directories below the state directory.  GW_CAUSE_HOST_IO. */
 gboolean gw_host_make_directories (const GwHostConfig *config, GError **error);
+/* A configuration that was read while the agent runs: what an agent acts on when it starts (START in config.def) `fresh`
+ * gets from `now`.  The names of the keys that are not what the file says, "[group] key" (transfer full); NULL with
+ * GW_CAUSE_USAGE: the agent cannot go on with such a file. */
+GStrv gw_host_config_keep_started (GwHostConfig *fresh, const GwHostConfig *now, GError **error);
 GwHostConfig *gw_host_config_copy (const GwHostConfig *config);
 void gw_host_config_free (GwHostConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwHostConfig, gw_host_config_free)

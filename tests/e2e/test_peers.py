@@ -5,8 +5,10 @@ after ten thousand connections."""
 import contextlib
 import ctypes
 import json
+import os
 import pathlib
 import resource
+import signal
 import socket
 import ssl
 import time
@@ -54,12 +56,22 @@ class Peers:
         self.authority = pki.Authority(tmp_path / "authority")
         self.there = self.authority.host(tmp_path / "pki-b", "b.test", net.b.address, client=False)
         self.here = self.authority.host(tmp_path / "pki-a", "a.test", server=False)
-        config = tmp_path / "godwitd.conf"
-        config.write_text(CONFIG.format(address=net.b.address, certificates=self.there, names=names,
-                                        at=allowed or tmp_path, files="/usr/share;/usr/lib;" + str(paths.CACHE.resolve()),
-                                        more=more))
-        self.agent = rig.Agent(net.b, tmp_path / "agent", ["--config", config])
+        self.config = tmp_path / "godwitd.conf"
+        self.configure(names, allowed, more)
+        self.agent = rig.Agent(net.b, tmp_path / "agent", ["--config", self.config])
         self.destination = f"godwit://{net.b.address}"
+
+    def configure(self, names, allowed=None, more="", address=None):
+        """Writes the agent's file."""
+        self.config.write_text(CONFIG.format(address=address or self.net.b.address, certificates=self.there, names=names,
+                                             at=allowed or self.tmp_path, more=more,
+                                             files="/usr/share;/usr/lib;" + str(paths.CACHE.resolve())))
+
+    def read_again(self, words):
+        """Has the agent read it, and waits for what it says to that."""
+        said = self.agent.log.stat().st_size
+        os.kill(self.agent.pid, signal.SIGHUP)
+        faults.wait_until(lambda: words in self.agent.log.read_bytes()[said:].decode(), 10, f"'{words}' in the agent's log")
 
     def env(self, certificates=None):
         return {"GODWIT_CERTIFICATES": str(certificates or self.here)}
@@ -175,6 +187,26 @@ def test_refuses_whoever_cannot_prove_a_name(net, tmp_path):
     assert peers.check(vm).exit != 8, "a good peer is served after all that"
 
 
+def test_refuses_a_peer_without_a_certificate(net, tmp_path):
+    """It is told why, whatever it asks for, and gets no answer to that."""
+    peers = Peers(net, tmp_path)
+    context = ssl.create_default_context(cafile=peers.here / "ca-cert.pem")
+    with _inside(net.a):
+        raw = socket.create_connection((net.b.address, PORT), 10)
+    with context.wrap_socket(raw, server_hostname=net.b.address) as bare:
+        bare.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {
+            "protocol": 1, "program": "test", "version": "0", "host": "a", "pid": 1}}).encode() + b"\n")
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := bare.recv(4096):
+                said += data
+    assert b"it has sent no certificate" in said and b"peer-refused" in said and b'"result"' not in said, said
+    peers.wait_log("it has sent no certificate")
+    good = Client(peers)
+    assert "now_us" in good.call("ping")
+    good.close()
+
+
 @pytest.mark.parametrize("spoil, words", [
     (lambda p: p.authority.host(p.there, "c.test", client=False), "is for 'c.test', not for"),
     (lambda p: p.authority.host(p.there, p.net.b.address, expired=True, client=False), "expired"),
@@ -254,6 +286,39 @@ def launch(*argv):
 def images(path, **more):
     return {"user": "root", "disks": [{"name": "d", "action": "copy", "reason": "r", "target": str(path),
                                        "format": "raw", "bytes": 1 << 20, **more}]}
+
+
+def test_the_configuration_is_read_again(net, tmp_path):
+    """Who is served, and what a VM may have, changes for the next connection; a job that runs is not disturbed. A file that
+    is wrong changes nothing."""
+    vm = rig.Guest(net.a, tmp_path / "a", load=LOAD, mem="131064K", disk="8M")
+    vm.start().wait_boot()
+    peers, twin = Peers(net, tmp_path), vm.twin(net.b, tmp_path / "b")
+    idle = rig.Guest(net.a, tmp_path / "idle", load=LOAD, mem="128M").start(paused=True)
+    good = peers.authority.host(tmp_path / "pki-g", "good.test", server=False)
+    started = rig.start_migrate(vm, twin, peers.destination, "--overwrite-images", "--no-rehearse", "--max-bandwidth", "4M",
+                                env=peers.env())
+    faults.wait_until(lambda: 'phase="copying memory"' in started.stderr(), 60, "precopy")
+    (tmp_path / "elsewhere").mkdir()
+    peers.configure("good.test", allowed=tmp_path / "elsewhere", address=f"{net.b.address};127.0.0.1")
+    peers.read_again("holds for new connections and jobs")
+    peers.wait_log("[listen] addresses has changed, which takes effect when the agent is started again")
+    done = peers.check(idle)
+    assert (done.exit, done.cause) == (8, "peer-refused") and "'a.test' is not among" in done.stdout, done
+    done = peers.check(idle, good)
+    verdict = next(c for c in done.report["checks"] if c["check"] == "allowed")
+    assert verdict["verdict"] == "refused" and f"{tmp_path}/b" in json.dumps(verdict), done
+    for spoil, words in ((lambda: peers.configure("a.test", more="jobs=0"), "'0' is not a number from 1 to 1024"),
+                         (lambda: peers.config.write_text("[limits]\njobs=3\n"), "no [listen] addresses any more"),
+                         (peers.config.unlink, "No such file or directory")):
+        spoil()
+        peers.read_again(f"{words}; it stays as it was")
+        assert peers.check(idle).exit == 8, "a.test is served again"
+    assert started.is_running(), started.wait()
+    done = started.wait()
+    assert done.exit == 0, done
+    vm.ticks.wait_side("b", 100)
+    vm.report.check()
 
 
 def test_ten_thousand_connections(net, tmp_path):

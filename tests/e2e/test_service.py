@@ -24,7 +24,9 @@ def test_tells_the_service_manager(net, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(10)
-        agent = rig.Agent(net.b, tmp_path / "agent", env={"NOTIFY_SOCKET": str(tmp_path / "notify"),
+        config = tmp_path / "godwitd.conf"
+        config.write_text("[limits]\njobs=3\n")
+        agent = rig.Agent(net.b, tmp_path / "agent", ["--config", config], env={"NOTIFY_SOCKET": str(tmp_path / "notify"),
                                                           "WATCHDOG_USEC": "400000"})
         assert b"READY=1" in manager.recv(1000).splitlines()
         assert manager.recv(1000) == b"WATCHDOG=1"
@@ -36,6 +38,10 @@ def test_tells_the_service_manager(net, tmp_path):
         os.kill(agent.pid, signal.SIGCONT)
         manager.settimeout(10)
         assert manager.recv(1000) == b"WATCHDOG=1"
+        os.kill(agent.pid, signal.SIGHUP)
+        told = [manager.recv(1000) for _ in range(3)]
+        told = [words for words in told if words != b"WATCHDOG=1"]
+        assert told[0].startswith(b"RELOADING=1\nMONOTONIC_USEC=") and told[1].startswith(b"READY=1"), told
         assert agent.stop() == 0
         told = b""
         while b"STOPPING=1" not in told.splitlines():

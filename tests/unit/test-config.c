@@ -80,6 +80,41 @@ test_state_directory (void)
     g_assert_cmpstr (dir->config->runtime_dir, ==, "/file");
 }
 
+/* An agent that reads its file again goes on with what it has acted on. */
+static void
+test_read_again (void)
+{
+    static const char before[] = "[listen]\naddresses=::1\n[peers]\nnames=a\nnetworks=10.0.0.0/8\n[disks]\ndirectories=/x\n"
+                                 "[sockets]\ndirectories=/x\n[files]\ndirectories=/x\n[agent]\nsocket=/run/a\n"
+                                 "[limits]\njobs=3\nconnections=7\nconnections-per-address=2\n";
+    static const char after[] = "[listen]\naddresses=::1;::2\ncertificates=/c\n[peers]\nnames=b;c\n[disks]\ndirectories=/y\n"
+                                "[sockets]\ndirectories=/x\n[files]\ndirectories=/x\n[agent]\nsocket=/run/b\nstate=/s\n"
+                                "[limits]\njobs=4\nconnections=8\nconnections-per-address=2\n[networks]\ndirect=false\n";
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GwHostConfig) fresh = gw_host_config_new (NULL), silent = gw_host_config_new (NULL);
+    g_assert_true (load (dir, before, dir->config, NULL));
+    g_assert_true (load (dir, after, fresh, NULL));
+    g_auto (GStrv) kept = gw_host_config_keep_started (fresh, dir->config, &error);
+    g_assert_no_error (error);
+    g_autofree char *names = g_strjoinv (", ", kept);
+    g_assert_cmpstr (names, ==, "[agent] socket, [agent] state, [listen] addresses, [listen] certificates, "
+                                "[limits] connections");
+    g_assert_cmpstr (fresh->socket, ==, "/run/a");
+    g_assert_cmpstr (fresh->state_dir, ==, dir->path);
+    g_assert_null (fresh->listen[1]);
+    g_assert_cmpstr (fresh->certificates, ==, GW_HOST_CERTIFICATES);
+    g_assert_cmpint (fresh->connections, ==, 7);
+    g_assert_cmpstr (fresh->peer_names[1], ==, "c");
+    g_assert_null (fresh->peer_networks[0]);
+    g_assert_cmpstr (fresh->image_dirs[0], ==, "/y");
+    g_assert_cmpint (fresh->max_jobs, ==, 4);
+    g_assert_false (fresh->is_direct);
+    /* what keeps peers within bounds is asked for in a file with [listen] only */
+    g_assert_null (gw_host_config_keep_started (silent, dir->config, &error));
+    assert_error (&error, GW_CAUSE_USAGE, "no [listen] addresses any more");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -87,5 +122,6 @@ main (int argc, char **argv)
     g_test_add_func ("/config/takes-all-types", test_takes_all_types);
     g_test_add_func ("/config/says-where-it-is-wrong", test_says_where_it_is_wrong);
     g_test_add_func ("/config/state-directory", test_state_directory);
+    g_test_add_func ("/config/read-again", test_read_again);
     return g_test_run ();
 }
