@@ -10,9 +10,9 @@
 #define GAIN_ROUND 0.75   /* a round that leaves more than this of the last gains little */
 #define GAIN_HOPELESS 0.85 /* two that leave more than this are too many */
 #define SHARE_EARLY 3
-#define CHEAP_SHARE 25  /* rounds that all together take one part in so many of the time so far cost nobody anything, */
-#define CHEAP_GAIN GAIN_ROUND /* are worth it while each leaves less than this, */
-#define CHEAP_US 10000  /* and as long as they save that */
+#define CHEAP_SHARE 50  /* a round that takes one part in so many of the time so far costs nobody anything, */
+#define CHEAP_GAIN 0.5  /* is worth it when it leaves less than this, */
+#define CHEAP_US 10000  /* and as long as it saves that */
 #define MARGIN_SHARE 12 /* of the allowed downtime, one part in so many is kept */
 #define PATIENCE_ROUNDS 6 /* hopeless ones, before it is given up without a --timeout */
 #define PATIENCE_US (15 * G_USEC_PER_SEC)
@@ -229,15 +229,14 @@ foresee_gain (const GwConverge *converge, const GwEstimate *estimate)
     return MAX (q, gain);
 }
 
-/* A guest of which little is left and which writes less than the link carries: what the user allows need not be used.
- * Rounds that leave a share `gain` each take round / (1 - gain) all together. */
+/* A guest of which little is left and which writes little beside what the link carries: what the user allows need not
+ * be used. */
 static gboolean
 is_round_cheap (const GwConverge *converge, const GwSample *now, const GwEstimate *estimate)
 {
     double round_us = (double) now->left_bytes / (double) MAX (estimate->rate_bps, 1) * G_USEC_PER_SEC;
-    double gain = foresee_gain (converge, estimate);
-    return round_us > CHEAP_US && gain < CHEAP_GAIN && converge->n_rounds > 1 &&
-           round_us < (1 - gain) * (double) now->at_us / CHEAP_SHARE;
+    return round_us > CHEAP_US && round_us < (double) now->at_us / CHEAP_SHARE && converge->n_rounds > 1 &&
+           foresee_gain (converge, estimate) < CHEAP_GAIN;
 }
 
 static gboolean

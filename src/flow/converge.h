@@ -20,8 +20,8 @@
  *
  * Ceiling.  While each round leaves much less than the one before, only a third of the allowed downtime
  * is used; when the next round would gain little, all of it but for a twelfth, since an estimate is not
- * exact and the user's number is a promise.  Rounds that gain, and all together take less than a twenty-fifth of the
- * time so far, are made in any case: they shorten the stop and lengthen nothing that anybody would notice.
+ * exact and the user's number is a promise.  A round that takes less than a fiftieth of the time so far and leaves
+ * less than half is made in any case: it shortens the stop and lengthens nothing that anybody would notice.
  *
  * Hopeless is a guest of whose memory two whole rounds together took less than a seventh off, with more
  * left than the ceiling takes.  One such round may be noise.  That the rest grew says nothing: guests
