@@ -53,11 +53,18 @@ make_token (void)
     return g_string_free (text, FALSE);
 }
 
-/* Of the coordinator's own side; a command has no grace. */
+static gboolean
+has_copies (const GwJob *job)
+{
+    return job->disks != NULL && gw_disk_plans_count_copies (job->disks) > 0;
+}
+
+/* Of the coordinator's own side; a command has no grace, and what copies disks is in nobody else's hands. */
 static gboolean
 keep_source (GwJob *job, GError **error)
 {
-    GwHostKeep keep = { .token = job->token, .grace_s = job->config->grace_s, .in_postcopy = job->postcopy.is_on };
+    GwHostKeep keep = { .token = job->token, .grace_s = has_copies (job) ? 0 : job->config->grace_s,
+                        .in_postcopy = job->postcopy.is_on };
     if (keep.grace_s == 0 && !keep.in_postcopy)
         return TRUE;
     gboolean ok = gw_host_keep_job (job->source.host, &keep, job->cancellable, error);
@@ -80,20 +87,22 @@ keep_destination (GwJob *job, char **ret_why, GError **error)
     return TRUE;
 }
 
-/* A job that was taken up is kept already at the destination, where that lasts. */
+/* At the destination that lasts, also when the job was taken up since; at the source for a step. */
 void
 gw_job_keep (GwJob *job, GwStep step)
 {
     g_autoptr (GError) error = NULL;
     g_autoptr (GError) failure = NULL;
     g_autofree char *why = NULL;
-    if (!waits[step] || job->is_kept || job->machine.state != GW_JOB_RUNNING)
+    if (!waits[step] || job->machine.state != GW_JOB_RUNNING)
         return;
-    job->is_kept = TRUE;
     if (job->token == NULL)
         job->token = make_token ();
     if (!keep_source (job, &error))
         gw_job_note (job, GW_SIDE_SOURCE, "not-kept", "%s", error->message);
+    if (job->is_kept)
+        return;
+    job->is_kept = TRUE;
     if (!job->is_taken_up && !keep_destination (job, &why, &failure))
         why = g_strdup (failure->message);
     if (job->grace_s > 0)
@@ -217,12 +226,14 @@ static gboolean
 connect_again (GwJob *job, GError **error)
 {
     g_auto (GwHostResumed) resumed = { 0 };
+    gboolean has_images = has_copies (job) && !job->disks_are_done;
+    const GwHostImages images = { job->disks, job->vm->user };
     GCancellable *cancellable = job->in_postcopy ? NULL : job->cancellable;
     g_autoptr (GwHost) host = gw_host_open_remote (job->plan->destination, gw_job_link_patience_s (job), job->context,
                                                    cancellable, error);
     if (host == NULL)
         return FALSE;
-    if (!gw_host_resume_job (host, job->id, job->token, &resumed, cancellable, error)) {
+    if (!gw_host_resume_job (host, job->id, job->token, has_images ? &images : NULL, &resumed, cancellable, error)) {
         if (job->in_postcopy)
             look_what_became (job, host);
         if (job->arrived_state == NULL)
@@ -240,7 +251,8 @@ static gboolean
 is_passing (const GError *error)
 {
     static const GwCause lasting[] = { GW_CAUSE_NOT_ALLOWED, GW_CAUSE_QEMU_DIED,    GW_CAUSE_COURIER_DIED,
-                                       GW_CAUSE_ABORTED,     GW_CAUSE_RPC_INVALID, GW_CAUSE_PROTOCOL_MISMATCH };
+                                       GW_CAUSE_ABORTED,     GW_CAUSE_RPC_INVALID, GW_CAUSE_PROTOCOL_MISMATCH,
+                                       GW_CAUSE_DISK_IMAGE };
     for (guint i = 0; i < G_N_ELEMENTS (lasting); i++)
         if (lasting[i] == gw_error_get_cause (error))
             return FALSE;
@@ -254,6 +266,7 @@ end_away (GwJob *job)
     job->away_us = 0;
     if (job->health == NULL && !job->in_postcopy)
         gw_job_start_health (job);
+    gw_job_repeat_proof (job);
     gw_job_note (job, GW_SIDE_DESTINATION, "agent-back", "after %" G_GINT64_FORMAT " ms", for_ms);
     let_go (job);
 }

@@ -261,9 +261,11 @@ gw_step_disks (GwJob *job, GwSide *blame, GError **error)
     while (gw_job_look_at_disks (job, error)) {
         gw_job_report_progress (job, FALSE);
         *blame = GW_SIDE_SOURCE;
-        if (are_ready (job) && job->proof == NULL && !gw_job_start_proof (job, error))
+        if (!gw_job_regain (job, error))
             return FALSE;
-        if (are_ready (job) && may_send_memory (job))
+        if (are_ready (job) && job->proof == NULL && !gw_job_is_away (job) && !gw_job_start_proof (job, error))
+            return FALSE;
+        if (are_ready (job) && !gw_job_is_away (job) && may_send_memory (job))
             return TRUE;
         if (gw_job_is_out_of_time (job))
             return gw_job_fail_slow_disks (job, error);

@@ -335,6 +335,8 @@ void gw_job_proof_free (GwJobProof *proof);
 /* Once the copies are in step: begins to compare them. */
 gboolean gw_job_start_proof (GwJob *job, GError **error);
 gboolean gw_job_go_on_with_proof (GwJob *job, GError **error);
+/* The destination has forgotten what it was to read: the round begins again. */
+void gw_job_repeat_proof (GwJob *job);
 /* Whether every chunk has been compared once. */
 gboolean gw_job_proof_has_round (const GwJob *job);
 /* Whether only little is left to compare with the guest stopped. */

@@ -245,15 +245,22 @@ gw_job_go_on_with_proof (GwJob *job, GError **error)
 {
     GwJobProof *proof = job->proof;
     g_autoptr (GError) failure = NULL;
-    if (proof == NULL || job->disks_are_done || job->is_stopping || job->outage_us != 0)
+    if (proof == NULL || job->disks_are_done || job->is_stopping || job->outage_us != 0 || gw_job_is_away (job))
         return TRUE;
     gboolean is_due = proof->ended_us != 0 && g_get_monotonic_time () - proof->ended_us > PAUSE_US;
     if (is_due ? start_next_round (job, &failure) : advance (job, &failure))
         return TRUE;
-    if (gw_error_get_cause (failure) == GW_CAUSE_RPC_TIMEOUT)
+    if (gw_error_get_cause (failure) == GW_CAUSE_RPC_TIMEOUT || gw_job_is_lost_for_now (job, failure))
         return TRUE;
     g_propagate_error (error, g_steal_pointer (&failure));
     return FALSE;
+}
+
+void
+gw_job_repeat_proof (GwJob *job)
+{
+    if (job->proof != NULL && job->proof->ended_us == 0 && !job->proof->is_sending)
+        job->proof->is_unsure = TRUE;
 }
 
 gboolean

@@ -27,6 +27,10 @@ typedef struct {
 /* Makes an empty image of the very size and format; a file that it may replace steps aside.  NULL with
  * GW_CAUSE_DISK_IMAGE or GW_CAUSE_DISK_SPACE, and nothing is left of it. */
 GwImage *gw_image_new (const GwImageSpec *spec, GError **error);
+/* The one that an agent before this one made for the same job, whose objects in the journal are `objects`. */
+GwImage *gw_image_adopt (const GwImageSpec *spec, JsonArray *objects, GError **error);
+/* Frees `image`, and nothing else happens. */
+void gw_image_forget (GwImage *image);
 /* Frees `image`, whose file stays; the one that it replaced goes. */
 void gw_image_keep (GwImage *image);
 /* Frees `image` and removes its file, unless the plan keeps it for another try; the one that it replaced
@@ -45,6 +49,8 @@ void gw_image_keep_partial (const char *path);
 typedef struct _GwExports GwExports;
 /* Where the images can be read: an array of GwDiskSource.  (transfer full) */
 GArray *gw_exports_list (const GwExports *exports);
+/* Frees `exports`; servers and images go on without this agent. */
+void gw_exports_forget (GwExports *exports);
 /* Frees `exports` and keeps the images. */
 void gw_exports_keep (GwExports *exports);
 /* Frees `exports`, which ends the servers and removes the images.  NULL is fine. */

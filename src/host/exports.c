@@ -9,6 +9,7 @@
  * is written and nobody holds a lock.
  */
 #include "allow.h"
+#include "disk_nbd.h"
 #include "host-internal.h"
 
 #include <string.h>
@@ -25,6 +26,7 @@ typedef struct {
     char *name, *socket;
     gint64 bytes; /* of the disk */
     gboolean is_kept; /* it must be whole when the server has ended */
+    gboolean is_adopted; /* the server is not our child */
 } Export;
 
 struct _GwExports {
@@ -120,6 +122,58 @@ add_export (GwExports *exports, const GwImageSpec *spec, GError **error)
            wait_server (exports, export, error);
 }
 
+/* --- one of an agent that has ended -------------------------------------------------------------------------------- */
+
+static GwProcess *
+find_server (GwExports *exports, const Export *export, JsonArray *objects)
+{
+    g_autofree char *log = g_strconcat (export->socket, ".log", NULL);
+    for (guint i = 0; i < json_array_get_length (objects); i++) {
+        JsonObject *object = json_array_get_object_element (objects, i);
+        if (strcmp (gw_json_peek_string (object, "kind", ""), "server") == 0 &&
+            strcmp (gw_json_peek_string (object, "path", ""), export->socket) == 0)
+            return gw_process_adopt ((pid_t) gw_json_peek_int (object, "pid", 0),
+                                     gw_json_peek_int (object, "start_time", 0), log, exports->context,
+                                     on_server_exit, exports);
+    }
+    return NULL;
+}
+
+static gboolean
+adopt_export (GwExports *exports, const GwImageSpec *spec, JsonArray *objects, GError **error)
+{
+    Export *export = g_new0 (Export, 1);
+    export->name = g_strdup (spec->plan->name);
+    export->bytes = spec->plan->bytes;
+    export->is_kept = spec->plan->is_kept;
+    export->is_adopted = TRUE;
+    export->socket = gw_disk_socket (spec->job_dir, exports->list->len);
+    g_ptr_array_add (exports->list, export);
+    export->image = gw_image_adopt (spec, objects, error);
+    if (export->image == NULL)
+        return FALSE;
+    export->server = find_server (exports, export, objects);
+    return export->server != NULL ||
+           gw_fail (error, GW_CAUSE_DISK_IMAGE, "disk '%s': its qemu-nbd has ended while there was no agent",
+                    export->name);
+}
+
+/* How a process that is not ours has ended can often not be told: all of it is in the image before it is to end. */
+static gboolean
+flush_adopted (const Export *export, GError **error)
+{
+    const GwDiskSource source = { export->socket, (char *) GW_DISK_EXPORT, export->bytes };
+    if (!export->is_adopted || export->server == NULL)
+        return TRUE;
+    struct nbd_handle *nbd = gw_nbd_connect (&source, "base:allocation", error);
+    if (nbd == NULL)
+        return FALSE;
+    gint64 cookie = nbd_aio_flush (nbd, NBD_NULL_COMPLETION, 0);
+    gboolean ok = gw_nbd_wait (nbd, cookie, gw_deadline_ms (CLOSE_MS), NULL, NULL, error);
+    nbd_close (nbd);
+    return ok;
+}
+
 /* The copy must not wait for the storage at the very end, when the guest stands still. */
 static gboolean
 push_out (gpointer user_data)
@@ -154,6 +208,20 @@ gw_exports_free (GwExports *exports)
     g_source_unref (exports->push);
     g_ptr_array_unref (exports->list);
     g_free (exports);
+}
+
+void
+gw_exports_forget (GwExports *exports)
+{
+    if (exports == NULL)
+        return;
+    for (guint i = 0; i < exports->list->len; i++) {
+        Export *export = exports->list->pdata[i];
+        g_clear_pointer (&export->server, gw_process_free);
+        g_clear_pointer (&export->image, gw_image_forget);
+        g_clear_pointer (&export->socket, g_free);
+    }
+    gw_exports_free (exports);
 }
 
 void
@@ -213,6 +281,34 @@ gw_local_make_images (LocalHost *local, JsonObject *params, GCancellable *cancel
     return json_object_new ();
 }
 
+static gboolean
+adopt_all (LocalHost *local, const GwDiskPlans *plans, const char *user, JsonArray *objects, GError **error)
+{
+    for (guint i = 0; i < plans->disks->len; i++) {
+        const GwImageSpec spec = { local->config, local->context, local->job, local->job_dir, user,
+                                   plans->disks->pdata[i], local->journal };
+        if (gw_disk_plan_is (spec.plan, "copy") && !adopt_export (local->exports, &spec, objects, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean
+gw_local_adopt_images (LocalHost *local, JsonObject *params, GError **error)
+{
+    g_autoptr (GwDiskPlans) plans = NULL;
+    g_autoptr (JsonArray) objects = gw_journal_list_objects (local->journal, local->job, local->side, error);
+    if (objects == NULL || !take_plans (params, &plans, error))
+        return FALSE;
+    local->exports = exports_new (local);
+    if (!adopt_all (local, plans, gw_json_peek_string (params, "user", NULL), objects, error)) {
+        g_clear_pointer (&local->exports, gw_exports_forget);
+        return FALSE;
+    }
+    g_source_attach (local->exports->push, local->context);
+    return TRUE;
+}
+
 /* Every byte is in the image, and nobody but the destination's QEMU will open it. */
 static gboolean
 close_export (Export *export, GError **error)
@@ -222,7 +318,9 @@ close_export (Export *export, GError **error)
     if (!gw_process_wait (export->server, CLOSE_MS, NULL))
         return gw_fail (error, GW_CAUSE_DISK_SYNC, "disk '%s': qemu-nbd does not end", export->name);
     g_autofree char *how = gw_process_describe_end (export->server);
-    if (!g_str_has_prefix (how, "exited with status 0"))
+    gboolean is_well = g_str_has_prefix (how, "exited with status 0") ||
+                       (export->is_adopted && g_str_has_prefix (how, "has ended"));
+    if (!is_well)
         return gw_fail (error, GW_CAUSE_DISK_IMAGE, "disk '%s': qemu-nbd %s", export->name, how);
     g_clear_pointer (&export->server, gw_process_free);
     return gw_image_complete (export->image, error);
@@ -235,6 +333,9 @@ gw_local_close_images (LocalHost *local, JsonObject *params, GCancellable *cance
         gw_fail (error, GW_CAUSE_RPC_INVALID, "the job has no images");
         return NULL;
     }
+    for (guint i = 0; i < local->exports->list->len; i++)
+        if (!flush_adopted (local->exports->list->pdata[i], error))
+            return NULL;
     local->exports->is_closing = TRUE;
     for (guint i = 0; i < local->exports->list->len; i++)
         gw_process_terminate (((Export *) local->exports->list->pdata[i])->server);

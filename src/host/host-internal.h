@@ -350,6 +350,8 @@ void gw_local_bind (LocalHost *local);
 /* Whether the open job is to be left to the next agent; then does so. */
 gboolean gw_local_may_leave (const LocalHost *local);
 void gw_local_leave (LocalHost *local);
+/* exports.c: those that an agent before this one has left running for the open job; `params` as of disk.images */
+gboolean gw_local_adopt_images (LocalHost *local, JsonObject *params, GError **error);
 /* resume.c: another agent's job */
 JsonObject *gw_local_resume_job (LocalHost *, JsonObject *, GCancellable *, GError **);
 /* keep.c: GW_CAUSE_NOT_ALLOWED when `job` was opened here by another peer than the one that asks. */

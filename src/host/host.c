@@ -189,11 +189,16 @@ take_resumed (JsonObject *result, GwHostResumed *ret, GError **error)
 }
 
 gboolean
-gw_host_resume_job (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
-                    GCancellable *cancellable, GError **error)
+gw_host_resume_job (GwHost *host, const char *job, const char *token, const GwHostImages *images,
+                    GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error)
 {
-    g_autoptr (JsonObject) result =
-        gw_host_call (host, GW_RPC_JOB_RESUME, resume_params (job, GW_SIDE_DESTINATION, token), cancellable, error);
+    JsonObject *params = resume_params (job, GW_SIDE_DESTINATION, token);
+    JsonObject *object = images != NULL ? gw_struct_to_json (&gw_disk_plans_type, images->plans) : NULL;
+    if (object != NULL && images->user != NULL)
+        json_object_set_string_member (object, "user", images->user);
+    if (object != NULL)
+        json_object_set_object_member (params, "images", object);
+    g_autoptr (JsonObject) result = gw_host_call (host, GW_RPC_JOB_RESUME, params, cancellable, error);
     return result != NULL && take_resumed (result, ret_resumed, error);
 }
 

@@ -186,9 +186,15 @@ typedef struct {
 } GwHostResumed;
 void gw_host_resumed_clear (GwHostResumed *resumed);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwHostResumed, gw_host_resumed_clear)
-/* destination: on a new connection, in the place of job.open.  GW_CAUSE_VM_BUSY: the old agent has not ended yet. */
-gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
-                             GCancellable *cancellable, GError **error);
+/* Copied disks whose images are still being written, and the user who will open them (NULL: the agent's). */
+typedef struct {
+    const GwDiskPlans *plans;
+    const char *user;
+} GwHostImages;
+/* destination: on a new connection, in the place of job.open.  GW_CAUSE_VM_BUSY: the old agent has not ended yet.
+ * `images` NULL: none. */
+gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, const GwHostImages *images,
+                             GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error);
 /* source: the same for the coordinator's own side; adopts the VM, which is as it was before the job.  (transfer full) */
 GwVm *gw_host_resume_source (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
                              GCancellable *cancellable, GError **error);

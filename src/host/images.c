@@ -238,6 +238,54 @@ gw_image_new (const GwImageSpec *spec, GError **error)
     return NULL;
 }
 
+/* --- of an agent that has ended ---------------------------------------------------------------------------------- */
+
+static JsonObject *
+find_object (JsonArray *objects, const char *kind, const char *path)
+{
+    for (guint i = 0; i < json_array_get_length (objects); i++) {
+        JsonObject *object = json_array_get_object_element (objects, i);
+        if (strcmp (gw_json_peek_string (object, "kind", ""), kind) == 0 &&
+            strcmp (gw_json_peek_string (object, "path", ""), path) == 0)
+            return object;
+    }
+    return NULL;
+}
+
+/* The plan comes from the peer again: the journal says what was made for it. */
+static gboolean
+recognise (GwImage *image, const GwImageSpec *spec, JsonArray *objects, GError **error)
+{
+    struct stat st;
+    const char *path = spec->plan->target;
+    g_autofree char *aside = g_strdup_printf ("%s.before-%s", path, spec->job);
+    JsonObject *made = find_object (objects, spec->plan->is_kept ? "kept-image" : "image", path);
+    if (spec->plan->resumes)
+        return take_partial (image, spec, error);
+    image->is_device = spec->plan->overwrites && is_device_at (path);
+    if (image->is_device)
+        return TRUE;
+    if (made == NULL || !gw_object_is_at (made, &st))
+        return gw_fail (error, GW_CAUSE_DISK_IMAGE, "'%s' is not the image that this job has made", path);
+    image->dev = st.st_dev;
+    image->ino = st.st_ino;
+    if (find_object (objects, "aside", aside) != NULL)
+        image->old_path = g_steal_pointer (&aside);
+    return TRUE;
+}
+
+GwImage *
+gw_image_adopt (const GwImageSpec *spec, JsonArray *objects, GError **error)
+{
+    GwImage *image = g_new0 (GwImage, 1);
+    image->path = g_strdup (spec->plan->target);
+    image->is_kept = spec->plan->is_kept;
+    if (is_allowed (spec, error) && recognise (image, spec, objects, error))
+        return image;
+    gw_image_forget (image);
+    return NULL;
+}
+
 /* --- the end -------------------------------------------------------------------------------------------------- */
 
 static void
@@ -246,6 +294,13 @@ image_free (GwImage *image)
     g_free (image->path);
     g_free (image->old_path);
     g_free (image);
+}
+
+void
+gw_image_forget (GwImage *image)
+{
+    if (image != NULL)
+        image_free (image);
 }
 
 void

@@ -22,8 +22,10 @@
  * Nobody comes: the courier ends by itself, QEMU with it, and the job is settled like any other that nobody works on
  * (mend.c).  A record ends the waiting, and so does a new job of the same peer for the same VM.
  *
- * Not kept while memory is copied: a job of an agent that ssh started for it, as there is nobody to take it apart in time;
- * one with copied disks, whose servers the next agent would not know.
+ * Copied disks.  The servers of the destination's images go on, too, and the next agent there finds them by the journal.  The
+ * source's agent has more in its hands (mirrors, bitmaps, the comparison), and its end ends such a job.
+ *
+ * Not kept while memory is copied: a job of an agent that ssh started for it, as there is nobody to take it apart in time.
  */
 #include "host-internal.h"
 
@@ -40,7 +42,7 @@ why_not (const LocalHost *local)
 {
     if (local->config->grace_s == 0)
         return "its agent is for this job alone, or its configuration says so";
-    return local->exports != NULL || local->mirrors != NULL ? "disks are copied" : NULL;
+    return local->mirrors != NULL ? "disks are copied" : NULL;
 }
 
 gboolean
@@ -131,8 +133,7 @@ gw_local_leave (LocalHost *local)
 {
     g_autoptr (GError) error = NULL;
     g_clear_pointer (&local->courier, gw_courier_forget);
-    if (local->exports != NULL) /* of a job that is bound: they are complete, and closed */
-        gw_exports_keep (g_steal_pointer (&local->exports));
+    g_clear_pointer (&local->exports, gw_exports_forget);
     g_clear_pointer (&local->mirrors, gw_mirror_set_free);
     gw_local_drop_qemu (local); /* its monitor serves one at a time */
     local->is_journaled = FALSE;

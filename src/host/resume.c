@@ -153,6 +153,14 @@ find_qemu (LocalHost *local, const GwWreck *wreck, GError **error)
     return ok && catch_up (local, error);
 }
 
+/* The coordinator says which they are, unless they are complete. */
+static gboolean
+find_images (LocalHost *local, JsonObject *params, GError **error)
+{
+    JsonObject *images = gw_json_peek_object (params, "images");
+    return images == NULL || local->is_bound || gw_local_adopt_images (local, images, error);
+}
+
 /* --- a guest that was to run ---------------------------------------------------------------------------------- */
 
 static void
@@ -228,7 +236,8 @@ gw_local_resume_job (LocalHost *local, JsonObject *params, GCancellable *cancell
     if (!gw_local_check_peer (local, name, error) || !take_job (local, &wreck, token, error))
         return NULL;
     GError *failure = NULL;
-    if (!find_qemu (local, &wreck, &failure) || !has_courier_if_needed (local, &failure)) {
+    if (!find_qemu (local, &wreck, &failure) || !has_courier_if_needed (local, &failure) ||
+        !find_images (local, params, &failure)) {
         give_up (local, &wreck, failure);
         g_propagate_error (error, failure);
         return NULL;
