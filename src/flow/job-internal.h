@@ -140,6 +140,9 @@ struct _GwJob {
     gint64 source_grace_s; /* likewise for this agent */
     gboolean is_bound, source_is_bound; /* in postcopy there may be none however long; likewise */
     char *arrived_state;   /* while there was none, the destination's agent found all memory there: the guest's state */
+    guint draft_events;    /* that the last draft had */
+    gint64 draft_due_us;   /* monotonic: of the next */
+    JsonArray *old_checks; /* those that an agent before this one made; NULL: none */
     gint64 first_attempt;  /* to recover; those of agents before this one have lower numbers */
     gboolean is_taken_up; /* an agent before this one began it */
     gboolean has_left;    /* it is left to the next one */
@@ -214,6 +217,10 @@ void gw_job_give_back (GwJob *job);
 gboolean gw_job_take_up (GwJob *job, GError **error);
 /* From now on this agent may end, or not any more. */
 void gw_job_let_leave (GwJob *job, gboolean may);
+/* draft.c: what has happened so far, for that one; now, or if it is time again. */
+void gw_job_write_draft (GwJob *job);
+void gw_job_follow_draft (GwJob *job);
+void gw_job_take_draft (GwJob *job, JsonObject *draft);
 /* It ends, and the job is left as it is: TRUE with an error that ends the step. */
 gboolean gw_job_has_left (GwJob *job, GError **error);
 

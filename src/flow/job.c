@@ -97,6 +97,7 @@ free_facts (GwJob *job)
     g_free (job->token);
     g_free (job->away_why);
     g_free (job->arrived_state);
+    g_clear_pointer (&job->old_checks, json_array_unref);
     g_free (job->final_state);
     g_free (job->guest_clock.why);
     g_free (job->trial_trouble.text);
@@ -212,6 +213,7 @@ run_steps (GwJob *job, GwStep from, GwStep to, GwSide *blame, GError **error)
         if (!gw_job_mark_step (job, steps[i].name, error))
             return FALSE;
         gw_job_keep (job, (GwStep) i);
+        gw_job_write_draft (job);
         gw_job_report_progress (job, FALSE); /* what may be asked of the step may be from now on */
         if (!steps[i].run (job, blame, error))
             return FALSE;

@@ -185,7 +185,8 @@ static void
 add_lists (const GwJob *job, JsonObject *report)
 {
     json_object_set_array_member (report, "disks", gw_job_list_disks (job));
-    json_object_set_array_member (report, "checks", gw_check_to_json (job->checks));
+    json_object_set_array_member (report, "checks", job->old_checks != NULL ? json_array_ref (job->old_checks)
+                                                                            : gw_check_to_json (job->checks));
     if (job->prediction != NULL)
         json_object_set_object_member (report, "prediction", json_object_ref (job->prediction));
     else

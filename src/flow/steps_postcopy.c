@@ -142,6 +142,7 @@ gw_step_postcopy (GwJob *job, GwSide *blame, GError **error)
             mend (job);
         else
             tell (job);
+        gw_job_follow_draft (job);
     }
     gw_job_note (job, GW_SIDE_DESTINATION, "fetched", "all of the guest's memory");
     return TRUE;

@@ -281,6 +281,7 @@ follow (GwJob *job, GError **error)
             return FALSE;
         gw_job_report_progress (job, FALSE);
         gw_job_follow_clock (job);
+        gw_job_follow_draft (job);
     }
     if (strcmp (job->source_status, "pre-switchover") == 0)
         return gw_job_need_destination (job, error);

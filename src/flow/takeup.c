@@ -5,8 +5,8 @@
  * It keeps its own side like the destination's: its courier has a lease, and its row of the journal a time of grace,
  * which ends with the step.  An agent that is told to end leaves such a job as it is; one that was killed cannot do
  * otherwise.  The next one finds the row, and with it plan and secret; QEMU, courier and what QEMU was set to are found
- * by the host (src/host/keep.c), and the destination is one whose agent is away.  What was measured before is lost:
- * timeline, checks and rehearsal are not in this job's report, and the rate of the link is measured anew.
+ * by the host (src/host/keep.c), and the destination is one whose agent is away.  What has happened before is in
+ * the journal up to a few seconds before the end (draft.c); the rate of the link is measured anew.
  *
  * In postcopy it is the same with any job that was RELEASED here and whose QEMU is in postcopy, also one that a command
  * began: the destination is asked to start, which tells that it has, and then its memory is fetched to the end.
@@ -33,6 +33,9 @@ new_from_row (const GwHostConfig *config, GwJournal *journal, JsonObject *row, g
     job->epoch = gw_json_peek_int (row, "epoch", 0);
     job->started_us = gw_json_peek_int (row, "began_us", 0);
     job->grace_s = gw_json_peek_int (row, "grace_s", 0);
+    JsonObject *draft = gw_json_peek_object (kept, "draft");
+    if (draft != NULL)
+        gw_job_take_draft (job, draft);
     job->is_taken_up = TRUE;
     job->in_postcopy = in_postcopy;
     return job;
@@ -89,7 +92,7 @@ set_the_scene_in_postcopy (GwJob *job)
     g_mutex_unlock (&job->lock);
     job->step = GW_STEP_handover;
     job->is_postcopy_asked = job->is_bound = job->source_is_bound = job->is_kept = TRUE;
-    job->postcopy_us = g_get_real_time ();
+    job->postcopy_us = job->postcopy_us != 0 ? job->postcopy_us : g_get_real_time ();
     job->first_attempt = (g_get_real_time () - job->started_us) / (1000 * ATTEMPT_MS);
     gw_job_let_leave (job, TRUE);
 }
@@ -99,7 +102,7 @@ static void
 set_the_scene (GwJob *job, const GwHostResumed *resumed)
 {
     job->step = GW_STEP_precopy;
-    job->setup_us = g_get_real_time ();
+    job->setup_us = job->setup_us != 0 ? job->setup_us : g_get_real_time ();
     job->source_status = g_strdup (resumed->migration != NULL ? resumed->migration : "none");
     job->needs_link = !resumed->has_courier;
     job->disks = gw_struct_new (&gw_disk_plans_type); /* a job that copies some does not wait */
@@ -160,6 +163,7 @@ gw_job_has_left (GwJob *job, GError **error)
     if (!g_atomic_int_get (&job->wants_leave) || (job->is_stopping && !job->in_postcopy))
         return FALSE;
     job->has_left = TRUE;
+    gw_job_write_draft (job);
     gw_host_set_leaving (job->source.host);
     return !gw_fail (error, GW_CAUSE_ABORTED, "the job waits for the next agent");
 }

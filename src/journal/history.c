@@ -38,7 +38,7 @@ gw_journal_get_report (GwJournal *journal, const char *job, GError **error)
 {
     static const GwColumn columns[] = { { "report", GW_COLUMN_JSON, 0, GW_JOURNAL_TEXT_MAX } };
     sqlite3_stmt *stmt = gw_journal_query (
-        journal, error, "SELECT report FROM jobs WHERE job = ?1 AND side = 'source'", "s", job);
+        journal, error, "SELECT report FROM jobs WHERE job = ?1 AND side = 'source' AND ended_us <> 0", "s", job);
     g_autoptr (JsonArray) rows = gw_journal_collect (journal, stmt, columns, error);
     if (rows == NULL)
         return NULL;
@@ -52,7 +52,7 @@ gw_journal_get_report (GwJournal *journal, const char *job, GError **error)
 
 #define SELECT_JOB \
     "SELECT job, side, vm, uuid, epoch, peer, result, pid, start_time, boot, began_us, ended_us, grace_s, away_us," \
-    " report FROM jobs"
+    " CASE ended_us WHEN 0 THEN '' ELSE report END FROM jobs" /* of an open one it is a draft */
 
 JsonArray *
 gw_journal_find_job (GwJournal *journal, const char *job, GError **error)

@@ -111,7 +111,9 @@ gboolean gw_journal_leave_job (GwJournal *journal, const char *job, GwSide side,
 gboolean gw_journal_take_job (GwJournal *journal, const GwJournalJob *us, JsonObject *row, const char *token,
                               GError **error);
 
-/* What the source's next agent needs: {"plan","token"}.  (transfer full) */
+/* Of an open job at the source: what has happened so far, in the place of its report. */
+gboolean gw_journal_put_draft (GwJournal *journal, const char *job, JsonObject *draft, GError **error);
+/* What the source's next agent needs: {"plan","token","draft"}.  (transfer full) */
 JsonObject *gw_journal_get_kept (GwJournal *journal, const char *job, GError **error);
 
 /* --- vms.c: epochs --------------------------------------------------------------------------------------- */

@@ -95,13 +95,37 @@ gw_journal_take_job (GwJournal *journal, const GwJournalJob *us, JsonObject *row
     return gw_journal_transact (journal, take_job, &take, error);
 }
 
+typedef struct {
+    const char *job, *text;
+} Draft;
+
+static gboolean
+put_draft (GwJournal *journal, gconstpointer data, GError **error)
+{
+    const Draft *draft = data;
+    return gw_journal_run (journal, error, "UPDATE jobs SET report = ?2 WHERE job = ?1 AND side = 'source' AND"
+                           " ended_us = 0", "ss", draft->job, draft->text);
+}
+
+/* As with a step: it is of use as long as QEMU lives. */
+gboolean
+gw_journal_put_draft (GwJournal *journal, const char *job, JsonObject *object, GError **error)
+{
+    g_autofree char *text = gw_json_to_text (object, FALSE);
+    const Draft draft = { job, text };
+    gboolean ok = gw_journal_run (journal, error, "PRAGMA synchronous = NORMAL", "") &&
+                  gw_journal_transact (journal, put_draft, &draft, error);
+    return gw_journal_run (journal, ok ? error : NULL, "PRAGMA synchronous = FULL", "") && ok;
+}
+
 JsonObject *
 gw_journal_get_kept (GwJournal *journal, const char *job, GError **error)
 {
     static const GwColumn columns[] = { { "plan", GW_COLUMN_JSON, 0, GW_JOURNAL_TEXT_MAX },
-                                        { "token", GW_COLUMN_TEXT, 0, GW_JOURNAL_NAME_MAX } };
+                                        { "token", GW_COLUMN_TEXT, 0, GW_JOURNAL_NAME_MAX },
+                                        { "draft", GW_COLUMN_JSON, 0, GW_JOURNAL_TEXT_MAX } };
     sqlite3_stmt *stmt = gw_journal_query (
-        journal, error, "SELECT plan, token FROM jobs WHERE job = ?1 AND side = 'source'", "s", job);
+        journal, error, "SELECT plan, token, CASE ended_us WHEN 0 THEN report ELSE '' END FROM jobs WHERE job = ?1 AND side = 'source'", "s", job);
     g_autoptr (JsonArray) rows = gw_journal_collect (journal, stmt, columns, error);
     if (rows == NULL)
         return NULL;

@@ -74,6 +74,7 @@ class Scene(rig.Scene):
         assert done.exit == 0, done
         assert (done.report["result"], done.report["mode"]) == ("moved", "postcopy"), done
         self.expect_arrived()
+        self.report = done.report
         return [event["event"] for event in done.report["timeline"]]
 
 
@@ -100,7 +101,9 @@ def test_the_source_s_agent(scene, end):
     assert getattr(scene.own, end)() in (None, 0)
     scene.expect_fetching()
     scene.own.start()
-    assert "taken-up" in scene.expect_moved()
+    events = scene.expect_moved()
+    assert events[0] == "step" and {"released", "taken-up", "fetched"} <= set(events), events  # of both agents
+    assert scene.report["checks"] and scene.report["downtime_ms"] > 0, scene.report
 
 
 def test_both_agents(scene):

@@ -58,6 +58,31 @@ peek (JsonArray *list, guint index)
 
 /* --- jobs -------------------------------------------------------------------------------------------- */
 
+/* What an open job has seen so far is for who takes it up, and no report. */
+static void
+test_draft (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_autoptr (GwJournal) journal = dir_open (dir);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (JsonObject) draft = gw_json_new ("stop_us:i", G_GINT64_CONSTANT (7), NULL);
+    begin (journal, JOB, GW_SIDE_SOURCE);
+    g_assert_true (gw_journal_put_draft (journal, JOB, draft, &error));
+    g_assert_null (gw_journal_get_report (journal, JOB, NULL));
+    g_autoptr (JsonArray) rows = gw_journal_list_jobs (journal, NULL, 10, NULL);
+    g_assert_null (gw_json_peek_object (peek (rows, 0), "report"));
+    g_autoptr (JsonObject) kept = gw_journal_get_kept (journal, JOB, &error);
+    g_assert_no_error (error);
+    g_assert_cmpint (gw_json_peek_int (gw_json_peek_object (kept, "draft"), "stop_us", 0), ==, 7);
+
+    end (journal, JOB, "moved");
+    g_assert_true (gw_journal_put_draft (journal, JOB, draft, NULL)); /* too late: nothing is changed */
+    g_autoptr (JsonObject) report = gw_journal_get_report (journal, JOB, NULL);
+    g_assert_cmpstr (gw_json_peek_string (report, "result", ""), ==, "moved");
+    g_autoptr (JsonObject) over = gw_journal_get_kept (journal, JOB, NULL);
+    g_assert_null (gw_json_peek_object (over, "draft"));
+}
+
 static void
 test_job (void)
 {
@@ -519,6 +544,7 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/journal/job", test_job);
+    g_test_add_func ("/journal/draft", test_draft);
     g_test_add_func ("/journal/filter", test_filter);
     g_test_add_func ("/journal/twice", test_twice);
     g_test_add_func ("/journal/claim", test_claim);
