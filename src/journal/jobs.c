@@ -166,10 +166,7 @@ gw_journal_enter_step (GwJournal *journal, const char *job, GwSide side, const c
 {
     const Mark mark = { job, step, side };
     (void) gw_point ("step", step);
-    /* What a step has done is QEMU's state: a power cut takes both.  The end of a process takes neither. */
-    gboolean ok = gw_journal_run (journal, error, "PRAGMA synchronous = NORMAL", "") &&
-                  gw_journal_transact (journal, enter_step, &mark, error);
-    return gw_journal_run (journal, ok ? error : NULL, "PRAGMA synchronous = FULL", "") && ok;
+    return gw_journal_transact_with_qemu (journal, enter_step, &mark, error);
 }
 
 /* --- over ------------------------------------------------------------------------------------------------- */

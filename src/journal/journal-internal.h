@@ -56,6 +56,10 @@ JsonArray *gw_journal_collect (GwJournal *journal, sqlite3_stmt *stmt, const GwC
 typedef gboolean (*GwJournalWork) (GwJournal *journal, gconstpointer data, GError **error);
 gboolean gw_journal_transact (GwJournal *journal, GwJournalWork work, gconstpointer data,
                               GError **error);
+/* The same for what is of use as long as QEMU lives: the end of a process does not take it, a power cut
+ * may, as it takes QEMU too.  No fdatasync(). */
+gboolean gw_journal_transact_with_qemu (GwJournal *journal, GwJournalWork work, gconstpointer data,
+                                        GError **error);
 
 /* --- identity.c: whose journal it is ----------------------------------------------------------------------- */
 

@@ -160,3 +160,11 @@ gw_journal_transact (GwJournal *journal, GwJournalWork work, gconstpointer data,
     (void) sqlite3_exec (journal->db, "ROLLBACK", NULL, NULL, NULL);
     return FALSE;
 }
+
+gboolean
+gw_journal_transact_with_qemu (GwJournal *journal, GwJournalWork work, gconstpointer data, GError **error)
+{
+    gboolean ok = gw_journal_run (journal, error, "PRAGMA synchronous = NORMAL", "") &&
+                  gw_journal_transact (journal, work, data, error);
+    return gw_journal_run (journal, ok ? error : NULL, "PRAGMA synchronous = FULL", "") && ok;
+}

@@ -107,15 +107,12 @@ put_draft (GwJournal *journal, gconstpointer data, GError **error)
                            " ended_us = 0", "ss", draft->job, draft->text);
 }
 
-/* As with a step: it is of use as long as QEMU lives. */
 gboolean
 gw_journal_put_draft (GwJournal *journal, const char *job, JsonObject *object, GError **error)
 {
     g_autofree char *text = gw_json_to_text (object, FALSE);
     const Draft draft = { job, text };
-    gboolean ok = gw_journal_run (journal, error, "PRAGMA synchronous = NORMAL", "") &&
-                  gw_journal_transact (journal, put_draft, &draft, error);
-    return gw_journal_run (journal, ok ? error : NULL, "PRAGMA synchronous = FULL", "") && ok;
+    return gw_journal_transact_with_qemu (journal, put_draft, &draft, error);
 }
 
 JsonObject *
