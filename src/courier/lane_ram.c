@@ -88,6 +88,10 @@ gw_courier_lane_read_ram (GwLane *lane)
     if (len <= 0)
         return len;
     GwRamOutLink link = look_at_link (lane);
+    /* between two turns pages are compared for a millisecond or two */
+    if (lane->index == 0)
+        gw_session_set_network_us (lane->session, gw_ram_out_is_late (lane->ram_out) ? GW_SESSION_NETWORK_US
+                                                                                     : GW_SESSION_NETWORK_BUSY_US);
     lane->plain_bytes += (uint64_t) len;
     gw_ram_out_push (lane->ram_out, (gsize) len, &link, g_get_monotonic_time ());
     (void) gw_courier_lane_flush_ram (lane); /* asked again before anybody waits */

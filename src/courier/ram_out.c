@@ -196,6 +196,12 @@ gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
     return has_room ? out->room : NULL;
 }
 
+gboolean
+gw_ram_out_is_late (const GwRamOut *out)
+{
+    return out->is_late;
+}
+
 void
 gw_ram_out_push (GwRamOut *out, gsize len, const GwRamOutLink *link, gint64 now_us)
 {

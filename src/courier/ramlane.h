@@ -59,6 +59,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamOut, gw_ram_out_free)
 
 /* `*ret_len` bytes (at most GW_RAM_OUT_ROOM) to put the program's into; NULL while too much is under way. */
 uint8_t *gw_ram_out_get_room (GwRamOut *out, gsize *ret_len);
+/* The guest runs at the other side, and waits for pages. */
+gboolean gw_ram_out_is_late (const GwRamOut *out);
 /* Takes the first `len` of them. */
 void gw_ram_out_push (GwRamOut *out, gsize len, const GwRamOutLink *link, gint64 now_us);
 /* The program's last byte has come. */

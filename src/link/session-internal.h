@@ -256,8 +256,8 @@ void gw_path_check_renewal (GwSession *session, int number);
 void gw_path_sent_chunk (GwSessionPath *path, gsize len, gint64 now_us);
 void gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us);
 void gw_path_pong (GwSession *session, GwSessionPath *path, const uint8_t *payload, gint64 now_us);
-/* What fits the way and `queue_us` more at the path's rate. */
-gsize gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 now_us);
+/* What fits the way and `queue_us` more at the path's rate; never less than `least_us` of WINDOW_PATH_RATE. */
+gsize gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 least_us, gint64 now_us);
 gint64 gw_path_min_rtt (const GwSessionPath *path);
 /* Bytes a second, 0 when not known. */
 uint64_t gw_path_rate (const GwSessionPath *path);
@@ -292,6 +292,7 @@ struct _GwSession {
 
     GwSessionLane *lanes[GW_SESSION_LANES];
     guint n_lanes;
+    guint network_us;     /* of bulk in the network, beyond its way */
     uint32_t n_opened[2]; /* lanes ever: the peer's, ours */
     uint32_t n_known;     /* of ours, whose OPEN was acknowledged */
     uint32_t refused;     /* 1 + index of the peer's lane that was refused last; 0 for none.  It opens the

@@ -36,6 +36,7 @@ gw_session_new (const GwSessionConfig *config)
 {
     GwSession *session = g_new0 (GwSession, 1);
     session->config = *config;
+    session->network_us = GW_SESSION_NETWORK_US;
     gw_machine_init (&session->machine, &session_table, NULL, NULL);
     share_memory (session);
     gw_pool_init (&session->chunks, sizeof (GwChunk) + GW_LINK_RECORD, KEPT_CHUNKS);

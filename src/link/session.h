@@ -30,7 +30,9 @@
  * urgent, device state, disks, bulk; lanes of one class take turns.  Classes from GW_CLASS_DISK down
  * are also held to the path's window of bytes in flight: rate times (5/4 of the least round trip +
  * GW_SESSION_NETWORK_US), so that the queue they build in the network stays below a millisecond and
- * whatever is urgent passes it.  In flight is what the far kernel has not acknowledged, if the caller
+ * whatever is urgent passes it.  A program that works for some milliseconds between two turns would leave the
+ * link idle with that, and its rate, which the window follows, would fall again and again: it asks for more
+ * while nothing urgent is about (gw_session_set_network_us()).  In flight is what the far kernel has not acknowledged, if the caller
  * knows that; what the far session has not may be more, as that also waits for its turn of the
  * processor.  Rate and round trip come from the path acks; the rate is forgotten only while the window
  * or the socket is what limits it.
@@ -62,6 +64,7 @@
 #define GW_SESSION_WINDOW_MIN (1024 * 1024)
 #define GW_SESSION_UNSENT (256 * 1024) /* read from a program ahead of the paths, without spool */
 #define GW_SESSION_NETWORK_US 500 /* of bulk that the far kernel has not acknowledged, beyond its way */
+#define GW_SESSION_NETWORK_BUSY_US 4000 /* likewise, of a sender that has more to do than to send */
 #define GW_SESSION_LOOP_US 8000   /* of bulk that the far session has not, in that case; */
 #define GW_SESSION_QUEUE_US 1000  /* where the first is not known */
 
@@ -129,6 +132,10 @@ gboolean gw_session_send (GwSession *session, int path, gint64 now_us, GwSession
 /* `bytes` of what was sent on `path` wait here or are not acknowledged by the far kernel.  Said before
  * frames are taken it tells the network's queue from a far courier that has no processor. */
 void gw_session_path_unacked (GwSession *session, int path, gsize bytes);
+
+/* How much of bulk may wait in the network beyond its way: GW_SESSION_NETWORK_US (so it begins) to
+ * GW_SESSION_LOOP_US. */
+void gw_session_set_network_us (GwSession *session, guint us);
 
 /* The socket of `path` takes no more now: so its rate is that of the way, not that of the programs. */
 void gw_session_path_full (GwSession *session, int path);

@@ -107,6 +107,12 @@ gw_session_path_unacked (GwSession *session, int number, gsize bytes)
 }
 
 void
+gw_session_set_network_us (GwSession *session, guint us)
+{
+    session->network_us = CLAMP (us, GW_SESSION_NETWORK_US, GW_SESSION_LOOP_US);
+}
+
+void
 gw_session_path_full (GwSession *session, int number)
 {
     session->paths[number].was_limited = TRUE;
@@ -159,10 +165,10 @@ gw_path_acknowledge (GwSessionPath *path, uint64_t bytes, gint64 now_us)
 }
 
 gsize
-gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 now_us)
+gw_path_window (const GwSessionPath *path, gint64 queue_us, gint64 least_us, gint64 now_us)
 {
     gint64 rtt_us = gw_path_min_rtt (path);
-    gsize least = (gsize) queue_us * WINDOW_PATH_RATE;
+    gsize least = (gsize) least_us * WINDOW_PATH_RATE;
     if (is_starting (path)) /* twice as much each round */
         return MAX ((gsize) (gw_path_rate (path) / 1000 * (uint64_t) (rtt_us + queue_us) / 500),
                     2 * least);

@@ -225,9 +225,9 @@ may_carry (const Turn *turn, guint class, gsize len)
     gint64 flight_us = path->is_told ? GW_SESSION_LOOP_US : GW_SESSION_QUEUE_US;
     if (flight == 0)
         return TRUE;
-    if (flight + len <= gw_path_window (path, flight_us, turn->now_us) &&
-        (!path->is_told ||
-         unacked + len <= gw_path_window (path, GW_SESSION_NETWORK_US, turn->now_us)))
+    if (flight + len <= gw_path_window (path, flight_us, flight_us, turn->now_us) &&
+        (!path->is_told || unacked + len <= gw_path_window (path, turn->session->network_us,
+                                                            GW_SESSION_NETWORK_US, turn->now_us)))
         return TRUE;
     path->was_limited = TRUE;
     return FALSE;

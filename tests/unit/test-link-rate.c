@@ -7,6 +7,7 @@
 #define BURST (500 * 1024)      /* the shaper lets through at once what it has saved up */
 #define SOCKET (300 * 1024)     /* what the socket takes before it is full */
 #define SECONDS 6
+#define KNOWN_US 1500000 /* half a second after the start */
 
 typedef struct {
     GwLinkRecord record;
@@ -16,14 +17,18 @@ typedef struct {
 typedef struct {
     const char *name;
     guint rate;           /* bytes a microsecond */
-    gint64 far_every_us;  /* the far courier has a processor that often */
+    gint64 near_every_us; /* the near courier has a turn that often, once it knows the way, */
+    gint64 far_every_us;  /* and the far one */
+    guint network_us;     /* that the near one asked for; 0: not */
     gsize most_bytes;     /* that may wait before the shaper in the end */
 } Row;
 
 static const Row rows[] = {
-    { "/link-rate/shaped", 100, STEP_US, 192 * 1024 },
+    { "/link-rate/shaped", 100, STEP_US, STEP_US, 0, 192 * 1024 },
     /* a window of one millisecond would be a quarter of what passes */
-    { "/link-rate/far-courier-waits", 600, 4000, SOCKET + GW_LINK_RECORD },
+    { "/link-rate/far-courier-waits", 600, STEP_US, 4000, 0, SOCKET + GW_LINK_RECORD },
+    /* half a millisecond would be a quarter of what passes between two turns */
+    { "/link-rate/near-courier-works", 100, 2000, STEP_US, GW_SESSION_NETWORK_BUSY_US, SOCKET + GW_LINK_RECORD },
 };
 
 typedef struct {
@@ -164,6 +169,8 @@ world_init (World *world, const Row *row)
         g_queue_init (&world->ways[i]);
     }
     g_queue_init (&world->socket);
+    if (row->network_us > 0)
+        gw_session_set_network_us (world->ends[0], row->network_us);
 }
 
 static void
@@ -177,12 +184,19 @@ world_clear (World *world)
 }
 
 static void
-turn (World *world, GwSessionLane *out, GwSessionLane **in)
+turn_near (World *world, GwSessionLane *out)
 {
     write_all (world, out);
     (void) gw_session_tick (world->ends[0], world->now_us);
     land (world, 1);
     send_bulk (world);
+}
+
+static void
+turn (World *world, GwSessionLane *out, GwSessionLane **in)
+{
+    if (world->now_us < KNOWN_US || world->now_us % world->row->near_every_us == 0)
+        turn_near (world, out);
     drain_socket (world);
     if (world->now_us % world->row->far_every_us != 0)
         return;
