@@ -398,3 +398,56 @@ rig_read_thread (int fd, guint32 seed)
     *reader = (Job){ .fd = fd, .seed = seed };
     return g_thread_new ("reader", read_thread, reader);
 }
+
+void
+rig_open (Rig *rig, int *ret_source, int *ret_destination)
+{
+    rig_init (rig);
+    rig_start_both (rig);
+    rig_open_lane (rig, ret_source, ret_destination);
+}
+
+void
+rig_close (Rig *rig, int source, int destination)
+{
+    close (source);
+    close (destination);
+    rig_clear (rig);
+}
+
+/* --- how it ends ---------------------------------------------------------------------------------- */
+
+void
+rig_hear (RigSide *side, const char *text)
+{
+    g_free (rig_expect (side, text));
+}
+
+void
+rig_expect_done (Rig *rig)
+{
+    rig_hear (&rig->source, "\"event\":\"done\"");
+    rig_hear (&rig->destination, "\"event\":\"done\"");
+    g_assert_cmpint (rig_wait (&rig->source), ==, 0);
+    g_assert_cmpint (rig_wait (&rig->destination), ==, 0);
+}
+
+void
+rig_expect_failed (RigSide *side, const char *cause)
+{
+    g_autofree char *text = g_strdup_printf ("\"event\":\"failed\",\"cause\":\"%s\"", cause);
+    rig_hear (side, text);
+    g_assert_cmpint (rig_wait (side), ==, 3);
+}
+
+void
+rig_expect_closed (int fd)
+{
+    char byte;
+    gssize n = recv (fd, &byte, 1, 0);
+    g_assert_true (n == 0 || (n < 0 && errno == ECONNRESET));
+    struct pollfd p = { .fd = fd, .events = 0 };
+    g_assert_cmpint (poll (&p, 1, RIG_WAIT_MS), ==, 1);
+    g_assert_cmpint (send (fd, "x", 1, MSG_NOSIGNAL), ==, -1);
+    g_assert_cmpint (errno, ==, EPIPE);
+}

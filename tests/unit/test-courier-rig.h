@@ -43,9 +43,19 @@ void rig_start_both (Rig *rig);
 
 /* The local programs' connected sockets, blocking with a time limit. */
 void rig_open_lane (Rig *rig, int *ret_source, int *ret_destination);
+/* The directory, both couriers and the lane; and the end of all that. */
+void rig_open (Rig *rig, int *ret_source, int *ret_destination);
+void rig_close (Rig *rig, int source, int destination);
 
 /* Waits for a line that contains `text` and returns it (transfer full). */
 char *rig_expect (RigSide *side, const char *text);
+void rig_hear (RigSide *side, const char *text);
+/* Both say that they are done, and end with 0. */
+void rig_expect_done (Rig *rig);
+/* It says that it failed because of `cause`, and ends with 3. */
+void rig_expect_failed (RigSide *side, const char *cause);
+/* The local program sees its socket closed: nothing to read, nobody to write to. */
+void rig_expect_closed (int fd);
 /* Reads the events that are there, for rig_expect(); a courier whose agent does not read ends. */
 void rig_drain (RigSide *side);
 /* Says {"command":COMMAND}. */
