@@ -10,9 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MEND_MS 5000         /* between two looks at jobs that nobody works on any more */
-#define SETTLE_FIRST_MS 5000 /* until other hosts are asked about them */
-#define SETTLE_MS 30000      /* between two such questions */
+#define FIRST_MS 5000 /* until chores are done for the first time */
 
 typedef struct {
     const GwHostConfig *config;
@@ -120,33 +118,46 @@ on_signal (gpointer user_data)
 }
 
 /* Commands and one-job agents on the same journal may be killed at any time. */
-static gpointer
-mend_on (gpointer user_data)
+static void
+mend (const Mender *mender, GMainContext *context)
 {
-    Mender *mender = user_data;
-    g_autoptr (GMainContext) context = g_main_context_new ();
-    g_main_context_push_thread_default (context);
-    while (gw_wait_ms (context, MEND_MS, mender->stopping, NULL)) {
-        g_autoptr (GError) error = NULL;
-        if (!gw_host_mend (mender->config, context, GW_JOURNAL_QUICK, &error))
-            g_debug ("%s", error->message);
-    }
-    g_main_context_pop_thread_default (context);
-    return NULL;
+    g_autoptr (GError) error = NULL;
+    if (!gw_host_mend (mender->config, context, GW_JOURNAL_QUICK, &error))
+        g_debug ("%s", error->message);
 }
 
-/* In a thread of its own: a host that does not answer holds up nothing else. */
-static gpointer
-settle_on (gpointer user_data)
+static void
+settle (const Mender *mender, GMainContext *context)
 {
-    Mender *mender = user_data;
+    gw_agent_take_up_jobs (mender->agent); /* of commands that ended in postcopy */
+    gw_agent_settle (mender->config, context, mender->stopping);
+}
+
+/* Each in a thread of its own: a host that does not answer holds up nothing else. */
+static const struct {
+    const char *name;
+    guint every_ms;
+    void (*work) (const Mender *mender, GMainContext *context);
+} chores[] = {
+    { "mender", 5000, mend },     /* looks at jobs that nobody works on any more */
+    { "settler", 30000, settle }, /* asks other hosts about them */
+};
+
+typedef struct {
+    const Mender *mender;
+    guint chore;
+} Worker;
+
+static gpointer
+work_on (gpointer user_data)
+{
+    const Worker *worker = user_data;
     g_autoptr (GMainContext) context = g_main_context_new ();
-    guint wait_ms = SETTLE_FIRST_MS;
+    guint wait_ms = FIRST_MS;
     g_main_context_push_thread_default (context);
-    while (gw_wait_ms (context, wait_ms, mender->stopping, NULL)) {
-        gw_agent_take_up_jobs (mender->agent); /* of commands that ended in postcopy */
-        gw_agent_settle (mender->config, context, mender->stopping);
-        wait_ms = SETTLE_MS;
+    while (gw_wait_ms (context, wait_ms, worker->mender->stopping, NULL)) {
+        chores[worker->chore].work (worker->mender, context);
+        wait_ms = chores[worker->chore].every_ms;
     }
     g_main_context_pop_thread_default (context);
     return NULL;
@@ -179,7 +190,12 @@ serve_socket (GwAgent *agent, const Options *options, GError **error)
     g_unix_signal_add (SIGHUP, on_hangup, &server);
     gw_agent_take_up_jobs (agent);
     gw_notify_ready (agent);
-    GThread *threads[] = { g_thread_new ("mender", mend_on, &mender), g_thread_new ("settler", settle_on, &mender) };
+    GThread *threads[G_N_ELEMENTS (chores)];
+    Worker workers[G_N_ELEMENTS (chores)];
+    for (guint i = 0; i < G_N_ELEMENTS (chores); i++) {
+        workers[i] = (Worker) { &mender, i };
+        threads[i] = g_thread_new (chores[i].name, work_on, &workers[i]);
+    }
     g_main_loop_run (loop);
     gw_notify_stopping ();
     g_cancellable_cancel (stopping);
