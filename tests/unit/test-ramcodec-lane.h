@@ -350,4 +350,16 @@ trip_go (const Trip *trip, const uint8_t *data, gsize len)
     return arrival;
 }
 
+static inline Arrival
+trip_carry (const Trip *trip, const Lane *lane)
+{
+    return trip_go (trip, lane->out->data, lane->out->len);
+}
+
+static inline void
+assert_same_bytes (const Arrival *arrival, const uint8_t *data, gsize len)
+{
+    g_assert_cmpmem (arrival->out->data, arrival->out->len, data, len);
+}
+
 #endif
