@@ -155,14 +155,26 @@ is_moving (GwAgent *agent, const char *vm)
     return FALSE;
 }
 
-/* With the lock held. */
+/* With the lock held: an attempt to go on with it that ended is of no interest any more. */
+static void
+forget_attempt (GwAgent *agent, const char *id)
+{
+    for (guint i = agent->jobs->len; i > 0; i--)
+        if (g_strcmp0 (gw_job_get_id (agent->jobs->pdata[i - 1]), id) == 0)
+            g_ptr_array_remove_index (agent->jobs, i - 1);
+}
+
+/* With the lock held.  A guest that fetches its memory may be lost without its job, so that is not limited. */
 static gboolean
 add_job (GwAgent *agent, GwJob *job, const char *vm, GError **error)
 {
     if (is_moving (agent, vm))
         return gw_fail (error, GW_CAUSE_VM_BUSY, "'%s' is being moved already", vm);
-    if (!count_job (agent, error))
+    if (gw_job_fetches (job))
+        agent->n_jobs++;
+    else if (!count_job (agent, error))
         return FALSE;
+    forget_attempt (agent, gw_job_get_id (job));
     trim_jobs (agent);
     g_ptr_array_add (agent->jobs, gw_job_ref (job));
     agent->n_threads++;
@@ -177,22 +189,30 @@ start_thread (GwAgent *agent, GwJob *job)
     g_thread_unref (g_thread_new ("job", run_job, thread));
 }
 
+static void
+take_up (GwAgent *agent, GwJob *job)
+{
+    g_autoptr (GError) error = NULL;
+    g_mutex_lock (&agent->lock);
+    gboolean ok = add_job (agent, job, gw_job_get_vm (job), &error);
+    g_mutex_unlock (&agent->lock);
+    if (ok)
+        start_thread (agent, job);
+    else if (gw_error_get_cause (error) != GW_CAUSE_VM_BUSY) /* else it goes on already */
+        g_warning ("job %s waits for this agent: %s; %s", gw_job_get_id (job), error->message,
+                   gw_job_fetches (job) ? "it is tried again" : "it ends by itself");
+}
+
 void
 gw_agent_take_up_jobs (GwAgent *agent)
 {
     g_autoptr (GError) error = NULL;
     g_autoptr (GwHostConfig) config = gw_agent_copy_config (agent);
     g_autoptr (GPtrArray) jobs = gw_job_find_waiting (config, &error);
-    for (guint i = 0; jobs != NULL && i < jobs->len && error == NULL; i++) {
-        GwJob *job = jobs->pdata[i];
-        g_mutex_lock (&agent->lock);
-        gboolean ok = add_job (agent, job, gw_job_get_vm (job), &error);
-        g_mutex_unlock (&agent->lock);
-        if (ok)
-            start_thread (agent, job);
-    }
+    for (guint i = 0; jobs != NULL && i < jobs->len; i++)
+        take_up (agent, jobs->pdata[i]);
     if (error != NULL)
-        g_warning ("jobs that wait for this agent: %s; they end by themselves", error->message);
+        g_warning ("jobs that wait for this agent: %s", error->message);
 }
 
 GwJob *

@@ -91,15 +91,19 @@ open_there (const char *address, GError **error)
 }
 
 /* The guest's memory is on both hosts: nothing is to be decided, the rest of it has to be fetched.  An agent sees to that
- * by itself. */
+ * by itself.  Not when somebody knows that one of the hosts is dead. */
 static void
 go_on (const Options *options, const char *job)
 {
     g_autoptr (GwHostConfig) config = gw_host_config_new (NULL);
     config->grace_s = 0; /* as with any command */
-    g_autoptr (GPtrArray) jobs = options->agent == NULL ? gw_job_find_waiting (config, NULL) : NULL;
+    gboolean is_ours = options->agent == NULL && !options->source_is_dead && !options->destination_is_dead;
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GPtrArray) jobs = is_ours ? gw_job_find_waiting (config, &error) : NULL;
+    if (error != NULL)
+        fprintf (stderr, "godwit: job %s: %s\n", job, error->message);
     for (guint i = 0; jobs != NULL && i < jobs->len; i++) {
-        if (strcmp (gw_job_get_id (jobs->pdata[i]), job) != 0)
+        if (strcmp (gw_job_get_id (jobs->pdata[i]), job) != 0 || !gw_job_fetches (jobs->pdata[i]))
             continue;
         fprintf (stderr, "godwit: job %s: the guest fetches its memory; waiting for the end of it\n", job);
         gw_job_run (jobs->pdata[i]);

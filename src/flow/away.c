@@ -123,7 +123,7 @@ gw_job_may_wait (const GwJob *job)
 }
 
 void
-gw_job_note_away (GwJob *job, const char *why)
+gw_job_note_away (GwJob *job, GwSide side, const char *why)
 {
     gint64 grace_s = job->in_postcopy ? GRACE_S : job->grace_s;
     if (gw_job_is_away (job))
@@ -131,6 +131,7 @@ gw_job_note_away (GwJob *job, const char *why)
     job->away_us = g_get_real_time ();
     job->away_until_us = g_get_monotonic_time () + grace_s * G_USEC_PER_SEC;
     job->next_try_us = 0;
+    job->away_side = side;
     g_free (job->away_why);
     job->away_why = g_strdup (why);
     gw_job_note (job, GW_SIDE_DESTINATION, "agent-away", "%s", why);
@@ -147,7 +148,7 @@ gboolean
 gw_job_is_lost_for_now (GwJob *job, const GError *error)
 {
     if (gw_error_get_cause (error) == GW_CAUSE_AGENT_LOST && gw_job_may_wait (job))
-        gw_job_note_away (job, error->message);
+        gw_job_note_away (job, GW_SIDE_DESTINATION, error->message);
     return gw_job_is_away (job);
 }
 
@@ -157,7 +158,7 @@ gw_job_tell_away (GwJob *job, const char *more)
     g_autofree char *text = g_strdup_printf ("%s%s%s", job->away_why, *more != '\0' ? "; " : "", more);
     gboolean is_known = gw_job_has_sign (job, GW_SIGN_AGENT_LOST) || gw_job_has_sign (job, GW_SIGN_GUEST_LOST);
     if (gw_job_is_away (job) && !is_known)
-        gw_job_add_sign (job, GW_SIGN_AGENT_LOST, GW_SIDE_DESTINATION, job->away_us, GW_CAUSE_AGENT_LOST, text);
+        gw_job_add_sign (job, GW_SIGN_AGENT_LOST, job->away_side, job->away_us, GW_CAUSE_AGENT_LOST, text);
 }
 
 /* Little is left: QEMU shall not come to the end of it. */
@@ -233,7 +234,8 @@ connect_again (GwJob *job, GError **error)
                                                    cancellable, error);
     if (host == NULL)
         return FALSE;
-    if (!gw_host_resume_job (host, job->id, job->token, has_images ? &images : NULL, &resumed, cancellable, error)) {
+    if (!gw_host_resume_job (host, job->id, job->token, job->source_grace_s > 0, has_images ? &images : NULL, &resumed,
+                             cancellable, error)) {
         if (job->in_postcopy)
             look_what_became (job, host);
         if (job->arrived_state == NULL)
@@ -304,6 +306,7 @@ gw_job_regain (GwJob *job, GError **error)
         g_propagate_error (error, g_steal_pointer (&failure));
         return FALSE;
     }
+    job->away_side = GW_SIDE_DESTINATION; /* which had its time, whoever ended first */
     gw_job_tell_away (job, failure->message);
     return gw_job_fail_with_fault (job, error);
 }

@@ -64,10 +64,11 @@ gw_job_write_draft (GwJob *job)
     g_autoptr (GError) error = NULL;
     gboolean is_kept = job->source_grace_s > 0 || job->source_is_bound;
     gboolean is_standing = job->is_stopping && job->step < GW_STEP_postcopy; /* the guest, whose time is dear */
-    if (job->journal == NULL || !is_kept || is_standing || job->draft_events == gw_timeline_get_length (job->timeline))
+    guint n_events = gw_timeline_get_length (job->timeline) + gw_timeline_get_dropped (job->timeline);
+    if (job->journal == NULL || !is_kept || is_standing || job->draft_events == n_events)
         return;
     g_autoptr (JsonObject) draft = make (job);
-    job->draft_events = gw_timeline_get_length (job->timeline);
+    job->draft_events = n_events;
     job->draft_due_us = gw_deadline_ms (PAUSE_MS);
     if (!gw_journal_put_draft (job->journal, job->id, draft, &error))
         g_debug ("job %s: %s; the next agent will not know what happened so far", job->id, error->message);

@@ -224,7 +224,7 @@ static void
 on_agent_lost (GwJobSide *side, gint64 at_us, const char *detail)
 {
     if (side->side == GW_SIDE_DESTINATION && gw_job_may_wait (side->job))
-        gw_job_note_away (side->job, detail);
+        gw_job_note_away (side->job, GW_SIDE_DESTINATION, detail);
     else
         add_sign (side, GW_SIGN_AGENT_LOST, 0, GW_CAUSE_AGENT_LOST, detail);
 }

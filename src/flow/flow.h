@@ -75,6 +75,8 @@ gboolean gw_job_abort (GwJob *job);
 gboolean gw_job_leave (GwJob *job);
 /* Those that an agent before this one has left so: array of GwJob, for gw_job_run().  (transfer full) */
 GPtrArray *gw_job_find_waiting (const GwHostConfig *config, GError **error);
+/* Whether one of these is in postcopy, where the guest needs somebody to go on; what waits in precopy is the next agent's. */
+gboolean gw_job_fetches (const GwJob *job);
 
 /* Why gw_job_abort() said no.  (transfer full) */
 char *gw_job_explain_no_abort (GwJob *job);

@@ -143,11 +143,12 @@ struct _GwJob {
     guint draft_events;    /* that the last draft had */
     gint64 draft_due_us;   /* monotonic: of the next */
     JsonArray *old_checks; /* those that an agent before this one made; NULL: none */
-    gint64 first_attempt;  /* to recover; those of agents before this one have lower numbers */
+    gint64 first_attempt;  /* to recover; those of agents before this one, since the host was booted, have lower numbers */
     gboolean is_taken_up; /* an agent before this one began it */
     gboolean has_left;    /* it is left to the next one */
     gint64 away_us;       /* wall clock: since when there is none; 0: there is one */
     gint64 away_until_us, next_try_us; /* monotonic */
+    GwSide away_side; /* whose agent ended */
     char *away_why;
     gboolean is_held;     /* memory is sent slowly */
     gboolean link_is_up; /* couriers are connected: their end counts */
@@ -197,7 +198,8 @@ JsonObject *gw_job_report_codec (const GwJob *job);
 void gw_job_keep (GwJob *job, GwStep step);
 /* Whether the loss of the destination's agent is no fault now; then it is noted. */
 gboolean gw_job_may_wait (const GwJob *job);
-void gw_job_note_away (GwJob *job, const char *why);
+/* `side`: whose agent ended, and is to blame if the job cannot be kept alive for that. */
+void gw_job_note_away (GwJob *job, GwSide side, const char *why);
 gboolean gw_job_is_away (const GwJob *job);
 /* Notes that it is away when `error` says so, and that is no fault now. */
 gboolean gw_job_is_lost_for_now (GwJob *job, const GError *error);
@@ -452,6 +454,9 @@ gboolean gw_job_open_journal (GwJob *job, GError **error);
 gboolean gw_job_name_in_journal (GwJob *job, const char *label, gint64 epoch, GError **error);
 /* `step` is about to be entered, and the one before was left.  FALSE: it must not be. */
 gboolean gw_job_mark_step (GwJob *job, const char *step, GError **error);
+/* It is undecided with the guest's memory on both hosts: its row stays open, as time alone may not be enough. */
+gboolean gw_job_goes_on (const GwJob *job);
+/* Ends its row, unless it goes on. */
 void gw_job_close_journal (GwJob *job, const char *result, JsonObject *report);
 
 #endif

@@ -56,12 +56,22 @@ gw_job_mark_step (GwJob *job, const char *step, GError **error)
     return TRUE;
 }
 
+gboolean
+gw_job_goes_on (const GwJob *job)
+{
+    return job->machine.state == GW_JOB_UNDECIDED && job->in_postcopy && job->source_is_bound;
+}
+
 void
 gw_job_close_journal (GwJob *job, const char *result, JsonObject *report)
 {
     g_autoptr (GError) error = NULL;
     if (job->journal == NULL)
         return;
+    if (gw_job_goes_on (job)) { /* with the next agent, or the next attempt of this one */
+        g_clear_pointer (&job->journal, gw_journal_close);
+        return;
+    }
     /* whoever settles what is undecided has to find the QEMU again */
     gboolean is_over = job->machine.state != GW_JOB_UNDECIDED;
     if (!gw_journal_end_job (job->journal, job->id, GW_SIDE_SOURCE, result, report, &error) ||

@@ -37,7 +37,7 @@ ask_again (GwJob *job, GwRecordKind *ret_kind, GError **error)
         job->destination.host = host;
         gw_job_watch (&job->destination);
         if (job->in_postcopy && *ret_kind == GW_RECORD_STARTED)
-            gw_job_note_away (job, "the connection to it was lost"); /* this one has no job so far */
+            gw_job_note_away (job, GW_SIDE_DESTINATION, "the connection to it was lost"); /* this one has no job so far */
     } else {
         gw_host_free (host);
     }
@@ -52,7 +52,8 @@ gw_job_settle (GwJob *job, GwRecordKind *ret_kind, GError **error)
         g_autoptr (GError) failure = NULL;
         /* an agent that is still busy with the start answers on another connection only */
         gboolean is_free = job->start == NULL || gw_host_pending_is_done (job->start);
-        gboolean ok = is_free && gw_host_is_open (job->destination.host)
+        gboolean is_open = job->destination.host != NULL && gw_host_is_open (job->destination.host);
+        gboolean ok = is_free && is_open
                           ? ask (job->destination.host, job, ret_kind, &failure)
                           : ask_again (job, ret_kind, &failure);
         if (ok) {

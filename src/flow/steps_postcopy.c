@@ -63,7 +63,7 @@ gw_job_await_start (GwJob *job, GError **error)
         g_get_monotonic_time () + (job->plan->link_deadline_s + LOAD_SLACK_S) * G_USEC_PER_SEC;
     gboolean is_started = FALSE;
     while (!is_started) {
-        if (!look_for_start (job, &is_started, error))
+        if (gw_job_has_left (job, error) || !look_for_start (job, &is_started, error))
             return FALSE;
         if (is_started || job->arrived_state != NULL)
             break;

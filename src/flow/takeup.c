@@ -55,6 +55,12 @@ find (const GwHostConfig *config, GwJournal *journal, JsonObject *row, GError **
     return in_postcopy || is_waiting (row) ? new_from_row (config, journal, row, in_postcopy, error) : NULL;
 }
 
+gboolean
+gw_job_fetches (const GwJob *job)
+{
+    return job->is_taken_up && job->in_postcopy;
+}
+
 GPtrArray *
 gw_job_find_waiting (const GwHostConfig *config, GError **error)
 {
@@ -93,7 +99,7 @@ set_the_scene_in_postcopy (GwJob *job)
     job->step = GW_STEP_handover;
     job->is_postcopy_asked = job->is_bound = job->source_is_bound = job->is_kept = TRUE;
     job->postcopy_us = job->postcopy_us != 0 ? job->postcopy_us : g_get_real_time ();
-    job->first_attempt = (g_get_real_time () - job->started_us) / (1000 * ATTEMPT_MS);
+    job->first_attempt = g_get_monotonic_time () / (1000 * ATTEMPT_MS); /* a wall clock may be set back */
     gw_job_let_leave (job, TRUE);
 }
 
@@ -112,7 +118,7 @@ set_the_scene (GwJob *job, const GwHostResumed *resumed)
     job->link_is_up = resumed->has_courier;
     if (job->in_postcopy)
         set_the_scene_in_postcopy (job);
-    gw_job_note_away (job, "the agent of the source was started again");
+    gw_job_note_away (job, GW_SIDE_SOURCE, "the agent of the source was started again");
 }
 
 gboolean

@@ -27,6 +27,18 @@ has_lease (gpointer user_data)
     return courier->is_leased || courier->refusal != NULL || courier->is_ended;
 }
 
+/* To what was sent just before, whose answer cannot have been read yet. */
+static gboolean
+await_lease (GwCourierControl *courier, GCancellable *cancellable, GError **error)
+{
+    courier->is_leased = FALSE;
+    g_clear_pointer (&courier->refusal, g_free);
+    if (!gw_wait_until (courier->context, has_lease, courier, gw_deadline_ms (ANSWER_MS), cancellable, error))
+        return FALSE;
+    return courier->is_leased || gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier %s",
+                                          courier->refusal != NULL ? courier->refusal : "has ended");
+}
+
 gboolean
 gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, GCancellable *cancellable,
                   GError **error)
@@ -35,19 +47,15 @@ gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, G
     if (socket == NULL)
         return FALSE;
     g_autoptr (JsonObject) command = gw_json_new ("command:s", "lease", "seconds:i", seconds, NULL);
-    courier->is_leased = FALSE;
-    g_clear_pointer (&courier->refusal, g_free);
     gw_courier_send_with_fd (courier, command, g_socket_get_fd (socket));
-    if (!gw_wait_until (courier->context, has_lease, courier, gw_deadline_ms (ANSWER_MS), cancellable, error))
-        return FALSE;
-    return courier->is_leased || gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier %s",
-                                          courier->refusal != NULL ? courier->refusal : "has ended");
+    return await_lease (courier, cancellable, error);
 }
 
-void
-gw_courier_extend (GwCourierControl *courier, gint64 seconds)
+gboolean
+gw_courier_extend (GwCourierControl *courier, gint64 seconds, GCancellable *cancellable, GError **error)
 {
     gw_courier_send (courier, gw_json_new ("command:s", "lease", "seconds:i", seconds, NULL));
+    return await_lease (courier, cancellable, error);
 }
 
 static int

@@ -196,8 +196,8 @@ char *gw_courier_lease_path (const GwHostConfig *config, const char *job, GwSide
  * `path`. */
 gboolean gw_courier_lease (GwCourierControl *courier, const char *path, gint64 seconds, GCancellable *cancellable,
                            GError **error);
-/* Of one that has a lease: another time. */
-void gw_courier_extend (GwCourierControl *courier, gint64 seconds);
+/* Of one that has a lease: another time; waits for its answer. */
+gboolean gw_courier_extend (GwCourierControl *courier, gint64 seconds, GCancellable *cancellable, GError **error);
 /* Forgets a courier that has a lease, and goes on. */
 void gw_courier_forget (GwCourierControl *courier);
 /* The courier at `path` that an agent before us started.  GW_CAUSE_COURIER_DIED. */
@@ -345,8 +345,8 @@ JsonObject *gw_local_keep (LocalHost *, JsonObject *, GCancellable *, GError **)
 /* The courier that was started in a job that is kept. */
 gboolean gw_local_lease_courier (LocalHost *local, GCancellable *cancellable, GError **error);
 /* The guest's memory is about to be on both hosts: neither the end of this agent nor of the coordinator may end the
- * courier any more.  Does nothing for a job that is not kept. */
-void gw_local_bind (LocalHost *local);
+ * courier any more.  Does nothing for a job that is not kept.  FALSE: the courier does not know of it. */
+gboolean gw_local_bind (LocalHost *local, GCancellable *cancellable, GError **error);
 /* Whether the open job is to be left to the next agent; then does so. */
 gboolean gw_local_may_leave (const LocalHost *local);
 void gw_local_leave (LocalHost *local);
@@ -354,6 +354,8 @@ void gw_local_leave (LocalHost *local);
 gboolean gw_local_adopt_images (LocalHost *local, JsonObject *params, GError **error);
 /* resume.c: another agent's job */
 JsonObject *gw_local_resume_job (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* The agent before may have ended between STARTED and `cont`: does what it owes, which `is_owing` tells afterwards. */
+void gw_local_let_run (LocalHost *local);
 /* keep.c: GW_CAUSE_NOT_ALLOWED when `job` was opened here by another peer than the one that asks. */
 gboolean gw_local_check_peer (LocalHost *local, const char *job, GError **error);
 /* The job is to be opened: an older one of the same peer for the same VM waits no longer. */

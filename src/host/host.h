@@ -180,7 +180,6 @@ typedef struct {
 gboolean gw_host_keep_job (GwHost *host, GwHostKeep *keep, GCancellable *cancellable, GError **error);
 /* What was found of the job. */
 typedef struct {
-    gint64 record;        /* GwRecordKind */
     gboolean has_courier; /* FALSE: only in postcopy */
     char *migration;      /* QEMU's status; NULL: none */
 } GwHostResumed;
@@ -192,9 +191,9 @@ typedef struct {
     const char *user;
 } GwHostImages;
 /* destination: on a new connection, in the place of job.open.  GW_CAUSE_VM_BUSY: the old agent has not ended yet.
- * `images` NULL: none. */
-gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, const GwHostImages *images,
-                             GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error);
+ * `is_coordinator`: it is to wait for the next coordinator, too; `images` NULL: none. */
+gboolean gw_host_resume_job (GwHost *host, const char *job, const char *token, gboolean is_coordinator,
+                             const GwHostImages *images, GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error);
 /* source: the same for the coordinator's own side; adopts the VM, which is as it was before the job.  (transfer full) */
 GwVm *gw_host_resume_source (GwHost *host, const char *job, const char *token, GwHostResumed *ret_resumed,
                              GCancellable *cancellable, GError **error);

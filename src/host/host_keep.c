@@ -29,21 +29,16 @@ gw_host_resumed_clear (GwHostResumed *resumed)
     g_clear_pointer (&resumed->migration, g_free);
 }
 
-/* An agent that does not tell of a record has none to tell of: it takes such a job up in precopy only. */
-static gboolean
-take_resumed (JsonObject *result, GwHostResumed *ret, GError **error)
+static void
+take_resumed (JsonObject *result, GwHostResumed *ret)
 {
-    GwRecordKind kind;
-    if (!gw_record_kind_from_name (gw_json_peek_string (result, "record", "none"), &kind, error))
-        return FALSE;
-    *ret = (GwHostResumed) { kind, gw_json_peek_bool (result, "courier", TRUE),
+    *ret = (GwHostResumed) { gw_json_peek_bool (result, "courier", TRUE),
                              g_strdup (gw_json_peek_string (result, "migration", NULL)) };
-    return TRUE;
 }
 
 gboolean
-gw_host_resume_job (GwHost *host, const char *job, const char *token, const GwHostImages *images,
-                    GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error)
+gw_host_resume_job (GwHost *host, const char *job, const char *token, gboolean is_coordinator,
+                    const GwHostImages *images, GwHostResumed *ret_resumed, GCancellable *cancellable, GError **error)
 {
     JsonObject *params = resume_params (job, GW_SIDE_DESTINATION, token);
     JsonObject *object = images != NULL ? gw_struct_to_json (&gw_disk_plans_type, images->plans) : NULL;
@@ -51,8 +46,11 @@ gw_host_resume_job (GwHost *host, const char *job, const char *token, const GwHo
         json_object_set_string_member (object, "user", images->user);
     if (object != NULL)
         json_object_set_object_member (params, "images", object);
+    json_object_set_boolean_member (params, "coordinator", is_coordinator);
     g_autoptr (JsonObject) result = gw_host_call (host, GW_RPC_JOB_RESUME, params, cancellable, error);
-    return result != NULL && take_resumed (result, ret_resumed, error);
+    if (result != NULL)
+        take_resumed (result, ret_resumed);
+    return result != NULL;
 }
 
 GwVm *
@@ -63,7 +61,9 @@ gw_host_resume_source (GwHost *host, const char *job, const char *token, GwHostR
         gw_host_call (host, GW_RPC_JOB_RESUME, resume_params (job, GW_SIDE_SOURCE, token), cancellable, error);
     JsonObject *object = result != NULL ? gw_json_get_object (result, "vm", error) : NULL;
     g_autoptr (GwVm) vm = object != NULL ? gw_struct_from_json (&gw_vm_type, object, error) : NULL;
-    return vm != NULL && take_resumed (result, ret_resumed, error) ? g_steal_pointer (&vm) : NULL;
+    if (vm != NULL)
+        take_resumed (result, ret_resumed);
+    return g_steal_pointer (&vm);
 }
 
 gboolean

@@ -103,12 +103,13 @@ gw_local_keep (LocalHost *local, JsonObject *params, GCancellable *cancellable, 
 
 /* --- leaving --------------------------------------------------------------------------------------------------- */
 
-void
-gw_local_bind (LocalHost *local)
+gboolean
+gw_local_bind (LocalHost *local, GCancellable *cancellable, GError **error)
 {
+    gboolean ok = !local->is_kept || local->courier == NULL ||
+                  gw_courier_extend (local->courier, BOUND_S, cancellable, error);
     local->is_bound = local->is_kept;
-    if (local->is_bound && local->courier != NULL)
-        gw_courier_extend (local->courier, BOUND_S);
+    return ok;
 }
 
 /* All of the guest is here, or it never left the other side: then nobody needs what is left. */

@@ -33,8 +33,8 @@ JsonObject *
 gw_local_start_postcopy (LocalHost *local, JsonObject *params, GCancellable *cancellable,
                          GError **error)
 {
-    gw_local_bind (local); /* before RELEASED */
-    return gw_local_qmp (local, GW_QMP_MIGRATE_START_POSTCOPY, NULL, cancellable, error)
+    return gw_local_bind (local, cancellable, error) && /* before RELEASED */
+                   gw_local_qmp (local, GW_QMP_MIGRATE_START_POSTCOPY, NULL, cancellable, error)
                ? json_object_new ()
                : NULL;
 }

@@ -83,7 +83,7 @@ find_courier (LocalHost *local, GError **error)
                                                 gw_json_peek_int (object, "start_time", 0), error);
     }
     if (local->courier != NULL && local->is_bound)
-        gw_local_bind (local);
+        return gw_local_bind (local, NULL, error);
     return local->courier != NULL;
 }
 
@@ -164,21 +164,38 @@ find_images (LocalHost *local, JsonObject *params, GError **error)
 /* --- a guest that was to run ---------------------------------------------------------------------------------- */
 
 static void
+on_owed_cont (JsonNode *reply, const GError *error, gpointer user_data)
+{
+    LocalHost *local = user_data;
+    local->is_asked = FALSE;
+    if (reply != NULL)
+        local->is_owing = FALSE;
+    else if (gw_error_get_cause (error) != GW_CAUSE_ABORTED)
+        g_warning ("job %s: QEMU does not run the guest that was to run: %s", local->job, error->message);
+}
+
+static void
 on_state (JsonNode *reply, const GError *error, gpointer user_data)
 {
     LocalHost *local = user_data;
     const char *state = reply != NULL && JSON_NODE_HOLDS_OBJECT (reply)
                             ? gw_json_peek_string (json_node_get_object (reply), "status", "") : "";
-    if (strcmp (state, "paused") == 0 || strcmp (state, "prelaunch") == 0)
-        gw_qmp_send (local->qmp, GW_QMP_CONT, NULL, NULL, NULL);
+    local->is_asked = FALSE;
+    if (strcmp (state, "paused") == 0 || strcmp (state, "prelaunch") == 0) {
+        local->is_asked = TRUE;
+        gw_qmp_send (local->qmp, GW_QMP_CONT, NULL, on_owed_cont, local);
+    } else if (*state != '\0')
+        local->is_owing = FALSE;
 }
 
-/* The agent before may have ended between STARTED and `cont`.  In postcopy the answers may have to wait for pages. */
-static void
-let_run (LocalHost *local)
+/* In postcopy the answers may have to wait for pages. */
+void
+gw_local_let_run (LocalHost *local)
 {
-    if (local->is_owing)
-        gw_qmp_send (local->qmp, GW_QMP_QUERY_STATUS, NULL, on_state, local);
+    if (!local->is_owing || local->is_asked || local->qmp == NULL)
+        return;
+    local->is_asked = TRUE;
+    gw_qmp_send (local->qmp, GW_QMP_QUERY_STATUS, NULL, on_state, local);
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -203,20 +220,17 @@ give_up (LocalHost *local, const GwWreck *wreck, const GError *why)
     gw_local_drop_qemu (local);
     g_clear_pointer (&local->qemu, gw_process_free);
     g_clear_pointer (&local->vm, gw_vm_free);
-    g_clear_pointer (&local->job_dir, g_free);
-    g_clear_pointer (&local->job, g_free);
+    g_clear_pointer (&local->old_parameters, json_object_unref);
+    char **const texts[] = { &local->job_dir, &local->vm_dir, &local->vm_name, &local->vm_uuid,
+                             &local->migration_status, &local->job };
+    for (guint i = 0; i < G_N_ELEMENTS (texts); i++) /* the next job on this connection has nothing to do with it */
+        g_clear_pointer (texts[i], g_free);
+    local->grace_s = local->epoch = 0;
     local->is_kept = local->is_bound = local->is_released = local->is_started = local->is_resumed = FALSE;
+    local->is_owing = FALSE;
     if (!gw_journal_leave_job (wreck->journal, wreck->job, wreck->side, getpid (), &error) ||
         (!is_left && gw_wreck_mend (wreck, &terms, &error) == NULL))
         g_warning ("job %s: %s; it stays open", wreck->job, error->message);
-}
-
-static const char *
-name_record (const LocalHost *local)
-{
-    return gw_record_kind_name (local->is_started    ? GW_RECORD_STARTED
-                                : local->is_released ? GW_RECORD_RELEASED
-                                                     : GW_RECORD_NONE);
 }
 
 JsonObject *
@@ -242,10 +256,11 @@ gw_local_resume_job (LocalHost *local, JsonObject *params, GCancellable *cancell
         g_propagate_error (error, failure);
         return NULL;
     }
-    let_run (local);
+    local->waits_for_peer = gw_json_peek_bool (params, "coordinator", FALSE);
+    gw_local_let_run (local);
     g_message ("job %s goes on in this agent", name);
-    JsonObject *result = gw_json_new ("migration:s", local->migration_status, "record:s", name_record (local),
-                                      "courier:b", local->courier != NULL, NULL);
+    JsonObject *result = gw_json_new ("migration:s", local->migration_status, "courier:b",
+                                      local->courier != NULL, NULL);
     if (local->vm != NULL)
         json_object_set_object_member (result, "vm", gw_struct_to_json (&gw_vm_type, local->vm));
     return result;

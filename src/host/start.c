@@ -206,10 +206,20 @@ start_or_refuse (LocalHost *local, JsonObject *params, GError *failure, GError *
                         started_us, "running_us:i", local->running_us, NULL);
 }
 
-/* By an agent before this one, whose answer was lost. */
-static JsonObject *
-tell_started (const LocalHost *local)
+static gboolean
+owes_nothing (gpointer user_data)
 {
+    return !((const LocalHost *) user_data)->is_owing;
+}
+
+/* By an agent before this one, whose answer was lost.  Should the guest not run yet, it is let run first: who asks does so
+ * again. */
+static JsonObject *
+tell_started (LocalHost *local, guint timeout_ms, GCancellable *cancellable)
+{
+    gw_local_let_run (local);
+    if (!gw_wait_until (local->context, owes_nothing, local, gw_deadline_ms (timeout_ms), cancellable, NULL))
+        return gw_json_new ("started:b", FALSE, NULL);
     return gw_json_new ("started:b", TRUE, "loaded_us:i", local->loaded_us, "started_us:i", G_GINT64_CONSTANT (0),
                         "running_us:i", local->running_us, NULL);
 }
@@ -224,9 +234,11 @@ gw_local_start (LocalHost *local, JsonObject *params, GCancellable *cancellable,
         !gw_json_get_int (params, "timeout_ms", 1, 3600000, &timeout_ms, error))
         return NULL;
     if (local->is_started && local->is_resumed)
-        return tell_started (local);
+        return tell_started (local, (guint) timeout_ms, cancellable);
     if (gw_json_peek_bool (params, "in_postcopy", FALSE)) {
-        gw_local_bind (local);
+        if (!local->is_bound && !gw_local_bind (local, cancellable, &failure))
+            g_warning ("job %s: %s; its memory comes as long as this agent lives", local->job, failure->message);
+        g_clear_error (&failure);
         (void) wait_loaded_in_postcopy (local, (guint) timeout_ms, &is_loaded, &failure);
     } else
         (void) wait_loaded (local, (guint) timeout_ms, cancellable, &failure);

@@ -125,3 +125,34 @@ def test_the_source_s_agent_does_not_come_back(net, tmp_path):
     assert (done.exit, done.cause) == (3, "agent-lost"), done
     scene.expect_running()
     scene.expect_next_works()
+
+
+@SOAK
+def test_the_source_s_agent_is_started_again_twice(net, tmp_path):
+    """And the destination's in between, which waits for the coordinator all the same."""
+    scene = rig.Scene(net, tmp_path, **SMALL)
+    own = agent_at_source(scene)
+    started = start(scene, "--agent", own.destination, "--max-bandwidth", "3M")
+    for agent in (scene.agent, own, scene.agent, own):
+        agent.kill()
+        moves_on(scene)
+        agent.start()
+        faults.wait_until(lambda: "goes on in this agent" in agent.log_tail(), 20, "the job to be taken up")
+        time.sleep(2)
+    has_arrived(scene, started.wait())
+
+
+@SOAK
+def test_reconcile_leaves_a_job_that_waits_alone(net, tmp_path):
+    """The next agent goes on with it, not the command of somebody who wants to know."""
+    scene = rig.Scene(net, tmp_path, **SMALL)
+    own = agent_at_source(scene)
+    started = start(scene, "--agent", own.destination)
+    own.kill()
+    done = rig.godwit(net.a, "reconcile", "--json", env={"GODWIT_STATE": str(own.state)})
+    assert "fetches" not in done.stderr and len(couriers(scene)) == 2, done
+    moves_on(scene)
+    own.start()
+    done = started.wait()
+    assert "taken-up" in events(done)
+    has_arrived(scene, done)

@@ -9,6 +9,7 @@ from rig import faults
 LOAD = rig.Load(mem="16M", dirty="2M/s", content="random", fill="36M", fill_content="random")
 SOAK = pytest.mark.skipif(not rig.soak.ROUNDS, reason=rig.soak.REASON)
 ENDS = ["kill", "stop"]
+SLOWLY = ("--postcopy", "now", "--no-rehearse", "--max-bandwidth", "5M")
 
 
 class Scene(rig.Scene):
@@ -20,8 +21,7 @@ class Scene(rig.Scene):
 
     def fetching(self, coordinator="command", *options):
         more = ("--agent", self.own.destination) if coordinator == "agent" else ()
-        self.started = rig.start_migrate(self.vm, self.twin, self.agent, "--postcopy", "now", "--no-rehearse",
-                                         "--max-bandwidth", "5M", *more, *options,
+        self.started = rig.start_migrate(self.vm, self.twin, self.agent, *SLOWLY, *more, *options,
                                          env={"GODWIT_STATE": str(self.own.state)})
         self.wait_phase("fetching memory")
         self.qemu = self.qemu_there()
@@ -184,21 +184,42 @@ def test_all_has_come_before_the_agent_is_back(scene):
     assert "agent-back" in scene.expect_moved()
 
 
+def killed_at(scene, point, agent=None):
+    """The agent, or (None) the command that coordinates, is killed when it comes to the point; where the ticks were then."""
+    file = scene.tmp_path / "point"
+    env = {"GODWIT_POINT": f"stop={point}={file}"}
+    own = {"GODWIT_STATE": str(scene.own.state)}
+    if agent:
+        agent.stop()
+        agent.env = env
+        agent.start()
+    more = ("--agent", scene.own.destination) if agent is scene.own else ()
+    scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, *SLOWLY, *more,
+                                      env=own if agent else {**own, **env})
+    faults.wait_until(file.exists, 60, "the point")
+    mark = scene.vm.ticks.mark()
+    if not agent:
+        faults.kill(scene.started.pid, wait=False)
+        return mark
+    agent.kill()
+    agent.env = None
+    agent.start()
+    return mark
+
+
+def the_result(scene, *allowed):
+    """How the source's journal says that it ended."""
+    ended = [[(result,)] for result in allowed]
+    faults.wait_until(lambda: rig.journal.ask(scene.own.state, "SELECT result FROM jobs") in ended, 120, "the end of the job")
+    return rig.journal.ask(scene.own.state, "SELECT result FROM jobs")[0][0]
+
+
 @SOAK
 @pytest.mark.parametrize("point", ["started:written", "started:runs", "reply:handover.start"])
 def test_the_destination_s_agent_between_two_lines(scene, point):
     """It is killed when it has written STARTED, and nobody has heard of it: the guest runs all the same."""
-    file = scene.tmp_path / "point"
-    scene.agent.stop()
-    scene.agent.env = {"GODWIT_POINT": f"stop={point}={file}"}
-    scene.agent.start()
-    scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now", "--no-rehearse",
-                                      "--max-bandwidth", "5M", env={"GODWIT_STATE": str(scene.own.state)})
-    faults.wait_until(file.exists, 60, "the point")
+    killed_at(scene, point, scene.agent)
     scene.qemu = faults.named(scene.net.b.pids(), b"qemu-system-x86_64")[0]
-    scene.agent.kill()
-    scene.agent.env = None
-    scene.agent.start()
     scene.expect_moved()
 
 
@@ -206,25 +227,40 @@ def test_the_destination_s_agent_between_two_lines(scene, point):
 @pytest.mark.parametrize("point", ["return:record.put", "call:handover.start", "return:handover.start"])
 def test_the_source_s_agent_between_two_lines(scene, point):
     """It is killed when RELEASED is written: the job is settled one way or the other, and the guest runs once."""
-    file = scene.tmp_path / "point"
-    scene.own.stop()
-    scene.own.env = {"GODWIT_POINT": f"stop={point}={file}"}
-    scene.own.start()
-    scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--postcopy", "now", "--no-rehearse",
-                                      "--max-bandwidth", "5M", "--agent", scene.own.destination)
-    faults.wait_until(file.exists, 60, "the point")
-    mark = scene.vm.ticks.mark()
-    scene.own.kill()
-    scene.own.env = None
-    scene.own.start()
+    mark = killed_at(scene, point, scene.own)
     done = scene.started.wait()
-    faults.wait_until(lambda: rig.journal.ask(scene.own.state, "SELECT result FROM jobs") in ([("moved",)], [("stayed",)]),
-                      120, "the end of the job")
-    (result,) = rig.journal.ask(scene.own.state, "SELECT result FROM jobs")[0]
+    result = the_result(scene, "moved", "stayed")
     print(point, result, done.exit)
     assert scene.vm.ticks.move("a", "b").overlap_ms == 0 if result == "moved" else True
     scene.vm.ticks.wait_side("b" if result == "moved" else "a", 100, since=mark)
     scene.vm.report.check()
+
+
+def test_the_command_between_two_lines(scene):
+    """RELEASED is written, nobody has asked the destination to start, and its agent refuses when the command is gone: the
+    source's agent finds that out, and the guest runs on there."""
+    agent = scene.own.pid
+    mark = killed_at(scene, "call:handover.start")
+    assert the_result(scene, "stayed") == "stayed"
+    scene.vm.ticks.wait_side("a", 100, since=mark)
+    scene.vm.report.check()
+    assert scene.own.pid == agent and scene.own.process.poll() is None, scene.own.log_tail()
+    faults.wait_until(lambda: not scene.couriers(), 10, "the end of the couriers")
+
+
+@SOAK
+def test_the_destination_s_agent_is_away_for_long(scene):
+    """The source's was started again and gives the answer up: undecided. But its job goes on when the other is back, and
+    mends the link that was lost meanwhile."""
+    scene.fetching("agent", "--max-bandwidth", "1M")
+    scene.own.kill()
+    scene.agent.kill()
+    scene.own.start()
+    done = scene.started.wait(200)
+    assert (done.exit, done.report["result"]) == (6, "undecided"), done
+    scene.kill_couriers(scene.net.b)
+    scene.agent.start()
+    scene.expect_arrived()
 
 
 @SOAK
