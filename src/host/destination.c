@@ -28,13 +28,18 @@ gw_local_on_qemu_exit (GwProcess *process, gpointer user_data)
     gw_host_emit (&local->host, 0, "qemu-exit", how);
 }
 
+char *
+gw_local_describe_monitor (const char *vm_dir)
+{
+    return g_strdup_printf ("socket,id=godwit-qmp,path=%s/qmp.sock,server=on,wait=off", vm_dir);
+}
+
 /* What godwit adds: nothing runs before it says so, and it has a monitor of its own. */
 static GStrv
 complete_argv (LocalHost *local, const char *program, const char *const *argv)
 {
     g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
-    g_autofree char *chardev = g_strdup_printf (
-        "socket,id=godwit-qmp,path=%s/qmp.sock,server=on,wait=off", local->vm_dir);
+    g_autofree char *chardev = gw_local_describe_monitor (local->vm_dir);
     const char *const ours[] = { "-S",      "-incoming", "defer", "-chardev",
                                  chardev,   "-mon",      "chardev=godwit-qmp,mode=control", NULL };
     g_strv_builder_add (builder, program);
@@ -95,7 +100,7 @@ spawn_qemu (LocalHost *local, JsonObject *params, GError **error)
         .user = gw_qemu_changes_user ((const char *const *) argv) ? NULL : user,
     };
     local->created = gw_created_new ((const char *const *) creates);
-    if (!gw_created_write (local->created, local->journal, local->job, error))
+    if (!gw_created_write (local->created, local->journal, local->job, error) || !gw_local_journal_qemu (local, error))
         return FALSE;
     local->qemu = gw_process_spawn (&spec, local->context, gw_local_on_qemu_exit, local, error);
     return local->qemu != NULL && gw_local_journal_qemu (local, error);

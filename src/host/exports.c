@@ -66,13 +66,13 @@ on_server_exit (GwProcess *process, gpointer user_data)
     gw_host_emit (exports->host, 0, "disk-server-exit", how);
 }
 
-/* It does not end by itself when this agent is killed (wreck.c). */
+/* It does not end by itself when this agent is killed (wreck.c), so it is known before it is there. */
 static gboolean
 journal_server (const GwImageSpec *spec, const Export *export, GError **error)
 {
-    pid_t pid = gw_process_get_pid (export->server);
+    pid_t pid = export->server != NULL ? gw_process_get_pid (export->server) : 0;
     const GwJournalObject server = { .kind = "server", .path = export->socket, .pid = pid,
-                                     .start_time = gw_procfs_get_start_time (pid) };
+                                     .start_time = pid != 0 ? gw_procfs_get_start_time (pid) : 0 };
     return spec->journal == NULL ||
            gw_journal_put_objects (spec->journal, spec->job, GW_SIDE_DESTINATION, &server, 1, error);
 }
@@ -87,7 +87,7 @@ start_server (GwExports *exports, Export *export, const GwImageSpec *spec, GErro
                                  "--detect-zeroes=unmap", "--cache=writeback", "--export-name",
                                  GW_DISK_EXPORT, "--", spec->plan->target, NULL };
     GwProcessSpec process = { .argv = argv, .log_path = log, .user = spec->user };
-    if (program == NULL)
+    if (program == NULL || !journal_server (spec, export, error))
         return FALSE;
     export->server = gw_process_spawn (&process, spec->context, on_server_exit, exports, error);
     return export->server != NULL && journal_server (spec, export, error);

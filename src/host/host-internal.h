@@ -334,7 +334,7 @@ typedef struct {
 gboolean gw_local_need_journal (LocalHost *local, GError **error);
 /* The open job, and the directories that it may make. */
 gboolean gw_local_journal_job (LocalHost *local, GError **error);
-/* The QEMU that was launched. */
+/* The QEMU that is about to be launched, so that none is without a row, or that was. */
 gboolean gw_local_journal_qemu (LocalHost *local, GError **error);
 /* The job is closed here, and nothing of it is left but a VM that was started. */
 void gw_local_journal_end (LocalHost *local);
@@ -413,6 +413,8 @@ JsonObject *gw_local_settle_record (LocalHost *, JsonObject *, GCancellable *, G
 /* destination.c */
 void gw_local_on_qemu_exit (GwProcess *process, gpointer user_data);
 JsonObject *gw_local_launch (LocalHost *, JsonObject *, GCancellable *, GError **);
+/* Its -chardev, by which it can be found, too.  (transfer full) */
+char *gw_local_describe_monitor (const char *vm_dir);
 JsonObject *gw_local_set_incoming (LocalHost *, JsonObject *, GCancellable *, GError **);
 gboolean gw_qemu_changes_user (const char *const *argv);
 

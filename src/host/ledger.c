@@ -88,9 +88,9 @@ gw_local_journal_job (LocalHost *local, GError **error)
 gboolean
 gw_local_journal_qemu (LocalHost *local, GError **error)
 {
-    pid_t pid = gw_process_get_pid (local->qemu);
+    pid_t pid = local->qemu != NULL ? gw_process_get_pid (local->qemu) : 0;
     const GwJournalObject qemu = { .kind = "process", .path = local->vm_dir, .pid = pid,
-                                   .start_time = gw_procfs_get_start_time (pid) };
+                                   .start_time = pid != 0 ? gw_procfs_get_start_time (pid) : 0 };
     return gw_journal_put_objects (local->journal, local->job, local->side, &qemu, 1, error);
 }
 

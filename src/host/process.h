@@ -11,6 +11,8 @@
 gboolean gw_procfs_read_process (pid_t pid, GwVm *vm, GError **error);
 /* The words of its command line.  (transfer full) */
 GStrv gw_procfs_read_argv (pid_t pid, GError **error);
+/* A process, other than this one, with the word `option` in its command line and `value` right after it; 0: none. */
+pid_t gw_procfs_find (const char *option, const char *value);
 /* Clock ticks since boot at which `pid` started, 0 when there is no such process or it is a zombie. */
 gint64 gw_procfs_get_start_time (pid_t pid);
 /* Whether the process has the very file open that `file` leads to now: one that was removed under it and made

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CMDLINE_MAX (1024 * 1024)
 
@@ -64,6 +65,29 @@ gw_procfs_read_argv (pid_t pid, GError **error)
     for (gsize at = 0; at < len; at += strlen (text + at) + 1)
         g_strv_builder_add (builder, text + at);
     return g_strv_builder_end (builder);
+}
+
+static gboolean
+has_option (pid_t pid, const char *option, const char *value)
+{
+    g_auto (GStrv) argv = gw_procfs_read_argv (pid, NULL);
+    for (guint i = 0; argv != NULL && argv[i] != NULL && argv[i + 1] != NULL; i++)
+        if (strcmp (argv[i], option) == 0 && strcmp (argv[i + 1], value) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+pid_t
+gw_procfs_find (const char *option, const char *value)
+{
+    g_autoptr (GDir) processes = g_dir_open ("/proc", 0, NULL);
+    const char *name;
+    while (processes != NULL && (name = g_dir_read_name (processes)) != NULL) {
+        pid_t pid = (pid_t) g_ascii_strtoull (name, NULL, 10); /* 0 for what is no process */
+        if (pid > 0 && pid != getpid () && has_option (pid, option, value))
+            return pid;
+    }
+    return 0;
 }
 
 /* The user that QEMU runs as now, which -runas may have changed. */

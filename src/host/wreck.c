@@ -34,6 +34,16 @@ is_qemu (const GwWreck *wreck, const char *kind)
                                          : strcmp (kind, "process") == 0;
 }
 
+/* It was about to be started, and the agent ended before it had written which process that is. */
+static void
+find_by_option (const char *option, const char *value, GwWreckQemu *process)
+{
+    if (process->pid != 0)
+        return;
+    process->pid = gw_procfs_find (option, value);
+    process->start_time = process->pid != 0 ? gw_procfs_get_start_time ((pid_t) process->pid) : 0;
+}
+
 /* Of a destination whose job is closed there is only the VM's own file. */
 static void
 find_by_file (const GwWreck *wreck, GwWreckQemu *qemu)
@@ -62,7 +72,10 @@ gw_wreck_find_qemu (const GwWreck *wreck, GwWreckQemu *ret_qemu, GError **error)
                               .monitor = g_strdup (gw_json_peek_string (object, "path", "")) };
     }
     if (wreck->side == GW_SIDE_DESTINATION) {
-        if (!qemu.is_known)
+        g_autofree char *monitor = gw_local_describe_monitor (vm_dir);
+        if (qemu.is_known)
+            find_by_option ("-chardev", monitor, &qemu);
+        else
             find_by_file (wreck, &qemu);
         g_free (qemu.monitor);
         qemu.monitor = g_build_filename (vm_dir, "qmp.sock", NULL);
@@ -182,9 +195,10 @@ end_courier (const GwWreck *wreck, JsonObject *object, GError **error)
 static gboolean
 end_server (const GwWreck *wreck, JsonObject *object, GError **error)
 {
-    gint64 pid = gw_json_peek_int (object, "pid", 0);
-    const GwWreckQemu server = { .pid = pid, .start_time = gw_json_peek_int (object, "start_time", 0),
-                                 .is_alive = names_directory ((pid_t) pid, wreck->job) };
+    GwWreckQemu server = { .pid = gw_json_peek_int (object, "pid", 0),
+                           .start_time = gw_json_peek_int (object, "start_time", 0) };
+    find_by_option ("--socket", gw_json_peek_string (object, "path", ""), &server);
+    server.is_alive = server.pid != 0 && names_directory ((pid_t) server.pid, wreck->job);
     return gw_wreck_kill (wreck, &server, error);
 }
 

@@ -52,6 +52,21 @@ start_process (const char *word)
     return child;
 }
 
+/* Stands for a program that was started with this option. */
+static pid_t
+start_option (const char *option, const char *value)
+{
+    pid_t child = fork ();
+    g_assert_cmpint (child, >=, 0);
+    if (child == 0) {
+        execlp ("sh", "sh", "-c", "kill -STOP $$", option, value, NULL);
+        _exit (1);
+    }
+    while (gw_procfs_find (option, value) != child)
+        g_usleep (1000);
+    return child;
+}
+
 /* A QEMU without a machine, in which a guest would run. */
 static pid_t
 start_qemu (const char *vm_dir, const char *option)
@@ -113,6 +128,16 @@ make_wreck (const Dir *dir, Wreck *wreck, pid_t pid, const char *record, const c
 }
 
 static void
+edit (const Dir *dir, const char *sql)
+{
+    g_autofree char *path = dir_path (dir, "journal.db");
+    sqlite3 *db = NULL;
+    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
+    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
+}
+
+static void
 mend (const Dir *dir)
 {
     g_autoptr (GError) error = NULL;
@@ -160,6 +185,30 @@ test_undecided (void)
     g_assert_true (is_there (dir->path));
     assert_state (dir, "refused", "refused");
     mend (dir); /* again is nothing */
+    assert_state (dir, "refused", "refused");
+}
+
+/* QEMU was started, and its agent killed before it had written the pid. */
+static void
+test_not_written (void)
+{
+    g_autoptr (Dir) dir = dir_new ();
+    g_auto (Wreck) wreck = { 0 };
+    make_wreck (dir, &wreck, GONE, NULL, "another");
+    g_autofree char *monitor = gw_local_describe_monitor (wreck.vm_dir);
+    g_auto (Wreck) qemu = { .qemu = start_option ("-chardev", monitor) };
+    g_autofree char *socket = g_build_filename (wreck.job_dir, "disk0.sock", NULL);
+    g_auto (Wreck) server = { .qemu = start_option ("--socket", socket) };
+    g_auto (Wreck) other = { .qemu = start_option ("--socket", wreck.file) }; /* the job is not in its name */
+    g_autofree char *insert = g_strdup_printf (
+        "INSERT INTO objects SELECT job, side, 'server', value, 0, 0, 0, 0, 0 FROM objects, (SELECT '%s' AS value"
+        " UNION SELECT '%s') WHERE kind = 'process'", socket, wreck.file);
+    edit (dir, "UPDATE objects SET pid = 0, start_time = 0 WHERE kind = 'process'");
+    edit (dir, insert);
+    mend (dir);
+    g_assert_false (is_alive (&qemu) || is_alive (&server));
+    g_assert_true (is_alive (&other) && is_alive (&wreck));
+    g_assert_false (is_there (wreck.vm_dir));
     assert_state (dir, "refused", "refused");
 }
 
@@ -235,16 +284,6 @@ test_others (void)
 }
 
 /* --- what waits for its next agent ------------------------------------------------------------------------- */
-
-static void
-edit (const Dir *dir, const char *sql)
-{
-    g_autofree char *path = dir_path (dir, "journal.db");
-    sqlite3 *db = NULL;
-    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
-}
 
 /* Its courier, with a lease. */
 static pid_t
@@ -570,6 +609,7 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/mend/undecided", test_undecided);
+    g_test_add_func ("/mend/not-written", test_not_written);
     g_test_add_func ("/mend/refused", test_refused);
     g_test_add_func ("/mend/started", test_started);
     g_test_add_func ("/mend/started-and-gone", test_started_and_gone);
