@@ -9,7 +9,8 @@
  * Checked: no state in which both guests run; and when everybody has come to rest and both hosts answer,
  * `reconcile` has brought about exactly one owner, which runs unless its QEMU is gone.
  *
- * With POSTCOPY it is the order of postcopy. Each mistake that can be made is built in by a macro, so that
+ * With POSTCOPY it is the order of postcopy, and the job of a coordinator that has ended is taken up by the next agent of the
+ * source, which may end as well. Each mistake that can be made is built in by a macro, so that
  * tests/model/check can see that the model finds it:
  *   RESUME_ON_SILENCE   the source runs again when the destination does not answer
  *   START_BEFORE_END    the destination gets its right before the source's QEMU is `completed`
@@ -17,9 +18,11 @@
  *   CONT_BEFORE_RECORD  the destination runs the guest first and writes STARTED then
  *   ASK_WITHOUT_REFUSAL a question that finds no record leaves it undecided, and is taken for a no
  *   REFUSE_WHILE_ALIVE  REFUSED is written while a `cont` that was not answered may still do its work
+ *   HEIR_RESUMES_ON_SILENCE  who takes a job up in postcopy lets the source run when the destination does not answer
  */
 
 #define CRASHES 2 /* of the destination's agent */
+#define HEIRS 2   /* of the coordinator */
 
 mtype = { NONE, RELEASED, STARTED, REFUSED, ASK };
 
@@ -34,7 +37,8 @@ bool cont_is_late = false; /* QEMU has not answered it yet */
 
 /* the processes */
 byte locked_by = 0; /* the destination's record: 0 nobody, else a process */
-bool job_dies = false, job_is_over = false, faults_are_over = false;
+bool job_dies = false, job_is_over = false, is_closed = false, faults_are_over = false;
+byte heirs = 0, heirs_at_work = 0;
 byte crashes = 0; /* of the agent, which then is another one */
 byte busy = 0;    /* of its two connections */
 
@@ -77,7 +81,13 @@ inline start ()
 {
     mtype found = started;
     if
+#ifdef POSTCOPY
+    /* by an agent before this one, which may have ended before its `cont` */
+    :: found == STARTED -> RUN_TARGET ()
+    :: found == REFUSED -> END_TARGET ()
+#else
     :: found != NONE -> END_TARGET ()
+#endif
     :: found == NONE && target_is_there && !target_is_loaded ->
 #ifdef POSTCOPY
         skip /* not yet: nothing is decided */
@@ -214,11 +224,56 @@ ask:    SEND (to_settle, ASK);
 #endif
         fi;
 moved:  END_SOURCE ();
+        is_closed = true;
         goto over;
 back:   RUN_SOURCE ();
+        is_closed = true;
 over:   skip
     } unless { job_dies };
     job_is_over = true
+}
+
+/* The next agent of the source: the job is RELEASED, and nobody works on it. It asks for the start again, and what the
+ * records say when that has no answer. */
+proctype Heir ()
+{
+    mtype answer = NONE;
+    if
+    :: is_closed -> goto over
+    :: !is_closed
+    fi;
+    if
+    :: target_is_loaded = true
+    :: skip
+    fi;
+    SEND (to_start, ASK);
+    hear (started_said);
+    if
+    :: answer == STARTED -> goto moved
+    :: answer == REFUSED -> goto back
+    :: answer == NONE
+    :: goto over /* it has ended, too */
+    fi;
+    SEND (to_settle, ASK);
+    hear (settled_said);
+    if
+    :: answer == STARTED -> goto moved
+    :: answer == REFUSED -> goto back
+#ifdef HEIR_RESUMES_ON_SILENCE
+    :: answer == NONE -> goto back
+#else
+    :: answer == NONE -> goto over
+#endif
+    fi;
+moved:
+    END_SOURCE ();
+    is_closed = true;
+    goto over;
+back:
+    RUN_SOURCE ();
+    is_closed = true;
+over:
+    heirs_at_work--
 }
 
 /* --- what happens by itself ---------------------------------------------------------------------------------- */
@@ -231,7 +286,10 @@ proctype Faults ()
     :: END_SOURCE ()
     :: END_TARGET ()
     :: job_dies = true
-#ifndef POSTCOPY
+#ifdef POSTCOPY
+    :: atomic { job_is_over && heirs_at_work == 0 && heirs < HEIRS && released == RELEASED && source_is_there ->
+                heirs++; heirs_at_work++; run Heir () }
+#else
     /* until it is `completed`, QEMU lets its guest run again when its connection fails; a guest that was
      * stopped by `stop`, as in postcopy, it does not */
     :: atomic { !source_completed && !source_runs && source_is_there -> source_runs = true }
@@ -266,7 +324,7 @@ active proctype Monitor ()
 init
 {
     atomic { RUN_AGENT (); run Job (); run Faults () };
-    job_is_over && faults_are_over;
+    job_is_over && faults_are_over && heirs_at_work == 0;
     reconcile ();
     empty (to_start) && empty (to_settle) && busy == 0; /* messages that came late were read */
     assert (started == STARTED || started == REFUSED);
