@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,6 +60,7 @@ start_option (const char *option, const char *value)
     pid_t child = fork ();
     g_assert_cmpint (child, >=, 0);
     if (child == 0) {
+        (void) prctl (PR_SET_PDEATHSIG, SIGKILL); /* if the test fails */
         execlp ("sh", "sh", "-c", "kill -STOP $$", option, value, NULL);
         _exit (1);
     }
