@@ -206,6 +206,26 @@ on_courier_failed (GwJobSide *side, gint64 at_us, const char *detail)
                          cause, text);
 }
 
+void
+gw_job_tell_courier (GwJob *job)
+{
+    if (job->lost_courier.at_us != 0)
+        gw_job_add_sign (job, GW_SIGN_COURIER_EXIT, job->lost_courier.side, job->lost_courier.at_us, GW_CAUSE_COURIER_DIED,
+                         job->lost_courier.text);
+    job->lost_courier.at_us = 0;
+}
+
+static void
+keep_lost_courier (GwJobSide *side, gint64 at_us, const char *text)
+{
+    if (side->job->lost_courier.at_us != 0)
+        return;
+    side->job->lost_courier.side = side->side;
+    side->job->lost_courier.at_us = at_us;
+    g_free (side->job->lost_courier.text);
+    side->job->lost_courier.text = g_strdup (text);
+}
+
 static void
 on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
 {
@@ -216,7 +236,9 @@ on_courier_exit (GwJobSide *side, gint64 at_us, const char *detail)
         return;
     }
     side->job->needs_link = TRUE;
-    if (side->job->link_is_up && !side->job->in_postcopy)
+    if (side->job->link_is_up && side->job->in_postcopy)
+        keep_lost_courier (side, at_us, text);
+    else if (side->job->link_is_up)
         add_sign (side, GW_SIGN_COURIER_EXIT, at_us, GW_CAUSE_COURIER_DIED, text);
 }
 

@@ -132,11 +132,13 @@ void
 gw_job_find_verdict (GwJob *job, GwSide blame, const GError *error)
 {
     add_step (job, blame, error);
+    gw_job_tell_courier (job);
     if (gw_error_get_cause (error) != GW_CAUSE_ABORTED && job->step > GW_STEP_probe) {
         (void) gw_wait_ms (job->context, GATHER_MS, NULL, NULL);
         (void) gw_wait_until (job->context, has_cause, job, gw_deadline_ms (GATHER_MORE_MS), NULL,
                               NULL);
     }
+    gw_job_tell_courier (job);
     add_outage (job);
     job->verdict = job->signs->pdata[gw_verdict_find_first (job->signs)];
     gw_verdict_order (job->signs);

@@ -132,6 +132,11 @@ struct _GwJob {
     gint64 blocktime_ms;      /* all virtual processors waited for pages; -1: not known */
     gint64 n_recoveries, n_attempts, n_failed; /* those that succeeded; all; failed since then */
     char *recovery;           /* what is being done, for people; NULL: nothing */
+    struct {
+        GwSide side;
+        gint64 at_us; /* 0: none */
+        char *text;
+    } lost_courier;           /* in postcopy: the first that ended since the link was made; a fault only if that is not mended */
     gboolean is_trial;        /* of the link: an end of its couriers concerns that alone */
     GwLinkTrouble trial_trouble;
     char *token;          /* with which the destination's next agent gives the job back; NULL: not asked so far */
@@ -209,6 +214,8 @@ gboolean gw_job_regain (GwJob *job, GError **error);
 gboolean gw_job_need_destination (GwJob *job, GError **error);
 /* The job has failed: that the agent is away is one of the signs. */
 void gw_job_tell_away (GwJob *job, const char *more);
+/* The job has failed in postcopy: so is that a courier ended, which was to be mended. */
+void gw_job_tell_courier (GwJob *job);
 /* The job is undone: takes it up once more, so that it can be closed. */
 void gw_job_give_back (GwJob *job);
 

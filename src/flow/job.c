@@ -96,6 +96,7 @@ free_facts (GwJob *job)
     g_free (job->recovery);
     g_free (job->token);
     g_free (job->away_why);
+    g_free (job->lost_courier.text);
     g_free (job->arrived_state);
     g_clear_pointer (&job->old_checks, json_array_unref);
     g_free (job->final_state);

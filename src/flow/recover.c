@@ -138,6 +138,8 @@ gw_job_try_recovery (GwJob *job, GError **error)
     job->needs_link = job->needs_link || (!ok && !job->link_is_up);
     job->n_failed = ok ? 0 : job->n_failed + 1;
     job->n_recoveries += ok;
+    if (ok)
+        job->lost_courier.at_us = 0;
     g_clear_pointer (&job->recovery, g_free);
     if (ok)
         gw_job_note (job, GW_SIDE_LINK, "recovered", "after %" G_GINT64_FORMAT " attempts in all",

@@ -8,6 +8,7 @@
 #define LOAD_SLACK_S 60   /* for the load, beyond what the link may be down */
 #define ANSWER_MS 60000   /* for the agent to answer such a look */
 #define PROGRESS_MS 250
+#define CUT_OFF_US (5 * G_USEC_PER_SEC)
 
 static gboolean
 is_start_answered (gpointer user_data)
@@ -56,6 +57,16 @@ look_for_start (GwJob *job, gboolean *ret_started, GError **error)
     return FALSE;
 }
 
+/* A courier ended before the destination's QEMU was in postcopy: then there is nothing that could be recovered, and what has
+ * not come by now does not come. */
+static gboolean
+is_cut_off (const GwJob *job)
+{
+    const char *status = job->destination_status; /* NULL: not heard so far */
+    return job->lost_courier.at_us != 0 && status != NULL && !g_str_has_prefix (status, "postcopy-") &&
+           g_get_real_time () - job->lost_courier.at_us > CUT_OFF_US;
+}
+
 gboolean
 gw_job_await_start (GwJob *job, GError **error)
 {
@@ -69,6 +80,8 @@ gw_job_await_start (GwJob *job, GError **error)
             break;
         if (gw_job_has_fault (job))
             return gw_job_fail_with_fault (job, error);
+        if (is_cut_off (job))
+            return gw_fail (error, GW_CAUSE_COURIER_DIED, "%s", job->lost_courier.text);
         if (g_get_monotonic_time () > deadline)
             return gw_fail (error, GW_CAUSE_SWITCHOVER_TIMEOUT,
                             "the destination's QEMU has not loaded the devices (it is '%s')",

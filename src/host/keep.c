@@ -124,8 +124,9 @@ gboolean
 gw_local_may_leave (const LocalHost *local)
 {
     gboolean has_qemu = local->side == GW_SIDE_SOURCE || (local->qemu != NULL && gw_process_is_running (local->qemu));
+    /* a destination that has loaded the devices is past the steps that wait */
     gboolean may_wait = (local->is_leaving || local->waits_for_peer) && local->grace_s > 0 && !local->is_started &&
-                        local->courier != NULL;
+                        local->loaded_us == 0 && local->courier != NULL;
     return local->job_dir != NULL && has_qemu && (may_wait || is_in_the_middle (local));
 }
 

@@ -19,7 +19,7 @@ QEMU = b"qemu-system-x86_64"
 # link's to everybody else.
 _SILENT = "rpc-timeout agent-lost timed-out switchover-timeout undecided"
 _HUNG = "qmp-timeout switchover-timeout timed-out rpc-timeout"
-_DIED = "qemu-died qmp-gone source-lost destination-launch-failed"
+_DIED = "qemu-died qmp-gone qmp-connect source-lost destination-launch-failed"
 _LEFT = "agent-lost undecided destination-unreachable"
 _LINK = "link-lost link-connect"
 CAUSES = {

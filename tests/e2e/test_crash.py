@@ -11,6 +11,7 @@ import pytest
 CELLS = (crash.Cell("command", "coordinator", "released:written", "command", "kill"),
          crash.Cell("agent", "coordinator", "return:record.put", "source agent", "kill"),
          crash.Cell("agent", "coordinator", "return:qemu.migrate", "source agent", "end"),
+         crash.Cell("agent", "coordinator", "step:handover", "source agent", "kill"),  # nothing waits for the next one
          crash.Cell("command", "coordinator", "return:qemu.migrate", "destination agent", "kill"),
          crash.Cell("command", "coordinator", "call:job.keep", "destination courier", "stop"),  # it takes no lease
          crash.Cell("command", "destination", "journal:started", "destination agent", "kill"),
@@ -18,11 +19,14 @@ CELLS = (crash.Cell("command", "coordinator", "released:written", "command", "ki
          crash.Cell("agent", "destination", "started:runs", "source QEMU", "kill"))
 
 
+IN_POSTCOPY = crash.Cell("command", "coordinator", "return:record.put", "source courier", "kill")  # nothing can be recovered
+
+
 @pytest.mark.skipif(soak.ROUNDS > 0, reason="all of it is run")
 def test_a_sample(net, tmp_path):
     world = crash.Rig(net, tmp_path)
     world.boot()
-    for cell in CELLS:
-        row = crash.run_cell(world, cell)
+    for cell, mode in [(cell, ()) for cell in CELLS] + [(IN_POSTCOPY, crash.POSTCOPY)]:
+        row = crash.run_cell(world, cell, mode)
         assert row["reached"] and row["struck"], row
         print(json.dumps(row))
