@@ -13,7 +13,8 @@ typedef struct _GwOptStr GwOptStr;
 GwOptStr *gw_optstr_parse (const char *text);
 /* The same where QEMU does not take JSON. */
 GwOptStr *gw_optstr_parse_pairs (const char *text);
-/* QEMU's JSON also has '...'; this is what it means as RFC 8259 has it.  (transfer full) */
+/* QEMU's JSON also has '...'; this is what it means as RFC 8259 has it.  An escape
+ * that JSON does not have is a letter.  (transfer full) */
 char *gw_optstr_to_plain_json (const char *text);
 void gw_optstr_free (GwOptStr *opt);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwOptStr, gw_optstr_free)

@@ -146,12 +146,21 @@ static const struct {
     [GW_CONFIG_NUMBER] = { NULL, NULL },
 };
 
+/* GLib gives a value with an escape sequence that it does not know, and says so in the error as well. */
+static gboolean
+fail_escape (const Value *value, GError **error)
+{
+    return fail_line (value->scan, error, "[%s] %s holds a backslash that is no escape sequence", value->key->group,
+                      value->key->key);
+}
+
 static gboolean
 read_text (const Value *value, gpointer field, GError **error)
 {
-    g_autofree char *text = g_key_file_get_string (value->file, value->key->group, value->key->key, error);
-    if (text == NULL)
-        return gw_error_adopt (error, GW_CAUSE_USAGE);
+    g_autoptr (GError) failure = NULL;
+    g_autofree char *text = g_key_file_get_string (value->file, value->key->group, value->key->key, &failure);
+    if (failure != NULL)
+        return fail_escape (value, error);
     if (!words[value->key->type].is_good (text))
         return fail_value (value, text, words[value->key->type].what, error);
     g_free (*(char **) field);
@@ -163,9 +172,10 @@ static gboolean
 read_list (const Value *value, gpointer field, GError **error)
 {
     gsize n = 0;
-    g_auto (GStrv) list = g_key_file_get_string_list (value->file, value->key->group, value->key->key, &n, error);
-    if (list == NULL)
-        return gw_error_adopt (error, GW_CAUSE_USAGE);
+    g_autoptr (GError) failure = NULL;
+    g_auto (GStrv) list = g_key_file_get_string_list (value->file, value->key->group, value->key->key, &n, &failure);
+    if (failure != NULL)
+        return fail_escape (value, error);
     if (n > LIST_MAX)
         return fail_line (value->scan, error, "[%s] %s has more than %d words", value->key->group, value->key->key,
                           LIST_MAX);

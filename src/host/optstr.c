@@ -71,6 +71,16 @@ gw_optstr_parse_pairs (const char *text)
     return opt;
 }
 
+/* After a backslash.  What JSON does not have QEMU refuses, and other parsers take in ways of their own. */
+static gboolean
+is_json_escape (const char *p)
+{
+    gsize n_digits = 0;
+    while (*p == 'u' && n_digits < 4 && g_ascii_isxdigit (p[1 + n_digits]))
+        n_digits++;
+    return *p == 'u' ? n_digits == 4 : strchr ("\"\\/bfnrt", *p) != NULL;
+}
+
 /* The end of a text in quotes, with quotes as RFC 8259 has them. */
 static const char *
 append_text (GString *out, const char *p)
@@ -80,7 +90,7 @@ append_text (GString *out, const char *p)
     for (; *p != '\0' && *p != quote; p++) {
         gboolean is_escape = *p == '\\' && p[1] != '\0';
         p += is_escape;
-        if ((is_escape && *p != '\'') || *p == '"')
+        if ((is_escape && is_json_escape (p)) || *p == '"')
             g_string_append_c (out, '\\');
         g_string_append_c (out, *p);
     }

@@ -190,6 +190,7 @@ static const char *const bad[] = {
     "-blockdev {'driver':'file','filename':'a','node-name':'a'}",
     "-blockdev {\"driver\":\"file\",\"filename\":\"x\\'\"}",
     "-blockdev {\"driver\":\"file\",\"filename\":\"a\\u0000/../x\"}",
+    "-blockdev {\"driver\":\"file\",\"filename\":\"\\u0/etc/shadow\"}",
     "-blockdev {\"driver\":\"file\",\"filename\":\"a\",}",
     "-blockdev driver=nvme,device=0000:01:00.0,namespace=1,node-name=n", "-blockdev node-name=n,driver=new",
     "-hda /etc/shadow",

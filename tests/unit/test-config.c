@@ -54,6 +54,8 @@ test_says_where_it_is_wrong (void)
         { "[peers]\nnetworks=10.0.0.1/8\n", "'10.0.0.1/8' is not a network" },
         { "[listen]\naddresses=::1\n", "line 2: [listen] addresses needs [peers] names" },
         { "[listen]\naddresses=::1\n[peers]\nnames=a\n[disks]\ndirectories=/x\n", "needs [sockets] directories" },
+        { "[disks]\ndirectories=srv\\q;/x\n", "line 2: [disks] directories holds a backslash" }, /* GLib gives the list, and an error */
+        { "[agent]\nstate=/x\\q\n", "line 2: [agent] state holds a backslash" },
         { "[agent]\nstate=relative\n", "'relative' is not an absolute path" },
         { "\xff\n", "not a text in UTF-8" },
     };

@@ -122,6 +122,7 @@ test_single_quotes (void)
         { "{\"a'b\":\"it\\'s \\\"\"}", "{\"a'b\":\"it's \\\"\"}" },
         { "{\"a\":\"not ended\\", "{\"a\":\"not ended\\" },
         { "{'a", "{\"a" },
+        { "{\"a\":\"\\u0/x\\q\\u00e9\"}", "{\"a\":\"u0/xq\\u00e9\"}" },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         g_autofree char *plain = gw_optstr_to_plain_json (rows[i].text);
