@@ -100,7 +100,8 @@ soak: build
 	    -p no:cacheprovider --timeout=1200 tests/e2e/test_verdict.py tests/e2e/test_postcopy.py \
 	    tests/e2e/test_link.py tests/e2e/test_journal.py tests/e2e/test_rehearse.py tests/e2e/test_migrate.py \
 	    tests/e2e/test_prediction.py tests/e2e/test_stream_record.py tests/e2e/test_disks.py tests/e2e/soak_disks.py \
-	    tests/e2e/test_reconcile.py tests/e2e/test_restart.py tests/e2e/test_faults.py tests/e2e/test_codec.py tests/e2e/soak_crash.py tests/e2e/soak_package.py
+	    tests/e2e/test_reconcile.py tests/e2e/test_restart.py tests/e2e/test_restart_postcopy.py \
+	    tests/e2e/test_restart_disks.py tests/e2e/test_faults.py tests/e2e/test_codec.py tests/e2e/soak_crash.py tests/e2e/soak_package.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/converge.py
 
 coverage:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A sample of the crash grid (soak_crash.py): of every victim and action at most one, the same ones each time."""
+"""A sample of the crash grid (soak_crash.py): cells in which something was wrong once, and twenty of a seed (SEED=)."""
 
 import json
 
@@ -30,3 +30,10 @@ def test_a_sample(net, tmp_path):
         row = crash.run_cell(world, cell, mode)
         assert row["reached"] and row["struck"], row
         print(json.dumps(row))
+
+
+@pytest.mark.skipif(soak.ROUNDS > 0, reason="all of it is run")
+@pytest.mark.timeout(1200)
+def test_a_seeded_sample(net, tmp_path):
+    failed = crash.run_chosen(net, tmp_path, 20, crash.SEED)
+    assert not failed, json.dumps(failed, indent=1)
