@@ -7,7 +7,7 @@
 
 #include "journal-internal.h"
 
-#include <sqlite3.h>
+#include "test-db.h"
 
 static inline GwJournal *
 dir_open (const Dir *dir)
@@ -16,24 +16,6 @@ dir_open (const Dir *dir)
     GwJournal *journal = gw_journal_open (dir->path, GW_JOURNAL_CHECKED, &error);
     g_assert_no_error (error);
     return journal;
-}
-
-static inline sqlite3 *
-dir_connect (const Dir *dir)
-{
-    g_autofree char *path = dir_path (dir, "journal.db");
-    sqlite3 *db = NULL;
-    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
-    return db;
-}
-
-/* Changes the journal behind its back. */
-static inline void
-dir_edit (const Dir *dir, const char *sql)
-{
-    sqlite3 *db = dir_connect (dir);
-    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
 }
 
 /* The first value of the first row, NULL for none.  (transfer full) */

@@ -2,10 +2,11 @@
 /* Jobs whose process has ended: what can be decided alone is, and nothing of anybody else is touched. */
 #include "test-host-dir.h"
 
+#include "test-db.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -130,16 +131,6 @@ make_wreck (const Dir *dir, Wreck *wreck, pid_t pid, const char *record, const c
 }
 
 static void
-edit (const Dir *dir, const char *sql)
-{
-    g_autofree char *path = dir_path (dir, "journal.db");
-    sqlite3 *db = NULL;
-    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
-}
-
-static void
 mend (const Dir *dir)
 {
     g_autoptr (GError) error = NULL;
@@ -205,8 +196,8 @@ test_not_written (void)
     g_autofree char *insert = g_strdup_printf (
         "INSERT INTO objects SELECT job, side, 'server', value, 0, 0, 0, 0, 0 FROM objects, (SELECT '%s' AS value"
         " UNION SELECT '%s') WHERE kind = 'process'", socket, wreck.file);
-    edit (dir, "UPDATE objects SET pid = 0, start_time = 0 WHERE kind = 'process'");
-    edit (dir, insert);
+    dir_edit (dir, "UPDATE objects SET pid = 0, start_time = 0 WHERE kind = 'process'");
+    dir_edit (dir, insert);
     mend (dir);
     g_assert_false (is_alive (&qemu) || is_alive (&server));
     g_assert_true (is_alive (&other) && is_alive (&wreck));
@@ -317,10 +308,10 @@ test_waits (void)
         g_assert_true (is_there (wreck.vm_dir) && is_there (wreck.file) && is_there (lease));
         assert_state (dir, "", "");
     }
-    edit (dir, "UPDATE jobs SET away_us = away_us - 50000000 WHERE away_us > 0");
+    dir_edit (dir, "UPDATE jobs SET away_us = away_us - 50000000 WHERE away_us > 0");
     mend (dir);
     g_assert_true (is_alive (&wreck));
-    edit (dir, "UPDATE jobs SET away_us = away_us - 20000000");
+    dir_edit (dir, "UPDATE jobs SET away_us = away_us - 20000000");
     mend (dir);
     g_assert_false (is_alive (&wreck) || is_alive (&courier));
     g_assert_false (is_there (wreck.vm_dir) || is_there (wreck.file) || is_there (lease));

@@ -2,8 +2,9 @@
 /* Ownership records: what was written holds for ever, what was not written whole never counts. */
 #include "test-host-dir.h"
 
+#include "test-db.h"
+
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -172,16 +173,6 @@ test_killed_after (void)
     assert_kind (dir, GW_RECORD_STARTED); /* and the lock is free again */
 }
 
-static void
-edit (const Dir *dir, const char *sql)
-{
-    g_autofree char *path = dir_path (dir, "journal.db");
-    sqlite3 *db = NULL;
-    g_assert_cmpint (sqlite3_open (path, &db), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_exec (db, sql, NULL, NULL, NULL), ==, SQLITE_OK);
-    g_assert_cmpint (sqlite3_close (db), ==, SQLITE_OK);
-}
-
 /* Rows that nobody wrote: nobody may start or refuse on such ground. */
 static void
 test_damaged (void)
@@ -203,7 +194,7 @@ test_damaged (void)
         g_autoptr (GError) error = NULL;
         g_auto (Open) open = { 0 };
         append (dir, GW_RECORD_STARTED);
-        edit (dir, edits[i]);
+        dir_edit (dir, edits[i]);
         g_assert_false (open_side (dir, GW_SIDE_DESTINATION, 1000, &open, &error));
         assert_error (&error, GW_CAUSE_JOURNAL_DAMAGED, "damaged");
     }
