@@ -124,7 +124,7 @@ help:
 	@echo "make           build into $(BUILD)/ (what it needs: make deps)"
 	@echo "make deps      install what is missing on Debian 12 or 13"
 	@echo "make demo      two hosts, a busy VM, a move, and one that is refused; about a minute"
-	@echo "make test      everything that is tested; about 40 minutes on two cores"
+	@echo "make test      everything that is tested; about 45 minutes on two cores"
 	@echo "make unit      the unit tests of $(BUILD)/       make e2e   the tests with real QEMU"
 	@echo "make asan      the unit tests with sanitizers  make fuzz  all fuzzers, FUZZ_SECONDS each"
 	@echo "make soak      SOAK_SCHEDULES (100000) simulated schedules of the link, a renewal of its keys"
