@@ -83,6 +83,7 @@ gw_host_config_new (const char *state_dir)
     config->handshake_s = 10;
     config->silence_s = 600;
     config->grace_s = GW_HOST_GRACE_S;
+    config->nice = GW_HOST_NICE;
     config->courier = find_courier ();
     return config;
 }

@@ -220,6 +220,7 @@ gw_courier_start (const GwCourierSpec *spec, GStrv *ret_addresses, GCancellable 
         gw_courier_free (courier);
         return NULL;
     }
+    gw_priority_set (gw_process_get_pid (courier->process), spec->config->nice);
     gw_courier_set_deadline (courier, spec->deadline_s);
     return courier;
 }

@@ -202,6 +202,7 @@ gw_local_set_incoming (LocalHost *local, JsonObject *params, GCancellable *cance
     if (!gw_local_qmp (local, GW_QMP_MIGRATE_INCOMING, gw_json_new ("uri:s", uri, NULL),
                        cancellable, error))
         return NULL;
+    gw_priority_set (gw_process_get_pid (local->qemu), local->config->nice);
     return gw_json_new ("postcopy:b", (which & GW_CAPABILITY_POSTCOPY) != 0, "preempt:b",
                         (which & GW_CAPABILITY_PREEMPT) != 0, "why:s", why, NULL);
 }

@@ -54,6 +54,9 @@
 #define GW_HOST_CONFIG_FILE "/etc/godwit/godwitd.conf"
 #define GW_HOST_SOCKET "/run/godwit/godwitd.sock"
 #define GW_HOST_GRACE_S 60 /* how long jobs wait for an agent that is started again */
+#define GW_HOST_NICE (-10)
+#define GW_NICE_MIN (-20)  /* setpriority(2) */
+#define GW_NICE_MAX 19
 #define GW_HOST_CERTIFICATES "/etc/godwit/pki"
 
 /* What one host allows; the keys of config.def and a little more. */
@@ -84,6 +87,7 @@ typedef struct {
     gint64 connections, per_address, max_jobs, handshake_s, silence_s;
 
     gint64 grace_s;        /* jobs wait so long for the agent that is started again; 0: they end with theirs */
+    gint64 nice;           /* of couriers, and of a QEMU that loads, beside the agent's own (priority.c) */
 } GwHostConfig;
 
 /* The defaults: /var/lib/godwit for root, $XDG_STATE_HOME/godwit otherwise; GODWIT_STATE overrides. */

@@ -19,6 +19,14 @@ gint64 gw_procfs_get_start_time (pid_t pid);
  * anew has only the name.  TRUE also where its open files cannot be listed. */
 gboolean gw_procfs_has_open (pid_t pid, const char *file);
 
+/* --- priority.c: how urgent the kernel takes a process --------------------------------------------------------- */
+
+/* All threads of the process, and its session if it has one of its own, by `nice` (GW_NICE_MIN to GW_NICE_MAX) beside
+ * this process; 0 leaves them alone.  Best effort: it takes CAP_SYS_NICE to go first. */
+void gw_priority_set (pid_t pid, gint64 nice);
+/* As if that had not been: as this process, and the session as a new one. */
+void gw_priority_reset (pid_t pid);
+
 /* --- process.c: a child process ------------------------------------------------------------------------------------------ */
 
 typedef struct _GwProcess GwProcess;

@@ -175,6 +175,7 @@ start_locked (LocalHost *local, GwRecord *record, JsonObject *params, gint64 *re
     }
     *ret_started_us = g_get_real_time ();
     (void) gw_point ("started", "written");
+    gw_priority_reset (gw_process_get_pid (local->qemu)); /* from here on it is a guest among others */
     if (is_running &&
         !run_guest (local, gw_json_peek_bool (params, "in_postcopy", FALSE), error)) {
         refuse (local, record);
