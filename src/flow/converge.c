@@ -10,9 +10,9 @@
 #define GAIN_ROUND 0.75   /* a round that leaves more than this of the last gains little */
 #define GAIN_HOPELESS 0.85 /* two that leave more than this are too many */
 #define SHARE_EARLY 3
-#define CHEAP_SHARE 50  /* a round that takes one part in so many of the time so far costs nobody anything, */
-#define CHEAP_GAIN 0.5  /* is worth it when it leaves less than this, */
-#define CHEAP_US 10000  /* and as long as it saves that */
+#define CHEAP_SHARE 10  /* rounds that together take one part in so many of the time before cost nobody much, */
+#define CHEAP_Q 0.75    /* are worth it when the guest writes less than this beside what the link carries, */
+#define CHEAP_US 10000  /* and as long as one saves that */
 #define MARGIN_SHARE 12 /* of the allowed downtime, one part in so many is kept */
 #define PATIENCE_ROUNDS 6 /* hopeless ones, before it is given up without a --timeout */
 #define PATIENCE_US (15 * G_USEC_PER_SEC)
@@ -172,6 +172,8 @@ take_round (GwConverge *converge, const GwAllowance *allowance, const GwSample *
     if (need_ms < 0)
         return;
     add_round (converge, need_ms, need_ms - get_fixed_ms (allowance, sample), sample);
+    if (converge->possible_us == 0 && need_ms <= get_ceiling_ms (allowance))
+        converge->possible_us = sample->at_us;
     if (!has_no_hope (converge, allowance)) {
         converge->hopeless_us = converge->n_hopeless = 0;
         return;
@@ -196,6 +198,7 @@ gw_converge_note_throttle (GwConverge *converge)
 {
     converge->is_throttled = TRUE;
     converge->hopeless_us = converge->n_hopeless = 0;
+    converge->possible_us = 0;
     converge->n_rounds = 0;
 }
 
@@ -229,14 +232,18 @@ foresee_gain (const GwConverge *converge, const GwEstimate *estimate)
     return MAX (q, gain);
 }
 
-/* A guest of which little is left and which writes little beside what the link carries: what the user allows need not
- * be used. */
+/* A guest that writes little beside what the link carries: what the user allows need not be used.  Rounds are noisy, and one
+ * that has gained nothing does not say that the next will not either; so it is their sum that is bounded. */
 static gboolean
-is_round_cheap (const GwConverge *converge, const GwSample *now, const GwEstimate *estimate)
+is_round_cheap (const GwConverge *converge, const GwAllowance *allowance, const GwSample *now,
+                const GwEstimate *estimate)
 {
-    double round_us = (double) now->left_bytes / (double) MAX (estimate->rate_bps, 1) * G_USEC_PER_SEC;
-    return round_us > CHEAP_US && round_us < (double) now->at_us / CHEAP_SHARE && converge->n_rounds > 1 &&
-           foresee_gain (converge, estimate) < CHEAP_GAIN;
+    double rate = (double) MAX (estimate->rate_bps, 1);
+    double round_us = (double) now->left_bytes / rate * G_USEC_PER_SEC;
+    double spent_us = (double) (now->at_us - converge->possible_us);
+    return round_us > CHEAP_US && converge->possible_us > 0 && (double) estimate->dirty_bps < CHEAP_Q * rate &&
+           spent_us + round_us <= (double) converge->possible_us / CHEAP_SHARE &&
+           (allowance->timeout_s == 0 || (double) now->at_us + 2 * round_us < (double) allowance->timeout_s * G_USEC_PER_SEC);
 }
 
 static gboolean
@@ -247,7 +254,7 @@ can_switch (const GwConverge *converge, const GwAllowance *allowance, const GwSa
         estimate->downtime_ms > get_ceiling_ms (allowance))
         return FALSE;
     gint64 send_ms = estimate->downtime_ms - get_fixed_ms (allowance, now);
-    if (is_round_cheap (converge, now, estimate))
+    if (is_round_cheap (converge, allowance, now, estimate))
         return FALSE;
     return send_ms <= allowance->max_downtime_ms / SHARE_EARLY ||
            foresee_gain (converge, estimate) >= GAIN_ROUND;

@@ -20,8 +20,9 @@
  *
  * Ceiling.  While each round leaves much less than the one before, only a third of the allowed downtime
  * is used; when the next round would gain little, all of it but for a twelfth, since an estimate is not
- * exact and the user's number is a promise.  A round that takes less than a fiftieth of the time so far and leaves
- * less than half is made in any case: it shortens the stop and lengthens nothing that anybody would notice.
+ * exact and the user's number is a promise.  From the moment on in which the guest may be stopped, rounds that
+ * together take a tenth of the time before are made in any case if the guest writes less than three quarters of what
+ * the link carries: they shorten the stop, and lengthen nothing by much.
  *
  * Hopeless is a guest of whose memory two whole rounds together took less than a seventh off, with more
  * left than the ceiling takes.  One such round may be noise.  That the rest grew says nothing: guests
@@ -87,6 +88,7 @@ typedef struct {
     } rounds[GW_CONVERGE_ROUNDS]; /* their beginnings, the oldest first */
     guint n_rounds;
     gint64 least_ms; /* of all rounds; 0: none was measured */
+    gint64 possible_us; /* when the guest could first have been stopped; 0: never */
     gint64 hopeless_us; /* since when; 0: not */
     gint64 n_hopeless;  /* rounds since then */
     gboolean is_throttled;

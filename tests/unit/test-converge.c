@@ -259,8 +259,10 @@ test_cheap_rounds (void)
     } rows[] = {
         { 10, 10, { 200, 8, 2, 0.5 }, 3 },
         { 10, 10, { 200, 8, 0.8, 0 }, 2 },
-        { 10, 60, { 200, 8, 2, 0.5 }, 1 }, /* the next would leave much */
-        { 1, 10, { 200, 8, 2, 0.5 }, 1 },  /* it would be felt */
+        { 10, 60, { 200, 8, 9, 0.5 }, 3 },   /* one that gains nothing is a mood */
+        { 10, 80, { 200, 8, 2, 0.5 }, 1 },   /* the next would leave much */
+        { 1, 10, { 200, 20, 20, 0.5 }, 2 },  /* two would be felt */
+        { 1, 10, { 200, 20, 8, 0.5 }, 3 },
     };
     for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
         GwConverge converge = { 0 };
