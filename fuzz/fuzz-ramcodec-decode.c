@@ -11,13 +11,16 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 /* Takes one group off the input; FALSE when it is no group or is refused. */
 static gboolean
-run_group (GwRamDecoder *decoder, GwRamPacker *packer, const uint8_t *bytes, gsize len,
+run_group (GwRamDecoder *decoder, GwRamPacker *packer, GwRamChain *const *chains, const uint8_t *bytes, gsize len,
            GByteArray *out)
 {
     guint before = out->len;
     g_autoptr (GwRamGroup) group = gw_ram_group_load (bytes, len, NULL);
     g_assert (group != NULL); /* the head was measured */
-    if (!gw_ram_unpack (packer, group, NULL))
+    gboolean ok = gw_ram_group_is_chained (group)
+                      ? gw_ram_chain_unpack (chains[gw_ram_group_get_chain (group)], packer, group, NULL)
+                      : gw_ram_unpack (packer, group, NULL);
+    if (!ok)
         return FALSE;
     gboolean is_done = gw_ram_decoder_apply (decoder, group, out, NULL);
     g_assert (out->len - before == (is_done ? gw_ram_group_get_output (group) : 0));
@@ -34,6 +37,9 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     GwRamParams params = { .page_size = 1u << page_bits, .memory_bytes = (data[0] >> 2) * 4096u };
     g_autoptr (GwRamDecoder) decoder = gw_ram_decoder_new (&params);
     g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
+    g_autoptr (GwRamChain) first = gw_ram_chain_new (0, 0), second = gw_ram_chain_new (1, 0);
+    g_autoptr (GwRamChain) third = gw_ram_chain_new (2, 0), fourth = gw_ram_chain_new (3, 0);
+    GwRamChain *const chains[GW_RAM_CHAINS] = { first, second, third, fourth };
     g_autoptr (GByteArray) out = g_byte_array_new ();
     g_autofree uint8_t *bytes = g_memdup2 (data + 1, size - 1);
     gsize at = 0, len;
@@ -45,7 +51,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
             gw_store_be64 (bytes + at + 32, 0);
         }
         if (!gw_ram_group_measure (bytes + at, &len, NULL) || len > size - 1 - at
-            || !run_group (decoder, packer, bytes + at, len, out))
+            || !run_group (decoder, packer, chains, bytes + at, len, out))
             break;
         g_assert (gw_ram_decoder_get_memory (decoder) <= params.memory_bytes);
         if (out->len > 4 << 20)

@@ -15,9 +15,26 @@ typedef struct {
     GwRamEncoder *encoder;
     GwRamDecoder *decoder;
     GwRamPacker *packer;
+    GwRamChain *there, *here; /* NULL: each group by itself */
     GByteArray *out;
     int level;
 } Trip;
+
+static void
+pack (Trip *trip, GwRamGroup *group)
+{
+    if (trip->there != NULL)
+        gw_ram_chain_pack (trip->there, trip->packer, group);
+    else
+        gw_ram_pack (trip->packer, group, trip->level);
+}
+
+static gboolean
+unpack (Trip *trip, GwRamGroup *group, GError **error)
+{
+    return gw_ram_group_is_chained (group) ? gw_ram_chain_unpack (trip->here, trip->packer, group, error)
+                                           : gw_ram_unpack (trip->packer, group, error);
+}
 
 static void
 carry (Trip *trip)
@@ -28,25 +45,27 @@ carry (Trip *trip)
         g_autoptr (GwRamGroup) group = gw_ram_encoder_take (trip->encoder);
         if (group == NULL)
             return;
-        gw_ram_pack (trip->packer, group, trip->level);
+        pack (trip, group);
         gw_ram_encoder_note_packed (trip->encoder, group);
         const uint8_t *bytes = gw_ram_group_get_bytes (group, &len);
         g_assert (gw_ram_group_measure (bytes, &measured, &error) && measured == len);
         g_autoptr (GwRamGroup) there = gw_ram_group_load (bytes, len, &error);
-        if (there == NULL || !gw_ram_unpack (trip->packer, there, &error)
+        if (there == NULL || !unpack (trip, there, &error)
             || !gw_ram_decoder_apply (trip->decoder, there, trip->out, &error))
             g_error ("%s", error->message);
     }
 }
 
 static void
-run (const GwRamParams *params, const uint8_t *data, size_t size, size_t piece, int level)
+run (const GwRamParams *params, const uint8_t *data, size_t size, size_t piece, int level, gboolean is_chained)
 {
     g_autoptr (GwRamEncoder) encoder = gw_ram_encoder_new (params);
     g_autoptr (GwRamDecoder) decoder = gw_ram_decoder_new (params);
     g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
     g_autoptr (GByteArray) out = g_byte_array_new ();
-    Trip trip = { encoder, decoder, packer, out, level };
+    g_autoptr (GwRamChain) there = is_chained ? gw_ram_chain_new (1, level) : NULL;
+    g_autoptr (GwRamChain) here = is_chained ? gw_ram_chain_new (1, level) : NULL;
+    Trip trip = { encoder, decoder, packer, there, here, out, level };
     GwRamCounters counters;
     for (size_t at = 0; at < size; at += piece) {
         gw_ram_encoder_push (encoder, data + at, MIN (piece, size - at));
@@ -76,6 +95,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
                            .can_leave_out = (choice & 8) != 0,
                            .secret = (const uint8_t *) "sixteen bytes ok", .secret_bytes = 16 };
     size_t piece = (choice & 16) ? 1 + (choice >> 5) * 37u : 4096;
-    run (&params, data + 1, size - 1, piece, (choice & 32) ? 1 : GW_RAM_LEVEL_NONE);
+    run (&params, data + 1, size - 1, piece, (choice & 32) ? 1 : GW_RAM_LEVEL_NONE,
+         (choice & 96) == 96);
     return 0;
 }

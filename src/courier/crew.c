@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct _GwCrew {
@@ -17,17 +18,44 @@ struct _GwCrew {
     gboolean is_ending;
 };
 
+/* Of this thread: what a way of packing costs, and not how long others had the processor meanwhile. */
+static gint64
+get_worked_us (void)
+{
+    struct timespec now = { 0, 0 };
+    (void) clock_gettime (CLOCK_THREAD_CPUTIME_ID, &now); /* cannot fail */
+    return (gint64) now.tv_sec * G_USEC_PER_SEC + now.tv_nsec / 1000;
+}
+
+static void
+pack (GwRamPacker *packer, GwCrewTask *task)
+{
+    if (task->chain != NULL) /* FALSE, of both: as large as before */
+        (void) gw_ram_chain_pack (task->chain->chain, packer, task->group);
+    else
+        (void) gw_ram_pack (packer, task->group, gw_ram_ways[task->way].level);
+}
+
+static void
+unpack (GwRamPacker *packer, GwCrewTask *task)
+{
+    if (task->chain != NULL) /* the error says it */
+        (void) gw_ram_chain_unpack (task->chain->chain, packer, task->group, &task->error);
+    else
+        (void) gw_ram_unpack (packer, task->group, &task->error);
+}
+
 static void
 do_task (GwRamPacker *packer, GwCrewTask *task)
 {
-    gint64 begin_us = g_get_monotonic_time ();
+    gint64 begin_us = get_worked_us ();
     if (task->run != NULL)
         task->run (task->data);
     else if (task->is_packing)
-        (void) gw_ram_pack (packer, task->group, task->level); /* FALSE: as large as before */
+        pack (packer, task);
     else
-        (void) gw_ram_unpack (packer, task->group, &task->error); /* the error says it */
-    task->took_us = g_get_monotonic_time () - begin_us;
+        unpack (packer, task);
+    task->took_us = get_worked_us () - begin_us;
 }
 
 /* --- threads ------------------------------------------------------------------------------------- */
@@ -44,11 +72,30 @@ begin (GwCrew *crew)
     g_mutex_unlock (&crew->lock);
 }
 
+/* The first one that may be done now; of a chain, only when no other one is under way. */
+static GwCrewTask *
+take_task (GwCrew *crew)
+{
+    for (GList *l = crew->tasks.head; l != NULL; l = l->next) {
+        GwCrewTask *task = l->data;
+        if (task->chain != NULL && task->chain->is_busy)
+            continue;
+        if (task->chain != NULL)
+            task->chain->is_busy = TRUE;
+        g_queue_delete_link (&crew->tasks, l);
+        return task;
+    }
+    return NULL;
+}
+
+/* The thread that says so looks for the next one itself, so nobody else is told that a chain is free. */
 static void
 say_done (GwCrew *crew, GwCrewTask *task)
 {
     static const uint64_t one = 1;
     g_mutex_lock (&crew->lock);
+    if (task->chain != NULL)
+        task->chain->is_busy = FALSE;
     g_atomic_int_set (&task->state, GW_CREW_DONE);
     g_cond_broadcast (&crew->done);
     g_mutex_unlock (&crew->lock);
@@ -63,7 +110,7 @@ work (gpointer user_data)
     begin (crew);
     g_mutex_lock (&crew->lock);
     while (!crew->is_ending) {
-        GwCrewTask *task = g_queue_pop_head (&crew->tasks);
+        GwCrewTask *task = take_task (crew);
         if (task == NULL) {
             g_cond_wait (&crew->work, &crew->lock);
             continue;

@@ -6,7 +6,7 @@
  * ------
  * The courier has one loop and does everything in it, but for what takes longest by far: zstd.  A task is
  * one group of the RAM codec (ramcodec.h), which depends on nothing else, so any thread may do it (or a part of
- * the comparison of memory, ramcheck.c); the loop keeps the tasks in order and takes the first one's result once it is done.  A done task makes the
+ * the comparison of memory, ramcheck.c); groups of a chain are done one after the other, by whatever thread.  The loop keeps the tasks in order and takes the first one's result once it is done.  A done task makes the
  * descriptor readable, so that the loop's poll() returns.
  *
  * The threads are made before the courier locks itself in, and have what they need of the allocator by
@@ -21,6 +21,12 @@
 
 typedef struct _GwCrew GwCrew;
 
+/* Its tasks are done one after the other, in the order in which they were handed in. */
+typedef struct {
+    GwRamChain *chain;
+    gboolean is_busy; /* the crew's */
+} GwCrewChain;
+
 enum { GW_CREW_IDLE, GW_CREW_BUSY, GW_CREW_DONE }; /* of a task: not handed in, under way, done */
 
 typedef struct {
@@ -28,11 +34,12 @@ typedef struct {
     gboolean is_packing;
     void (*run) (gpointer data); /* in place of a group; else NULL */
     gpointer data;
-    int level;         /* of packing */
+    guint way;         /* of packing */
+    GwCrewChain *chain; /* borrowed; of packing and unpacking; NULL: the group is packed by itself */
     uint64_t mark;     /* the caller's */
     GError *error;     /* of unpacking */
     gsize plain;       /* bytes of the group before packing */
-    gint64 took_us;
+    gint64 took_us;    /* of a processor */
     gint state;        /* atomic */
 } GwCrewTask;
 

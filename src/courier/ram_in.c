@@ -11,6 +11,7 @@ struct _GwRamIn {
     uint8_t head[GW_RAM_HEAD]; /* of the group that comes, */
     gsize n_head;      /* bytes of it that have come, */
     GwRamGroup *group; /* and the group once its head is there; NULL: it is not */
+    GwCrewChain chains[GW_RAM_CHAINS]; /* each made when first needed */
     GQueue tasks;      /* GwCrewTask, in order */
     GByteArray *plain; /* of the last group that was applied */
     gsize at;          /* bytes of it that were consumed */
@@ -36,6 +37,8 @@ gw_ram_in_free (GwRamIn *in)
         return;
     while ((task = g_queue_pop_head (&in->tasks)) != NULL)
         gw_crew_task_free (in->crew, task);
+    for (guint i = 0; i < GW_RAM_CHAINS; i++)
+        gw_ram_chain_free (in->chains[i].chain);
     gw_ram_decoder_free (in->decoder);
     g_byte_array_unref (in->plain);
     g_clear_error (&in->failed);
@@ -52,11 +55,23 @@ fail (GwRamIn *in, GError **error)
 
 /* --- what comes -------------------------------------------------------------------------------------- */
 
+static GwCrewChain *
+find_chain (GwRamIn *in, const GwRamGroup *group)
+{
+    if (!gw_ram_group_is_chained (group))
+        return NULL;
+    guint number = gw_ram_group_get_chain (group);
+    if (in->chains[number].chain == NULL)
+        in->chains[number].chain = gw_ram_chain_new (number, GW_RAM_LEVEL_NONE);
+    return &in->chains[number];
+}
+
 /* The group is whole. */
 static void
 take_group (GwRamIn *in)
 {
     GwCrewTask *task = gw_crew_task_new (g_steal_pointer (&in->group));
+    task->chain = find_chain (in, task->group);
     in->n_head = 0;
     g_queue_push_tail (&in->tasks, task);
     if (gw_ram_group_is_packed (task->group))

@@ -2,6 +2,7 @@
 #include "ramlane.h"
 
 #define SPARE_TASKS 4u      /* under way beyond two a thread */
+#define CHAINED_TASKS 1u      /* one thread does them, and finds the next one there */
 #define READY_SECONDS 0.003 /* of the link, waiting for it beside what the session has */
 #define PACK_EASY ((uint64_t) 16 << 20)   /* bytes of pages that nobody waited for, before they go as they are, */
 #define LIGHT_LEAST ((uint64_t) 24 << 20) /* before pages are light, */
@@ -20,6 +21,7 @@ struct _GwRamOut {
     GwCrew *crew; /* borrowed */
     GwRamEncoder *encoder;
     GwRamLevels levels;
+    GwCrewChain chains[GW_RAM_CHAINS]; /* each made when first needed */
     uint8_t *room;      /* GW_RAM_OUT_ROOM */
     GQueue tasks;       /* GwCrewTask, in order */
     gsize at;           /* bytes of the first one that have left */
@@ -62,6 +64,8 @@ gw_ram_out_free (GwRamOut *out)
         return;
     while ((task = g_queue_pop_head (&out->tasks)) != NULL)
         gw_crew_task_free (out->crew, task);
+    for (guint i = 0; i < GW_RAM_CHAINS; i++)
+        gw_ram_chain_free (out->chains[i].chain);
     gw_ram_encoder_free (out->encoder);
     g_array_unref (out->marks);
     g_free (out->room);
@@ -101,12 +105,18 @@ get_rate (const GwRamOut *out, const GwRamOutLink *link)
     return MIN (out->measured, link->rate);
 }
 
+static gboolean
+is_link_slow (const GwRamOutLink *link)
+{
+    return link->rate > 0 && link->rate < LIGHT_RATE;
+}
+
 /* A link that carries pages as they are is not worth the work on them.  That it carries what is left of them says
  * nothing; so only groups that are mostly as they were count. */
 static void
 weigh (GwRamOut *out, const GwRamOutLink *link)
 {
-    gboolean is_slow = link->is_busy && (link->rate < LIGHT_RATE || out->measured < LIGHT_MEASURED);
+    gboolean is_slow = is_link_slow (link) || (link->is_busy && out->measured < LIGHT_MEASURED);
     if (is_slow && out->easy >= out->light_at)
         out->light_at = MIN (2 * out->light_at, LIGHT_MOST);
     if (is_slow)
@@ -114,15 +124,51 @@ weigh (GwRamOut *out, const GwRamOutLink *link)
     gw_ram_encoder_set_light (out->encoder, out->easy >= out->light_at);
 }
 
+/* Of what is left of pages that were sent before there is little, and it is not like what came before it. */
+static gboolean
+is_of_pages_as_they_are (const GwCrewTask *task)
+{
+    return 2 * task->plain >= gw_ram_group_get_output (task->group);
+}
+
 static gboolean
 is_worth_packing (GwRamOut *out, const GwCrewTask *task, const GwRamOutLink *link)
 {
     if (out->is_urgent)
         return FALSE;
-    if (out->is_late || 2 * task->plain < gw_ram_group_get_output (task->group))
-        return link->is_busy; /* it is not to be held up; there is little of it anyway */
+    if (out->is_late)
+        return link->is_busy; /* it is not to be held up */
+    if (!is_of_pages_as_they_are (task))
+        return link->is_busy || is_link_slow (link);
     out->easy += task->plain;
     return out->easy < PACK_EASY;
+}
+
+static GwCrewChain *
+find_chain (GwRamOut *out, const GwCrewTask *task)
+{
+    const GwRamWay *way = &gw_ram_ways[task->way];
+    if (way->chain < 0 || out->is_late || !is_of_pages_as_they_are (task))
+        return NULL;
+    GwCrewChain *chain = &out->chains[way->chain];
+    if (chain->chain == NULL)
+        chain->chain = gw_ram_chain_new ((guint) way->chain, way->level);
+    return chain;
+}
+
+static gboolean
+is_crew_behind (const GwRamOut *out)
+{
+    const GwCrewTask *last = g_queue_peek_tail ((GQueue *) &out->tasks);
+    return last != NULL && !gw_crew_task_is_done (last);
+}
+
+static guint
+choose_way (GwRamOut *out, const GwRamOutLink *link)
+{
+    if (is_link_slow (link))
+        return gw_ram_levels_press (&out->levels, link->is_busy, is_crew_behind (out));
+    return gw_ram_levels_choose (&out->levels, get_rate (out, link), MAX (1u, gw_crew_get_n_threads (out->crew)));
 }
 
 /* Each new group on its way to be packed. */
@@ -130,7 +176,6 @@ static void
 hand_in (GwRamOut *out, const GwRamOutLink *link)
 {
     GwRamGroup *group;
-    double cores = MAX (1u, gw_crew_get_n_threads (out->crew)), rate = get_rate (out, link);
     out->rate = link->rate;
     while ((group = gw_ram_encoder_take (out->encoder)) != NULL) {
         GwCrewTask *task = gw_crew_task_new (group);
@@ -138,10 +183,10 @@ hand_in (GwRamOut *out, const GwRamOutLink *link)
         task->is_packing = TRUE;
         out->covered += gw_ram_group_get_output (group);
         task->mark = count_covered (out);
-        task->level = is_worth_packing (out, task, link) ? gw_ram_levels_choose (&out->levels, rate, cores)
-                                                         : GW_RAM_LEVEL_NONE;
+        task->way = is_worth_packing (out, task, link) ? choose_way (out, link) : 0;
+        task->chain = find_chain (out, task);
         g_queue_push_tail (&out->tasks, task);
-        if (task->level != GW_RAM_LEVEL_NONE)
+        if (task->way != 0)
             gw_crew_submit (out->crew, task);
         else
             task->state = GW_CREW_DONE; /* nobody else knows it yet */
@@ -153,8 +198,9 @@ count_group (GwRamOut *out, const GwCrewTask *task)
 {
     gsize len;
     (void) gw_ram_group_get_bytes (task->group, &len);
-    gw_ram_levels_note (&out->levels, task->level, task->plain, len, task->took_us);
-    if (task->level != GW_RAM_LEVEL_NONE)
+    if ((task->chain != NULL) == (gw_ram_ways[task->way].chain >= 0)) /* it was done in that way */
+        gw_ram_levels_note (&out->levels, task->way, task->plain, len, task->took_us);
+    if (task->way != 0)
         gw_ram_encoder_note_packed (out->encoder, task->group);
     out->plain += task->plain;
     out->wire += len;
@@ -164,22 +210,29 @@ count_group (GwRamOut *out, const GwCrewTask *task)
     g_array_append_val (out->marks, mark);
 }
 
-/* Bytes that wait for the link alone; `*ret_packing` groups wait for the crew. */
-static gsize
-count_ready (const GwRamOut *out, guint *ret_packing)
+/* Groups that wait for the crew, and bytes that wait for the link alone. */
+typedef struct {
+    guint packing, chained; /* of the first, the second */
+    gsize bytes;
+} Waiting;
+
+static Waiting
+count_waiting (const GwRamOut *out)
 {
-    gsize bytes = 0, len;
-    *ret_packing = 0;
+    Waiting waiting = { 0 };
+    gsize len;
     for (const GList *l = out->tasks.head; l != NULL; l = l->next) {
         GwCrewTask *task = (GwCrewTask *) l->data;
-        if (!gw_crew_task_is_done (task)) {
-            *ret_packing += 1;
-            continue;
+        if (gw_crew_task_is_done (task)) {
+            (void) gw_ram_group_get_bytes (task->group, &len);
+            waiting.bytes += len;
+        } else {
+            waiting.packing++;
+            waiting.chained += task->chain != NULL;
         }
-        (void) gw_ram_group_get_bytes (task->group, &len);
-        bytes += len;
     }
-    return bytes - out->at;
+    waiting.bytes -= out->at;
+    return waiting;
 }
 
 /* What is read here stands before whatever QEMU writes next, its device state and the pages that a stopped
@@ -187,10 +240,10 @@ count_ready (const GwRamOut *out, guint *ret_packing)
 uint8_t *
 gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
 {
-    guint threads = gw_crew_get_n_threads (out->crew), packing;
+    guint threads = gw_crew_get_n_threads (out->crew);
     gsize most = out->is_late ? 0 : (gsize) (out->rate * READY_SECONDS);
-    gsize ready = count_ready (out, &packing);
-    gboolean has_room = ready <= most && packing <= threads &&
+    const Waiting waiting = count_waiting (out);
+    gboolean has_room = waiting.bytes <= most && waiting.packing <= threads && waiting.chained <= CHAINED_TASKS &&
                         out->tasks.length < 2 * threads + SPARE_TASKS;
     *ret_len = out->is_late ? GW_RAM_URGENT_MAX : GW_RAM_OUT_ROOM;
     return has_room ? out->room : NULL;

@@ -11,10 +11,13 @@
  * the memory is that of the encoder and of these groups, whatever the link does, and nobody waits long behind
  * pages that nobody waits for.
  *
- * Groups are compressed as long as the link is waited for at least now and then: a moment in which the crew was slower
- * is no reason to send one as it is.  After some MiB of pages as they are for which nobody did, or on a link that is
- * about as fast as the encoder, pages are not even hashed (ramcodec.h: light), until the link is
- * waited for again; then the same takes twice as many.  A group of urgent pages is never compressed.
+ * On a link that takes less than 300 MB/s at its best moments all groups are compressed.  On a faster one they are as long
+ * as it is waited for at least now and then: a moment in which the crew was slower is no reason to send one as it is.
+ * After some MiB of pages as they are for which nobody did, or on a link that is about as fast as the encoder, pages are not
+ * even hashed (ramcodec.h: light), until the link is waited for again; then the same takes twice as many.  A group of urgent
+ * pages is never compressed.
+ *
+ * One thread can pack a chain (ramcodec.h), so no more than one of its groups waits for another.
  *
  * Credit.  A byte of the link may stand for a hundred of the program's.  So that others can tell how much
  * of the guest's memory has arrived, each group has a mark: the program's bytes that are in it and in those

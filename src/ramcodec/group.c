@@ -56,6 +56,15 @@ gw_ram_group_seal (GwRamGroup *group)
     group->len = GW_RAM_HEAD + head->body;
 }
 
+/* A flag that tells more of another one stands with that only. */
+static gboolean
+are_flags_good (uint8_t flags)
+{
+    gboolean is_packed = (flags & GW_RAM_PACKED) != 0, is_chained = (flags & GW_RAM_CHAINED) != 0;
+    return (flags & ~GW_RAM_PACKING) == 0 && (is_packed || !is_chained) &&
+           (is_chained || (flags & (GW_RAM_BEGINS | GW_RAM_CHAIN_BITS)) == 0);
+}
+
 /* The numbers of a head, in bounds of their own but not yet of each other. */
 static gboolean
 load_fields (const uint8_t *p, GwRamHeadFields *head, GError **error)
@@ -65,8 +74,7 @@ load_fields (const uint8_t *p, GwRamHeadFields *head, GError **error)
                                .output = gw_load_be32 (p + AT_OUTPUT),
                                .number = gw_load_be32 (p + AT_NUMBER),
                                .digest = gw_load_be64 (p + AT_DIGEST) };
-    if (p[AT_VERSION] != GW_RAM_VERSION || (head->flags & ~GW_RAM_PACKED) != 0
-        || head->urgency > GW_RAM_URGENT)
+    if (p[AT_VERSION] != GW_RAM_VERSION || !are_flags_good (head->flags) || head->urgency > GW_RAM_URGENT)
         return gw_fail (error, GW_CAUSE_CODEC_INVALID,
                         "expected a group of version %u, found version %u, flags 0x%02x, urgency %u",
                         GW_RAM_VERSION, p[AT_VERSION], head->flags, head->urgency);
@@ -190,4 +198,16 @@ gboolean
 gw_ram_group_is_packed (const GwRamGroup *group)
 {
     return (group->head.flags & GW_RAM_PACKED) != 0;
+}
+
+gboolean
+gw_ram_group_is_chained (const GwRamGroup *group)
+{
+    return (group->head.flags & GW_RAM_CHAINED) != 0;
+}
+
+guint
+gw_ram_group_get_chain (const GwRamGroup *group)
+{
+    return (group->head.flags & GW_RAM_CHAIN_BITS) >> GW_RAM_CHAIN_SHIFT;
 }

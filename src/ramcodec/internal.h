@@ -117,7 +117,15 @@ gboolean gw_ram_delta_apply (const uint8_t *runs, gsize *runs_len, const uint8_t
 
 #define GW_RAM_VERSION 1u
 
-enum { GW_RAM_PACKED = 1 << 0 }; /* flags of a head */
+enum { /* flags of a head */
+    GW_RAM_PACKED = 1 << 0,
+    GW_RAM_CHAINED = 1 << 1, /* ... as a part of a chain, */
+    GW_RAM_BEGINS = 1 << 2,  /* ... its first, */
+    GW_RAM_CHAIN_SHIFT = 4,  /* ... and which: two bits */
+    GW_RAM_CHAIN_BITS = 3 << GW_RAM_CHAIN_SHIFT,
+    GW_RAM_PACKING = GW_RAM_PACKED | GW_RAM_CHAINED | GW_RAM_BEGINS | GW_RAM_CHAIN_BITS,
+};
+G_STATIC_ASSERT (GW_RAM_CHAINS == (GW_RAM_CHAIN_BITS >> GW_RAM_CHAIN_SHIFT) + 1);
 
 /* The parts of a body, in order. */
 typedef enum {
@@ -179,6 +187,24 @@ typedef struct {
     uint64_t page; /* number of the page after the last */
     uint32_t slot; /* the slot after the last one used */
 } GwRamPlace;
+
+/* --- pack.c ---------------------------------------------------------------------------------------------- */
+
+#define GW_RAM_PACK_LEAST 64u /* bytes of body that are worth a try */
+
+/* Bytes for what packing makes of so many: without room for a gain of a 64th the attempt ends early. */
+static inline gsize
+gw_ram_pack_get_room (gsize plain)
+{
+    return plain - plain / 64 - 1;
+}
+
+/* Room for so many bytes of a body. */
+uint8_t *gw_ram_packer_reserve (GwRamPacker *packer, gsize body);
+/* Makes the `body` bytes that are there those of the group. */
+void gw_ram_packer_swap (GwRamPacker *packer, GwRamGroup *group, gsize body, uint8_t flags);
+/* A packed group waits in queues: it must not hold the memory of a full one. */
+void gw_ram_group_shrink (GwRamGroup *group);
 
 /* --- build.c: an open group ------------------------------------------------------------------------------ */
 

@@ -2,11 +2,17 @@
 /*
  * How hard to compress.
  *
- * With a level of ratio r (packed by plain bytes) and rate s (plain bytes a second and core), the lane
- * goes at min (s * cores, link / r) plain bytes a second; without compression it goes at the link's
- * rate.  The level that goes fastest wins, and among those within CLOSE of it the cheapest, which is the
+ * With a way of ratio r (packed by plain bytes) and rate s (plain bytes a second and core), the lane
+ * goes at min (s * cores, link / r) plain bytes a second; a chain has one core; without compression it goes at the
+ * link's rate.  The way that goes fastest wins, and among those within CLOSE of it the cheapest, which is the
  * first of them.  Ratios and rates are averages of the last groups; a level that was not tried for
- * PROBE_EVERY groups is tried again.  After a group that no level made smaller, 1, 2, 4 ... PAUSE_MAX
+ * PROBE_EVERY groups is tried again.
+ *
+ * All that is worth its errors where packing and the link are about as fast.  On a slow link every byte that is left out counts,
+ * and what is compared are not rates, which change with what the pages hold, but who waits for whom: nothing is lost
+ * by the work of a crew that would wait for the link anyway.
+ *
+ * After a group that no level made smaller, 1, 2, 4 ... PAUSE_MAX
  * groups are not tried at all.
  */
 #include "internal.h"
@@ -16,18 +22,24 @@
 #define PAUSE_MAX 64u
 #define WEIGHT 0.25  /* of the newest group in an average */
 #define NO_GAIN 0.98
-#define USUAL 3u      /* index of the level when nothing is known */
+#define CALM 16u      /* groups in a row, before more effort is made; twice as many each time that it was too much */
+#define CALM_MAX 1024u
+#define USUAL 4u      /* the way when nothing is known */
 
-static const int level_numbers[] = { GW_RAM_LEVEL_NONE, -5, -1, 1, 3 };
-G_STATIC_ASSERT (G_N_ELEMENTS (level_numbers) == GW_RAM_N_LEVELS);
+const GwRamWay gw_ram_ways[GW_RAM_N_LEVELS] = {
+    { GW_RAM_LEVEL_NONE, -1 }, { -5, -1 }, { -1, -1 }, { 1, -1 }, { 1, 0 }, { 3, -1 }, { 3, 1 }, { 6, 2 },
+};
+
+static const guint efforts[] = { 4, 6, 7 }; /* ways, chains all of them */
 
 static double
-estimate_rate (const GwRamLevel *level, double link_rate, double cores)
+estimate_rate (const GwRamLevels *levels, guint way, double link_rate, double cores)
 {
-    return MIN (level->rate * cores, link_rate / level->ratio);
+    const GwRamLevel *level = &levels->levels[way];
+    return MIN (level->rate * (gw_ram_ways[way].chain < 0 ? cores : MIN (cores, 1)), link_rate / level->ratio);
 }
 
-/* The index of a level that should be tried to know what it does; 0 for none. */
+/* A way that should be tried to know what it does; 0 for none. */
 static guint
 find_probe (const GwRamLevels *levels)
 {
@@ -46,31 +58,55 @@ find_best (const GwRamLevels *levels, double link_rate, double cores)
 {
     double best = link_rate;
     for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
-        best = MAX (best, estimate_rate (&levels->levels[i], link_rate, cores));
+        best = MAX (best, estimate_rate (levels, i, link_rate, cores));
     if (link_rate >= CLOSE * best)
         return 0;
     for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
-        if (estimate_rate (&levels->levels[i], link_rate, cores) >= CLOSE * best)
+        if (estimate_rate (levels, i, link_rate, cores) >= CLOSE * best)
             return i;
     return 0;
 }
 
-int
+static gboolean
+is_paused (GwRamLevels *levels)
+{
+    if (levels->skipped >= levels->pause)
+        return FALSE;
+    levels->skipped++;
+    return TRUE;
+}
+
+guint
+gw_ram_levels_press (GwRamLevels *levels, gboolean is_link_waited_for, gboolean is_crew_waited_for)
+{
+    if (is_paused (levels))
+        return 0;
+    levels->calm = is_link_waited_for ? levels->calm + 1 : 0;
+    if (levels->calm >= MAX (levels->calm_least, CALM) && levels->effort + 1 < G_N_ELEMENTS (efforts)) {
+        levels->effort++;
+        levels->calm = 0;
+    } else if (is_crew_waited_for && !is_link_waited_for && levels->effort > 0) {
+        levels->effort--;
+        levels->calm_least = MIN (MAX (levels->calm_least, CALM) * 2, CALM_MAX);
+    }
+    return efforts[levels->effort];
+}
+
+guint
 gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores)
 {
     for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
         levels->levels[i].age++;
-    if (levels->skipped < levels->pause) {
-        levels->skipped++;
-        return GW_RAM_LEVEL_NONE;
-    }
+    if (is_paused (levels))
+        return 0;
     if (link_rate <= 0 || cores <= 0)
-        return level_numbers[USUAL];
+        return USUAL;
     guint index = find_probe (levels);
     if (index == 0)
         index = find_best (levels, link_rate, cores);
+    levels->levels[index].is_old |= levels->levels[index].age >= PROBE_EVERY;
     levels->levels[index].age = 0;
-    return level_numbers[index];
+    return index;
 }
 
 static void
@@ -80,17 +116,17 @@ average (double *value, double newest)
 }
 
 void
-gw_ram_levels_note (GwRamLevels *levels, int level, gsize plain, gsize packed, gint64 cpu_us)
+gw_ram_levels_note (GwRamLevels *levels, guint way, gsize plain, gsize packed, gint64 cpu_us)
 {
-    guint index = 0;
-    for (guint i = 1; i < GW_RAM_N_LEVELS; i++)
-        if (level_numbers[i] == level)
-            index = i;
-    if (index == 0 || plain == 0 || packed == 0)
+    if (way == 0 || plain == 0 || packed == 0)
         return;
     double ratio = (double) packed / (double) plain;
-    average (&levels->levels[index].ratio, ratio);
-    average (&levels->levels[index].rate, (double) plain * 1e6 / (double) MAX (cpu_us, 1));
+    GwRamLevel *known = &levels->levels[way];
+    if (known->is_old)
+        known->ratio = known->rate = 0;
+    known->is_old = FALSE;
+    average (&known->ratio, ratio);
+    average (&known->rate, (double) plain * 1e6 / (double) MAX (cpu_us, 1));
     levels->skipped = 0;
     levels->pause = ratio < NO_GAIN ? 0 : MIN (PAUSE_MAX, MAX (1u, levels->pause * 2));
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Compressing the body of a group.  The only file that knows zstd. */
+/* Compressing the body of a group by itself. */
 #include "internal.h"
 
 #include <string.h>
 #include <zstd.h>
-
-#define LEAST_PLAIN 64u /* bytes of body that are worth a try */
 
 struct _GwRamPacker {
     ZSTD_CCtx *compressor;     /* made when first needed */
@@ -31,19 +29,20 @@ gw_ram_packer_free (GwRamPacker *packer)
     g_free (packer);
 }
 
-static void
-reserve (GwRamPacker *packer, gsize size)
+uint8_t *
+gw_ram_packer_reserve (GwRamPacker *packer, gsize body)
 {
-    if (packer->scratch_size >= size)
-        return;
-    g_free (packer->scratch);
-    packer->scratch = g_malloc (size);
-    packer->scratch_size = size;
+    gsize size = GW_RAM_HEAD + body;
+    if (packer->scratch_size < size) {
+        g_free (packer->scratch);
+        packer->scratch = g_malloc (size);
+        packer->scratch_size = size;
+    }
+    return packer->scratch + GW_RAM_HEAD;
 }
 
-/* Makes the `body` bytes after the head in the scratch those of the group. */
-static void
-swap (GwRamPacker *packer, GwRamGroup *group, gsize body, uint8_t flags)
+void
+gw_ram_packer_swap (GwRamPacker *packer, GwRamGroup *group, gsize body, uint8_t flags)
 {
     uint8_t *bytes = group->bytes;
     gsize size = group->size;
@@ -56,9 +55,8 @@ swap (GwRamPacker *packer, GwRamGroup *group, gsize body, uint8_t flags)
     gw_ram_group_seal (group);
 }
 
-/* A packed group waits in queues: it must not hold the memory of a full one. */
-static void
-shrink (GwRamGroup *group)
+void
+gw_ram_group_shrink (GwRamGroup *group)
 {
     if (group->len > group->size / 2)
         return;
@@ -70,22 +68,20 @@ gboolean
 gw_ram_pack (GwRamPacker *packer, GwRamGroup *group, int level)
 {
     gsize plain = group->head.body;
-    if (level == GW_RAM_LEVEL_NONE || gw_ram_group_is_packed (group) || plain < LEAST_PLAIN)
+    if (level == GW_RAM_LEVEL_NONE || gw_ram_group_is_packed (group) || plain < GW_RAM_PACK_LEAST)
         return FALSE;
     if (packer->compressor == NULL)
         packer->compressor = ZSTD_createCCtx ();
     if (packer->compressor == NULL)
         return FALSE;
-    /* Without room for a gain of a 64th the attempt ends early. */
-    gsize room = plain - plain / 64 - 1;
-    reserve (packer, GW_RAM_HEAD + room);
-    size_t n = ZSTD_compressCCtx (packer->compressor, packer->scratch + GW_RAM_HEAD, room,
+    gsize room = gw_ram_pack_get_room (plain);
+    size_t n = ZSTD_compressCCtx (packer->compressor, gw_ram_packer_reserve (packer, room), room,
                                   group->bytes + GW_RAM_HEAD, plain,
                                   CLAMP (level, GW_RAM_LEVEL_LEAST, GW_RAM_LEVEL_MOST));
     if (ZSTD_isError (n))
         return FALSE;
-    swap (packer, group, n, group->head.flags | GW_RAM_PACKED);
-    shrink (group);
+    gw_ram_packer_swap (packer, group, n, group->head.flags | GW_RAM_PACKED);
+    gw_ram_group_shrink (group);
     return TRUE;
 }
 
@@ -95,18 +91,19 @@ gw_ram_unpack (GwRamPacker *packer, GwRamGroup *group, GError **error)
     gsize plain = gw_ram_head_get_plain (&group->head);
     if (!gw_ram_group_is_packed (group))
         return TRUE;
+    if (gw_ram_group_is_chained (group))
+        return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u needs its chain", group->head.number);
     if (packer->decompressor == NULL)
         packer->decompressor = ZSTD_createDCtx ();
     if (packer->decompressor == NULL)
         return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u: no memory to unpack %zu bytes",
                         group->head.number, plain);
-    reserve (packer, GW_RAM_HEAD + plain);
-    size_t n = ZSTD_decompressDCtx (packer->decompressor, packer->scratch + GW_RAM_HEAD, plain,
+    size_t n = ZSTD_decompressDCtx (packer->decompressor, gw_ram_packer_reserve (packer, plain), plain,
                                     group->bytes + GW_RAM_HEAD, group->head.body);
     if (ZSTD_isError (n) || n != plain)
         return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u: expected %zu bytes unpacked: %s",
                         group->head.number, plain,
                         ZSTD_isError (n) ? ZSTD_getErrorName (n) : "there are fewer");
-    swap (packer, group, plain, group->head.flags & (uint8_t) ~GW_RAM_PACKED);
+    gw_ram_packer_swap (packer, group, plain, group->head.flags & (uint8_t) ~GW_RAM_PACKED);
     return TRUE;
 }

@@ -36,6 +36,10 @@
  * depends on nothing but the slots.  Packing (compressing) a group and unpacking it need neither
  * encoder nor decoder, so any number of workers can do that; only the order of the groups matters.
  *
+ * Chains.  A group that is packed by itself finds only what is alike within it.  Groups of a chain are packed one
+ * after the other with a memory of 4 MiB, which makes them smaller by a seventh, but by one worker at a time.  Each
+ * chain has a level of its own, so trying another one does not break it off.
+ *
  *     lane -> gw_ram_encoder_push() -> groups -> gw_ram_pack() in workers -> link
  *     link -> gw_ram_group_load() -> gw_ram_unpack() in workers -> gw_ram_decoder_apply() -> lane
  *
@@ -146,28 +150,59 @@ gboolean gw_ram_pack (GwRamPacker *packer, GwRamGroup *group, int level);
 /* Undoes it; a group that is not packed stays as it is.  FALSE with GW_CAUSE_CODEC_INVALID. */
 gboolean gw_ram_unpack (GwRamPacker *packer, GwRamGroup *group, GError **error);
 
+/* --- chain.c: groups that go on where the last one ended ------------------------------------------- */
+
+#define GW_RAM_CHAINS 4u
+#define GW_RAM_CHAIN_WINDOW_LOG 22u /* of the bytes that it remembers */
+
+typedef struct _GwRamChain GwRamChain;
+
+/* Both sides have one of each number that is used; `level` (1 to GW_RAM_LEVEL_MOST) is of the packing side. */
+GwRamChain *gw_ram_chain_new (guint number, int level);
+void gw_ram_chain_free (GwRamChain *chain);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamChain, gw_ram_chain_free)
+/* As gw_ram_pack() and gw_ram_unpack(), of the groups of a chain in their order, by one worker after the other.  A group
+ * that stays as it is ends the chain, and the next one begins it anew. */
+gboolean gw_ram_chain_pack (GwRamChain *chain, GwRamPacker *packer, GwRamGroup *group);
+gboolean gw_ram_chain_unpack (GwRamChain *chain, GwRamPacker *packer, GwRamGroup *group, GError **error);
+gboolean gw_ram_group_is_chained (const GwRamGroup *group);
+/* Of one that is. */
+guint gw_ram_group_get_chain (const GwRamGroup *group);
+
 /* --- level.c: how hard to try --------------------------------------------------------------------- */
+
+typedef struct {
+    int level;
+    int chain; /* its number; -1: each group by itself */
+} GwRamWay;
 
 typedef struct {
     double ratio;  /* packed bytes by plain bytes, 1 is no gain; 0 is not known */
     double rate;   /* plain bytes a second and core; 0 is not known */
     uint32_t age;  /* groups since it was last tried */
+    gboolean is_old; /* what is known is of long ago: what comes next counts alone */
 } GwRamLevel;
 
-#define GW_RAM_N_LEVELS 5
+#define GW_RAM_N_LEVELS 8
+extern const GwRamWay gw_ram_ways[GW_RAM_N_LEVELS]; /* by what they cost; the first does nothing */
 
-/* What is known of each level, in the order none, -5, -1, 1, 3.  The caller's; zero to begin with. */
+/* What is known of each way.  The caller's; zero to begin with. */
 typedef struct {
     GwRamLevel levels[GW_RAM_N_LEVELS];
     uint32_t pause, skipped; /* groups not to try after attempts without gain; how many were */
+    uint32_t effort, calm;   /* of gw_ram_levels_press(): which, for how many groups the link was waited for, */
+    uint32_t calm_least;     /* and how many it takes for more effort */
 } GwRamLevels;
 
-/* The level for the next group when the link takes `link_rate` bytes a second and `cores` workers are
- * free: the one that carries most plain bytes a second, and of those that do alike the cheapest.
- * 0 of either means not known. */
-int gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores);
+/* The way for the next group, its place in gw_ram_ways, when the link takes `link_rate` bytes a second and `cores`
+ * workers are free: the one that carries most plain bytes a second, and of those that do alike the first.  A chain
+ * has one worker.  0 of either means not known. */
+guint gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores);
+/* Likewise for a link that is slower than any way: always in a chain, and with more effort as long as the link is waited
+ * for, with less when it is not and the crew is. */
+guint gw_ram_levels_press (GwRamLevels *levels, gboolean is_link_waited_for, gboolean is_crew_waited_for);
 /* What came of it: `plain` bytes became `packed` in `cpu_us` of a worker. */
-void gw_ram_levels_note (GwRamLevels *levels, int level, gsize plain, gsize packed, gint64 cpu_us);
+void gw_ram_levels_note (GwRamLevels *levels, guint way, gsize plain, gsize packed, gint64 cpu_us);
 
 /* --- encoder.c ------------------------------------------------------------------------------------ */
 

@@ -365,6 +365,16 @@ test_light (void)
     lane_clear (&lane);
 }
 
+/* Now, or once the crew has done what it has. */
+static uint8_t *
+get_room (GwRamOut *out, gsize *ret_len)
+{
+    uint8_t *room;
+    for (guint i = 0; (room = gw_ram_out_get_room (out, ret_len)) == NULL && i < 20; i++)
+        g_usleep (5000);
+    return room;
+}
+
 /* How many rooms are read for a link that takes nothing. */
 static guint
 count_rooms (const GwRamOutLink *link)
@@ -374,7 +384,7 @@ count_rooms (const GwRamOutLink *link)
     uint8_t *room;
     gsize len;
     way_init (&way, 4, 8 << 20);
-    while ((room = gw_ram_out_get_room (way.out, &len)) != NULL) {
+    while ((room = get_room (way.out, &len)) != NULL) {
         for (gsize i = 0; i < len; i++)
             room[i] = (uint8_t) g_rand_int (way.rand);
         gw_ram_out_push (way.out, len, link, 1000);
@@ -432,6 +442,14 @@ take_damaged (const GByteArray *wire, guint at, guint bit)
     return TRUE;
 }
 
+/* Of a head: how urgent it is, is for who schedules; and any chain will do for a group that begins one. */
+static gboolean
+is_harmless (const GByteArray *wire, guint at, guint bit)
+{
+    gboolean begins = (wire->data[1] & 0x04) != 0;
+    return at == 2 || (at == 1 && begins && (bit == 4 || bit == 5));
+}
+
 static void
 test_damage (void)
 {
@@ -447,7 +465,7 @@ test_damage (void)
         leave (&way);
     g_assert_cmpuint (way.wire->len, >, 1000);
     for (guint i = 0; i < GW_RAM_HEAD * 8; i++)
-        g_assert_true (take_damaged (way.wire, i / 8, i % 8) || i / 8 == 2); /* urgency is for who schedules */
+        g_assert_true (take_damaged (way.wire, i / 8, i % 8) || is_harmless (way.wire, i / 8, i % 8));
     for (guint i = 0; i < 200; i++) {
         guint at = GW_RAM_HEAD + (guint) draw (&way, way.wire->len - GW_RAM_HEAD) - 1;
         g_assert_true (take_damaged (way.wire, at, i % 8));

@@ -213,19 +213,14 @@ typedef struct {
     double ratio[GW_RAM_N_LEVELS], rate[GW_RAM_N_LEVELS];
 } World;
 
-static const int numbers[GW_RAM_N_LEVELS] = { 0, -5, -1, 1, 3 };
-
 static void
 live (GwRamLevels *levels, const World *world, double link_rate, double cores, guint *ret_counts)
 {
     memset (ret_counts, 0, GW_RAM_N_LEVELS * sizeof *ret_counts);
     for (guint i = 0; i < 3000; i++) {
-        int level = gw_ram_levels_choose (levels, link_rate, cores);
-        guint k = 0;
-        while (numbers[k] != level)
-            k++;
+        guint k = gw_ram_levels_choose (levels, link_rate, cores);
         ret_counts[k]++;
-        gw_ram_levels_note (levels, level, 500000, (gsize) (500000 * world->ratio[k]),
+        gw_ram_levels_note (levels, k, 500000, (gsize) (500000 * world->ratio[k]),
                             k == 0 ? 0 : (gint64) (500000 / world->rate[k] * 1e6));
     }
 }
@@ -233,14 +228,16 @@ live (GwRamLevels *levels, const World *world, double link_rate, double cores, g
 static void
 test_levels_follow_the_link (void)
 {
-    static const World text = { { 1, 0.5, 0.42, 0.35, 0.32 }, { 0, 900e6, 700e6, 500e6, 200e6 } };
+    static const World text = { { 1, 0.5, 0.42, 0.36, 0.31, 0.33, 0.29, 0.27 },
+                                { 0, 900e6, 700e6, 500e6, 450e6, 230e6, 230e6, 110e6 } };
     static const struct {
         double link_rate, cores;
         guint expected;
     } rows[] = {
-        { 12e6, 1, 4 },   /* 100 Mbit/s: the best ratio */
-        { 125e6, 1, 3 },  /* 1 Gbit/s: 3 would take more than a core */
-        { 125e6, 2, 4 },
+        { 12e6, 1, 7 },   /* 100 Mbit/s: the best ratio, */
+        { 38e6, 2, 6 },   /* 300 Mbit/s: nearly, and 6 takes more than a core */
+        { 125e6, 1, 4 },  /* 1 Gbit/s: 3 would take more than a core */
+        { 125e6, 2, 4 },  /* a chain has no more than one */
         { 1250e6, 1, 0 }, /* 10 Gbit/s: one core cannot keep up */
         { 1250e6, 2, 1 },
         { 5000e6, 2, 0 },
@@ -258,15 +255,55 @@ test_levels_follow_the_link (void)
 static void
 test_levels_stop_trying (void)
 {
-    static const World noise = { { 1, 1, 1, 1, 1 }, { 0, 4e9, 4e9, 4e9, 2e9 } };
-    static const World text = { { 1, 0.5, 0.42, 0.35, 0.32 }, { 0, 900e6, 700e6, 500e6, 200e6 } };
+    static const World noise = { { 1, 1, 1, 1, 1, 1, 1, 1 }, { 0, 4e9, 4e9, 4e9, 4e9, 2e9, 2e9, 1e9 } };
+    static const World text = { { 1, 0.5, 0.42, 0.36, 0.31, 0.33, 0.29, 0.27 },
+                                { 0, 900e6, 700e6, 500e6, 450e6, 230e6, 230e6, 110e6 } };
     GwRamLevels levels = { 0 };
     guint counts[GW_RAM_N_LEVELS];
     live (&levels, &noise, 12e6, 1, counts);
     g_assert_cmpuint (counts[0], >, 2900);
     live (&levels, &text, 12e6, 1, counts);
-    g_assert_cmpuint (counts[4], >, 2000);
-    g_assert_cmpint (gw_ram_levels_choose (&(GwRamLevels){ 0 }, 0, 0), ==, 1);
+    g_assert_cmpuint (counts[7], >, 2000);
+    g_assert_cmpint (gw_ram_ways[gw_ram_levels_choose (&(GwRamLevels){ 0 }, 0, 0)].level, ==, 1);
+}
+
+/* So many groups for which the link, the crew, both or nobody was waited for; the way of the last. */
+static const GwRamWay *
+press (GwRamLevels *levels, guint n, gboolean link, gboolean crew)
+{
+    guint way = 0;
+    for (guint i = 0; i < n; i++) {
+        way = gw_ram_levels_press (levels, link, crew);
+        gw_ram_levels_note (levels, way, 500000, 200000, 1000);
+    }
+    return &gw_ram_ways[way];
+}
+
+/* On a slow link always a chain; more effort while the link is waited for, less when only the crew is. */
+static void
+test_levels_press (void)
+{
+    GwRamLevels levels = { 0 };
+    g_assert_cmpint (press (&levels, 100, FALSE, FALSE)->level, ==, 1);
+    g_assert_cmpint (press (&levels, 1, FALSE, FALSE)->chain, >=, 0);
+    g_assert_cmpint (press (&levels, 15, TRUE, FALSE)->level, ==, 1);
+    g_assert_cmpint (press (&levels, 1, FALSE, TRUE)->level, ==, 1); /* a moment in which it was not starts the count again */
+    g_assert_cmpint (press (&levels, 15, TRUE, TRUE)->level, ==, 1);
+    g_assert_cmpint (press (&levels, 1, TRUE, FALSE)->level, ==, 3);
+    g_assert_cmpint (press (&levels, 16, TRUE, TRUE)->level, ==, 6);
+    g_assert_cmpint (press (&levels, 100, TRUE, TRUE)->level, ==, 6);
+    g_assert_cmpint (press (&levels, 1, FALSE, TRUE)->level, ==, 3);
+    g_assert_cmpint (press (&levels, 31, TRUE, TRUE)->level, ==, 3); /* it was too much: twice as long */
+    g_assert_cmpint (press (&levels, 1, TRUE, TRUE)->level, ==, 6);
+    for (guint i = 0; i < 40; i++) {
+        (void) press (&levels, 1, FALSE, TRUE);
+        (void) press (&levels, 1024, TRUE, FALSE);
+    }
+    g_assert_cmpint (press (&levels, 1, FALSE, TRUE)->level, <, 6);
+    g_assert_cmpint (press (&levels, 2048, TRUE, TRUE)->level, ==, 6); /* and not for ever */
+    gw_ram_levels_note (&levels, 7, 500000, 500000, 1000);
+    g_assert_cmpint (press (&levels, 1, TRUE, TRUE)->level, ==, GW_RAM_LEVEL_NONE); /* what does not shrink */
+    g_assert_cmpint (press (&levels, 1, TRUE, TRUE)->level, ==, 6);
 }
 
 /* --- packing -------------------------------------------------------------------------------------- */
@@ -337,6 +374,7 @@ main (int argc, char **argv)
     g_test_add_func ("/ramcodec/cache/keeps", test_cache_keeps_what_is_used);
     g_test_add_func ("/ramcodec/levels/link", test_levels_follow_the_link);
     g_test_add_func ("/ramcodec/levels/stop", test_levels_stop_trying);
+    g_test_add_func ("/ramcodec/levels/press", test_levels_press);
     g_test_add_func ("/ramcodec/pack", test_pack);
     g_test_add_func ("/ramcodec/unpack", test_unpack_is_exact);
     return g_test_run ();

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Compressing groups that go on where the last one ended.  With pack.c the only file that knows zstd.
+ *
+ * All groups of a chain are one zstd frame that is flushed at the end of each and never ends, so a group finds what is alike in
+ * the 4 MiB before it.  Of the files of a Debian, by pages, 168 MB become 53.9 MB with level 1, and 61.7 MB group by group.
+ * The price is order: one group of a chain after the other, on both sides. */
+#include "internal.h"
+
+#include <zstd.h>
+
+/* What zstd's own level 1 remembers, 2^14 places, is for half a megabyte. */
+#define TUNED_LEVEL 1
+#define TUNED_HASH_LOG 16
+
+struct _GwRamChain {
+    guint number;
+    int level;
+    gboolean is_begun; /* the last group of it went on, or began it */
+    ZSTD_CCtx *compressor;
+    ZSTD_DCtx *decompressor;
+};
+
+GwRamChain *
+gw_ram_chain_new (guint number, int level)
+{
+    GwRamChain *chain = g_new0 (GwRamChain, 1);
+    g_assert (number < GW_RAM_CHAINS);
+    chain->number = number;
+    chain->level = level;
+    return chain;
+}
+
+void
+gw_ram_chain_free (GwRamChain *chain)
+{
+    if (chain == NULL)
+        return;
+    ZSTD_freeCCtx (chain->compressor);
+    ZSTD_freeDCtx (chain->decompressor);
+    g_free (chain);
+}
+
+/* --- outwards ------------------------------------------------------------------------------------ */
+
+/* All values are within their bounds. */
+static gboolean
+need_compressor (GwRamChain *chain)
+{
+    if (chain->compressor != NULL)
+        return TRUE;
+    chain->compressor = ZSTD_createCCtx ();
+    if (chain->compressor == NULL)
+        return FALSE;
+    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_compressionLevel, chain->level);
+    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_windowLog, GW_RAM_CHAIN_WINDOW_LOG);
+    if (chain->level != TUNED_LEVEL)
+        return TRUE;
+    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_hashLog, TUNED_HASH_LOG);
+    return TRUE;
+}
+
+/* The far side will not have what the compressor has seen. */
+static gboolean
+break_off (GwRamChain *chain)
+{
+    (void) ZSTD_CCtx_reset (chain->compressor, ZSTD_reset_session_only); /* cannot fail */
+    chain->is_begun = FALSE;
+    return FALSE;
+}
+
+gboolean
+gw_ram_chain_pack (GwRamChain *chain, GwRamPacker *packer, GwRamGroup *group)
+{
+    gsize plain = group->head.body;
+    if (gw_ram_group_is_packed (group) || plain < GW_RAM_PACK_LEAST || !need_compressor (chain))
+        return FALSE;
+    gsize room = gw_ram_pack_get_room (plain);
+    ZSTD_inBuffer in = { group->bytes + GW_RAM_HEAD, plain, 0 };
+    ZSTD_outBuffer out = { gw_ram_packer_reserve (packer, room), room, 0 };
+    if (ZSTD_compressStream2 (chain->compressor, &out, &in, ZSTD_e_flush) != 0) /* an error, or more than there is room */
+        return break_off (chain);
+    guint flags = GW_RAM_PACKED | GW_RAM_CHAINED | chain->number << GW_RAM_CHAIN_SHIFT;
+    gw_ram_packer_swap (packer, group, out.pos,
+                        (uint8_t) (group->head.flags | flags | (chain->is_begun ? 0u : GW_RAM_BEGINS)));
+    gw_ram_group_shrink (group);
+    chain->is_begun = TRUE;
+    return TRUE;
+}
+
+/* --- inwards ------------------------------------------------------------------------------------- */
+
+static gboolean
+need_decompressor (GwRamChain *chain)
+{
+    if (chain->decompressor != NULL)
+        return TRUE;
+    chain->decompressor = ZSTD_createDCtx ();
+    /* what the peer says of the window is not believed */
+    return chain->decompressor != NULL &&
+           !ZSTD_isError (ZSTD_DCtx_setParameter (chain->decompressor, ZSTD_d_windowLogMax, GW_RAM_CHAIN_WINDOW_LOG));
+}
+
+/* Why it is not right; NULL when it is.  `out` has room for a byte too many. */
+static const char *
+decompress (GwRamChain *chain, ZSTD_inBuffer *in, ZSTD_outBuffer *out)
+{
+    while (in->pos < in->size) {
+        size_t before = in->pos, made = out->pos;
+        size_t n = ZSTD_decompressStream (chain->decompressor, out, in);
+        if (ZSTD_isError (n))
+            return ZSTD_getErrorName (n);
+        if (in->pos == before && out->pos == made)
+            return "there are more";
+    }
+    return out->pos == out->size - 1 ? NULL : out->pos < out->size ? "there are fewer" : "there are more";
+}
+
+gboolean
+gw_ram_chain_unpack (GwRamChain *chain, GwRamPacker *packer, GwRamGroup *group, GError **error)
+{
+    gsize plain = gw_ram_head_get_plain (&group->head);
+    gboolean begins = (group->head.flags & GW_RAM_BEGINS) != 0;
+    g_assert (gw_ram_group_is_chained (group));
+    if (!begins && !chain->is_begun)
+        return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u goes on with chain %u, which has not begun",
+                        group->head.number, chain->number);
+    if (!need_decompressor (chain))
+        return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u: no memory to unpack %zu bytes", group->head.number, plain);
+    if (begins)
+        (void) ZSTD_DCtx_reset (chain->decompressor, ZSTD_reset_session_only); /* cannot fail */
+    ZSTD_inBuffer in = { group->bytes + GW_RAM_HEAD, group->head.body, 0 };
+    ZSTD_outBuffer out = { gw_ram_packer_reserve (packer, plain + 1), plain + 1, 0 };
+    const char *why = decompress (chain, &in, &out);
+    chain->is_begun = why == NULL;
+    if (why != NULL)
+        return gw_fail (error, GW_CAUSE_CODEC_INVALID, "group %u of chain %u: expected %zu bytes unpacked: %s",
+                        group->head.number, chain->number, plain, why);
+    gw_ram_packer_swap (packer, group, plain, group->head.flags & (uint8_t) ~GW_RAM_PACKING);
+    return TRUE;
+}
