@@ -37,6 +37,7 @@ on_stats (GwCourierControl *courier, JsonObject *message)
 {
     g_clear_pointer (&courier->stats, json_object_unref);
     courier->stats = json_object_ref (message);
+    courier->n_stats++;
 }
 
 static void
@@ -310,27 +311,26 @@ gw_courier_verify (GwCourierControl *courier, JsonObject *command, int memory_fd
     return NULL;
 }
 
-/* A courier that ends sends its final counters first. */
+/* A courier that ends sends its final counters first, and then answers no more: they stay for whoever asks. */
 static gboolean
-has_stats (gpointer user_data)
+has_new_stats (gpointer user_data)
 {
     GwCourierControl *courier = user_data;
-    return courier->stats != NULL || courier->is_ended;
+    return courier->n_stats != courier->n_stats_before || courier->is_done || courier->is_ended;
 }
 
 JsonObject *
 gw_courier_get_stats (GwCourierControl *courier, GCancellable *cancellable, GError **error)
 {
-    if (courier->is_done && courier->stats != NULL)
-        return json_object_ref (courier->stats); /* the final ones */
-    g_clear_pointer (&courier->stats, json_object_unref);
-    gw_courier_send (courier, gw_json_new ("command:s", "stats", NULL));
-    if (!gw_wait_until (courier->context, has_stats, courier, gw_deadline_ms (ANSWER_MS),
-                        cancellable, error))
+    courier->n_stats_before = courier->n_stats;
+    if (!courier->is_done)
+        gw_courier_send (courier, gw_json_new ("command:s", "stats", NULL));
+    if (!gw_wait_until (courier->context, has_new_stats, courier, gw_deadline_ms (ANSWER_MS), cancellable, error))
         return NULL;
-    if (courier->stats == NULL)
-        gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier has ended");
-    return g_steal_pointer (&courier->stats);
+    if (courier->stats != NULL && (courier->is_done || courier->n_stats != courier->n_stats_before))
+        return json_object_ref (courier->stats);
+    gw_fail (error, GW_CAUSE_COURIER_DIED, "the courier has ended");
+    return NULL;
 }
 
 static void

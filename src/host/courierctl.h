@@ -18,6 +18,7 @@ struct _GwCourierControl {
     gint64 probe_rtt_us;             /* -1: the link did not answer */
     GError *failure;   /* what it said before it ended */
     JsonObject *stats; /* the last answer */
+    guint n_stats, n_stats_before; /* answers; and before the one that is waited for */
     JsonObject *proof; /* the answer to that; NULL: none so far */
     char *refusal;     /* of a command; NULL: none */
 };
