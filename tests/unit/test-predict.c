@@ -36,7 +36,7 @@ typedef struct {
 static const Row rows[] = {
     { "idle: one pass", 0, 0, &usual, GW_SWITCH, { 6000, 6500 }, { 20, 100 } },
     { "10 MiB/s: 48, 4.3 MiB and the rest", 10, 400, &usual, GW_SWITCH, { 6400, 7200 }, { 40, 300 } },
-    { "always the same 4 MiB", 400, 4, &usual, GW_SWITCH, { 6000, 6500 }, { 60, 150 } },
+    { "always the same 4 MiB", 400, 4, &usual, GW_SWITCH, { 6000, 6500 }, { 30, 150 } },
     { "more than the link carries", 300, 400, &usual, GW_POSTCOPY, { 10000, 30000 }, { 20, 100 } },
     { "and no postcopy", 300, 400, &never, GW_GIVE_UP, { 55000, 70000 }, { 0, 0 } },
 };
