@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The parts of the codec by themselves: hash, delta, index, cache, packing, levels. */
+/* The parts of the codec by themselves: hash, delta, index, cache, levels. */
 #include "../../src/ramcodec/internal.h"
 
 #include <string.h>
@@ -306,59 +306,6 @@ test_levels_press (void)
     g_assert_cmpint (press (&levels, 1, TRUE, TRUE)->level, ==, 6);
 }
 
-/* --- packing -------------------------------------------------------------------------------------- */
-
-static GwRamGroup *
-raw_group (gsize len, gboolean is_random)
-{
-    g_autoptr (GRand) rand = g_rand_new_with_seed (1);
-    g_autofree uint8_t *data = g_malloc (len);
-    GwRamBuilder builder;
-    for (gsize i = 0; i < len; i++)
-        data[i] = is_random ? (uint8_t) g_rand_int (rand) : (uint8_t) (i / 100);
-    gw_ram_builder_init (&builder, 12);
-    gw_ram_builder_put_raw (&builder, data, len);
-    gw_ram_builder_close (&builder);
-    GwRamGroup *group = g_queue_pop_head (&builder.done);
-    gw_ram_builder_clear (&builder);
-    return group;
-}
-
-static void
-test_pack (void)
-{
-    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
-    for (int level = GW_RAM_LEVEL_LEAST - 1; level <= GW_RAM_LEVEL_MOST + 1; level++) {
-        g_autoptr (GwRamGroup) group = raw_group (100000, FALSE);
-        g_autoptr (GwRamGroup) noise = raw_group (100000, TRUE);
-        g_autoptr (GwRamGroup) twin = raw_group (100000, FALSE);
-        g_autoptr (GError) error = NULL;
-        g_assert_true (gw_ram_pack (packer, group, level) == (level != GW_RAM_LEVEL_NONE));
-        g_assert_false (gw_ram_pack (packer, group, level)); /* not twice */
-        g_assert_false (gw_ram_pack (packer, noise, level));
-        g_assert_cmpuint (noise->len, ==, noise->plain);
-        g_assert_cmpuint (group->plain, ==, twin->len);
-        g_assert_true (gw_ram_unpack (packer, group, &error));
-        g_assert_no_error (error);
-        g_assert_cmpmem (group->bytes, group->len, twin->bytes, twin->len);
-    }
-}
-
-/* A packed body that holds more or less than its head says. */
-static void
-test_unpack_is_exact (void)
-{
-    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
-    for (int by = -1; by <= 1; by++) {
-        g_autoptr (GwRamGroup) group = raw_group (5000, FALSE);
-        g_autoptr (GError) error = NULL;
-        g_assert_true (gw_ram_pack (packer, group, 1));
-        group->head.part[GW_RAM_PART_LITERALS] += (uint32_t) by;
-        g_assert_true (gw_ram_unpack (packer, group, &error) == (by == 0));
-        g_assert_true (by == 0 || g_error_matches (error, GW_ERROR, GW_CAUSE_CODEC_INVALID));
-    }
-}
-
 int
 main (int argc, char **argv)
 {
@@ -375,7 +322,5 @@ main (int argc, char **argv)
     g_test_add_func ("/ramcodec/levels/link", test_levels_follow_the_link);
     g_test_add_func ("/ramcodec/levels/stop", test_levels_stop_trying);
     g_test_add_func ("/ramcodec/levels/press", test_levels_press);
-    g_test_add_func ("/ramcodec/pack", test_pack);
-    g_test_add_func ("/ramcodec/unpack", test_unpack_is_exact);
     return g_test_run ();
 }
