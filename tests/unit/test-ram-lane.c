@@ -365,6 +365,27 @@ test_light (void)
     lane_clear (&lane);
 }
 
+/* That nobody waits for it is the couriers' being late. */
+static void
+test_slow_link_is_never_light (void)
+{
+    static const GwRamOutLink slow = { FALSE, 40e6 };
+    GwRamOutCounters counters;
+    gint64 now_us = 1000;
+    Lane lane;
+    Way way;
+    lane_init (&lane, 6000, 3);
+    lane_begin (&lane);
+    way_init (&way, 0, 8 << 20);
+    for (guint i = 0; i < 3; i++)
+        g_assert_cmpuint (send_pass (&way, &lane, &slow, 200, &now_us), ==, 0);
+    gw_ram_out_get_counters (way.out, &counters);
+    g_assert_cmpuint (counters.groups, >, 100);
+    g_assert_cmpuint (counters.packed_groups, >=, counters.groups - 3); /* what is there between two passes is small */
+    way_clear (&way);
+    lane_clear (&lane);
+}
+
 /* Now, or once the crew has done what it has. */
 static uint8_t *
 get_room (GwRamOut *out, gsize *ret_len)
@@ -485,6 +506,7 @@ main (int argc, char **argv)
     g_test_add_func ("/ram-lane/memory-is-compared", test_memory_is_compared);
     g_test_add_func ("/ram-lane/open-group-waits", test_open_group_waits);
     g_test_add_func ("/ram-lane/light", test_light);
+    g_test_add_func ("/ram-lane/slow", test_slow_link_is_never_light);
     g_test_add_func ("/ram-lane/bound", test_bound);
     g_test_add_func ("/ram-lane/damage", test_damage);
     return g_test_run ();
