@@ -49,7 +49,7 @@ def build_dir():
 
 def program(name):
     """The path of a built program, or None."""
-    for path in (build_dir() / name, build_dir() / "src" / "stream" / name):
+    for path in (build_dir() / name, build_dir() / "src" / "stream" / name, build_dir() / "src" / "ramcodec" / name):
         if path.exists():
             return str(path)
     return None

@@ -258,6 +258,7 @@ typedef struct {
     GwRamParams params;
     gsize most;      /* bytes of a push are 1 to `most`; 0: all at once */
     int level;
+    gboolean is_chained; /* two of three groups are packed in a chain */
     gboolean flushes; /* after each push */
     guint32 seed;
 } Trip;
@@ -286,22 +287,63 @@ arrival_clear (Arrival *arrival)
     g_byte_array_unref (arrival->out);
 }
 
+typedef struct {
+    GwRamEncoder *encoder;
+    GwRamDecoder *decoder;
+    GwRamPacker *packer;
+    GwRamChain *there, *here;
+} TripEnds;
+
 static inline void
-carry_group (const Trip *trip, GwRamGroup *group, GwRamPacker *packer, GwRamDecoder *decoder,
-             Arrival *arrival)
+trip_ends_init (TripEnds *ends, const Trip *trip)
+{
+    *ends = (TripEnds){ gw_ram_encoder_new (&trip->params), gw_ram_decoder_new (&trip->params), gw_ram_packer_new (),
+                        gw_ram_chain_new (3, 1), gw_ram_chain_new (3, GW_RAM_LEVEL_NONE) };
+}
+
+static inline void
+trip_ends_clear (TripEnds *ends)
+{
+    gw_ram_encoder_free (ends->encoder);
+    gw_ram_decoder_free (ends->decoder);
+    gw_ram_packer_free (ends->packer);
+    gw_ram_chain_free (ends->there);
+    gw_ram_chain_free (ends->here);
+}
+
+static inline void
+pack_group (const Trip *trip, const TripEnds *ends, GwRamGroup *group, gsize number)
+{
+    if (trip->is_chained && number % 3 < 2)
+        gw_ram_chain_pack (ends->there, ends->packer, group);
+    else
+        gw_ram_pack (ends->packer, group, trip->level);
+}
+
+static inline void
+unpack_group (const TripEnds *ends, GwRamGroup *group, GError **error)
+{
+    if (gw_ram_group_is_chained (group))
+        gw_ram_chain_unpack (ends->here, ends->packer, group, error);
+    else
+        gw_ram_unpack (ends->packer, group, error);
+}
+
+static inline void
+carry_group (const Trip *trip, const TripEnds *ends, GwRamGroup *group, Arrival *arrival)
 {
     g_autoptr (GError) error = NULL;
     gsize len, measured;
-    gw_ram_pack (packer, group, trip->level);
+    pack_group (trip, ends, group, arrival->n_groups);
     const uint8_t *bytes = gw_ram_group_get_bytes (group, &len);
     gw_ram_group_measure (bytes, &measured, &error);
     g_assert_no_error (error);
     g_assert_cmpuint (measured, ==, len);
     g_autoptr (GwRamGroup) there = gw_ram_group_load (bytes, len, &error);
     g_assert_no_error (error);
-    gw_ram_unpack (packer, there, &error);
+    unpack_group (ends, there, &error);
     g_assert_no_error (error);
-    gw_ram_decoder_apply (decoder, there, arrival->out, &error);
+    gw_ram_decoder_apply (ends->decoder, there, arrival->out, &error);
     g_assert_no_error (error);
     arrival->wire += len;
     arrival->n_groups++;
@@ -312,14 +354,30 @@ carry_group (const Trip *trip, GwRamGroup *group, GwRamPacker *packer, GwRamDeco
 }
 
 static inline void
-carry_groups (const Trip *trip, GwRamEncoder *encoder, GwRamPacker *packer, GwRamDecoder *decoder,
-              Arrival *arrival)
+carry_groups (const Trip *trip, const TripEnds *ends, Arrival *arrival)
 {
     GwRamGroup *group;
-    while ((group = gw_ram_encoder_take (encoder)) != NULL) {
-        carry_group (trip, group, packer, decoder, arrival);
-        gw_ram_encoder_note_packed (encoder, group);
+    while ((group = gw_ram_encoder_take (ends->encoder)) != NULL) {
+        carry_group (trip, ends, group, arrival);
+        gw_ram_encoder_note_packed (ends->encoder, group);
         gw_ram_group_free (group);
+    }
+}
+
+static inline void
+push_pieces (const Trip *trip, const TripEnds *ends, const uint8_t *data, gsize len, Arrival *arrival)
+{
+    g_autoptr (GRand) rand = g_rand_new_with_seed (trip->seed);
+    while (len > 0) {
+        gsize piece = trip->most == 0 ? len
+                                      : (gsize) g_rand_int_range (rand, 1, (gint32) trip->most + 1);
+        gsize n = MIN (len, piece);
+        gw_ram_encoder_push (ends->encoder, data, n);
+        if (trip->flushes)
+            gw_ram_encoder_flush (ends->encoder);
+        carry_groups (trip, ends, arrival);
+        data += n;
+        len -= n;
     }
 }
 
@@ -327,26 +385,15 @@ static inline Arrival
 trip_go (const Trip *trip, const uint8_t *data, gsize len)
 {
     Arrival arrival = { .out = g_byte_array_new () };
-    g_autoptr (GwRamEncoder) encoder = gw_ram_encoder_new (&trip->params);
-    g_autoptr (GwRamDecoder) decoder = gw_ram_decoder_new (&trip->params);
-    g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
-    g_autoptr (GRand) rand = g_rand_new_with_seed (trip->seed);
-    while (len > 0) {
-        gsize piece = trip->most == 0 ? len
-                                      : (gsize) g_rand_int_range (rand, 1, (gint32) trip->most + 1);
-        gsize n = MIN (len, piece);
-        gw_ram_encoder_push (encoder, data, n);
-        if (trip->flushes)
-            gw_ram_encoder_flush (encoder);
-        carry_groups (trip, encoder, packer, decoder, &arrival);
-        data += n;
-        len -= n;
-    }
-    gw_ram_encoder_finish (encoder);
-    carry_groups (trip, encoder, packer, decoder, &arrival);
-    gw_ram_encoder_get_counters (encoder, &arrival.counters);
-    arrival.decoder_memory = gw_ram_decoder_get_memory (decoder);
-    arrival.is_passing = gw_ram_encoder_get_fault (encoder) != NULL;
+    TripEnds ends;
+    trip_ends_init (&ends, trip);
+    push_pieces (trip, &ends, data, len, &arrival);
+    gw_ram_encoder_finish (ends.encoder);
+    carry_groups (trip, &ends, &arrival);
+    gw_ram_encoder_get_counters (ends.encoder, &arrival.counters);
+    arrival.decoder_memory = gw_ram_decoder_get_memory (ends.decoder);
+    arrival.is_passing = gw_ram_encoder_get_fault (ends.encoder) != NULL;
+    trip_ends_clear (&ends);
     return arrival;
 }
 

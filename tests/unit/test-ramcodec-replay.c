@@ -37,10 +37,10 @@ main (int argc, char **argv)
     static const struct {
         gsize most;
         uint64_t memory;
-        gboolean can_leave_out;
+        gboolean can_leave_out, is_chained;
     } rows[] = {
-        { 0, 32 << 20, FALSE }, { 70000, 32 << 20, FALSE }, { 500, 1 << 20, FALSE },
-        { 100000, 32 << 20, TRUE }, { 33000, 100000, TRUE }, { 100000, 0, TRUE },
+        { 0, 32 << 20, FALSE, FALSE },     { 70000, 32 << 20, FALSE, TRUE }, { 500, 1 << 20, FALSE, FALSE },
+        { 100000, 32 << 20, TRUE, TRUE }, { 33000, 100000, TRUE, FALSE },   { 100000, 0, TRUE, TRUE },
     };
     if (argc < 3)
         return 1;
@@ -53,6 +53,7 @@ main (int argc, char **argv)
             trip.most = rows[k].most;
             trip.params.memory_bytes = rows[k].memory;
             trip.params.can_leave_out = rows[k].can_leave_out;
+            trip.is_chained = rows[k].is_chained;
             trip.params.kind = strcmp (argv[1], "preempt") == 0 ? GW_STREAM_PREEMPT : GW_STREAM_MAIN;
             replay (stream, &trip);
         }

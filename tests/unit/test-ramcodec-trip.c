@@ -40,6 +40,7 @@ test_leaves_out (void)
         trip.seed = seed;
         trip.flushes = seed % 2 == 0;
         trip.level = (int) seed % 3;
+        trip.is_chained = seed % 3 == 0;
         lane_init (&lane, 50, seed);
         lane_build (&lane, 6, FALSE);
         Arrival arrival = trip_carry (&trip, &lane);
@@ -123,35 +124,31 @@ test_device_ends_leaving_out (gconstpointer is_live)
 /* --- light ---------------------------------------------------------------------------------------- */
 
 typedef struct {
-    GwRamEncoder *encoder;
-    GwRamDecoder *decoder;
-    GwRamPacker *packer;
+    TripEnds ends;
     Arrival arrival;
 } Line;
 
 static void
 line_init (Line *line, const Trip *trip)
 {
-    *line = (Line){ gw_ram_encoder_new (&trip->params), gw_ram_decoder_new (&trip->params),
-                    gw_ram_packer_new (), { .out = g_byte_array_new () } };
+    trip_ends_init (&line->ends, trip);
+    line->arrival = (Arrival){ .out = g_byte_array_new () };
 }
 
 static void
 line_clear (Line *line)
 {
-    gw_ram_encoder_free (line->encoder);
-    gw_ram_decoder_free (line->decoder);
-    gw_ram_packer_free (line->packer);
+    trip_ends_clear (&line->ends);
     arrival_clear (&line->arrival);
 }
 
 static void
 line_push (Line *line, const Trip *trip, const GByteArray *bytes, guint from)
 {
-    gw_ram_encoder_push (line->encoder, bytes->data + from, bytes->len - from);
-    gw_ram_encoder_flush (line->encoder);
-    carry_groups (trip, line->encoder, line->packer, line->decoder, &line->arrival);
-    gw_ram_encoder_get_counters (line->encoder, &line->arrival.counters);
+    gw_ram_encoder_push (line->ends.encoder, bytes->data + from, bytes->len - from);
+    gw_ram_encoder_flush (line->ends.encoder);
+    carry_groups (trip, &line->ends, &line->arrival);
+    gw_ram_encoder_get_counters (line->ends.encoder, &line->arrival.counters);
 }
 
 /* Pages that were sent lightly are never left out, whatever went before; what was known of them long ago still
@@ -173,7 +170,7 @@ test_light (void)
     for (guint pass = 0; pass < G_N_ELEMENTS (is_light); pass++) {
         guint from = lane.out->len;
         uint64_t unchanged = classes[GW_RAM_UNCHANGED].pages, light = line.arrival.counters.light;
-        gw_ram_encoder_set_light (line.encoder, is_light[pass]);
+        gw_ram_encoder_set_light (line.ends.encoder, is_light[pass]);
         lane_pass (&lane, 60, GW_STREAM_BYTE_PART);
         line_push (&line, &trip, lane.out, from);
         g_assert_cmpuint (line.arrival.counters.light > light, ==, is_light[pass]);
@@ -209,14 +206,14 @@ test_light_page_is_not_left_out (void)
         lane_send (&lane, 2); /* known */
         line_push (&line, &trip, lane.out, 0);
         guint from = lane.out->len;
-        gw_ram_encoder_set_light (line.encoder, TRUE);
+        gw_ram_encoder_set_light (line.ends.encoder, TRUE);
         memset (lane_get_page (&lane, 2), 0x66, LANE_PAGE);
         lane_send (&lane, 2); /* light */
         line_push (&line, &trip, lane.out, from);
-        g_assert_cmpuint (gw_ram_encoder_check (line.encoder, "pc.ram", 2 * LANE_PAGE, lane_get_page (&lane, 2)), ==,
+        g_assert_cmpuint (gw_ram_encoder_check (line.ends.encoder, "pc.ram", 2 * LANE_PAGE, lane_get_page (&lane, 2)), ==,
                           keeps ? GW_RAM_SAME : GW_RAM_UNKNOWN);
         from = lane.out->len;
-        gw_ram_encoder_set_light (line.encoder, FALSE);
+        gw_ram_encoder_set_light (line.ends.encoder, FALSE);
         memset (lane_get_page (&lane, 2), 0x55, LANE_PAGE);
         lane_send (&lane, 2); /* as it was known first */
         lane_end_part (&lane);
