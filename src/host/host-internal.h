@@ -319,6 +319,7 @@ typedef struct {
     gint64 running_us;      /* destination: when `cont` had done its work; 0: never */
     gint64 stopped_us, resumed_us; /* source: of the last STOP and RESUME, this host's clock */
     struct _GwRehearsal *rehearsal; /* destination: a throw-away QEMU; NULL: none */
+    GwHaste *haste;              /* source: of the threads that its QEMU migrates with; NULL: it does not */
     JsonArray *old_capabilities; /* to be put back */
     JsonObject *old_parameters;
     gboolean is_asked;    /* destination: a question for the run state is on its way */

@@ -395,6 +395,7 @@ local_free (GwHost *host)
     gw_vm_free (local->vm);
     gw_host_config_free (local->config);
     g_main_context_unref (local->context);
+    g_clear_pointer (&local->haste, gw_haste_free);
     g_clear_pointer (&local->old_capabilities, json_array_unref);
     g_clear_pointer (&local->old_parameters, json_object_unref);
     g_clear_error (&local->refusal);

@@ -31,6 +31,17 @@ member_to_text (JsonObject *data, const char *member)
     return g_strdup_printf ("%" G_GINT64_FORMAT, json_node_get_int (node));
 }
 
+/* Of the source: "active" is said by the thread that migrates. */
+static void
+hasten (LocalHost *local, const char *status)
+{
+    static const char *const ends[] = { "completed", "failed", "cancelled", NULL };
+    if (strcmp (status, "active") == 0)
+        gw_haste_begin (local->haste, local->config->nice);
+    else if (g_strv_contains (ends, status))
+        g_clear_pointer (&local->haste, gw_haste_free);
+}
+
 static void
 note_event (LocalHost *local, const char *event, const char *detail, gint64 at_us)
 {
@@ -45,6 +56,8 @@ note_event (LocalHost *local, const char *event, const char *detail, gint64 at_u
     local->migration_status = g_strdup (detail);
     if (strcmp (detail, "completed") == 0)
         local->loaded_us = at_us;
+    if (local->haste != NULL)
+        hasten (local, detail);
 }
 
 /* A QEMU that listens for its recovery says "setup", and is in postcopy-paused all the same. */

@@ -18,16 +18,28 @@
 
 #define LOOKS_MAX 4 /* for threads that a thread with the old value makes meanwhile */
 
+GArray *
+gw_priority_list_threads (pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf ("/proc/%d/task", (int) pid);
+    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+    GArray *threads = g_array_new (FALSE, FALSE, sizeof (pid_t));
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+        pid_t tid = (pid_t) g_ascii_strtoull (name, NULL, 10);
+        g_array_append_val (threads, tid);
+    }
+    return threads;
+}
+
 /* Returns whether a thread had another value. */
 static gboolean
 set_threads (pid_t pid, int nice)
 {
-    g_autofree char *path = g_strdup_printf ("/proc/%d/task", (int) pid);
-    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-    const char *name;
+    g_autoptr (GArray) threads = gw_priority_list_threads (pid);
     gboolean has_set = FALSE;
-    while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
-        id_t tid = (id_t) g_ascii_strtoull (name, NULL, 10);
+    for (guint i = 0; i < threads->len; i++) {
+        id_t tid = (id_t) g_array_index (threads, pid_t, i);
         errno = 0;
         int was = getpriority (PRIO_PROCESS, tid);
         if (errno == 0 && was != nice && setpriority (PRIO_PROCESS, tid, nice) == 0)
@@ -57,8 +69,8 @@ set (pid_t pid, int threads, int group)
     set_group (pid, group);
 }
 
-static int
-add (int ours, gint64 nice)
+int
+gw_priority_add (int ours, gint64 nice)
 {
     return (int) CLAMP (ours + nice, GW_NICE_MIN, GW_NICE_MAX);
 }
@@ -67,7 +79,7 @@ void
 gw_priority_set (pid_t pid, gint64 nice)
 {
     if (nice != 0)
-        set (pid, add (getpriority (PRIO_PROCESS, (id_t) getpid ()), nice), (int) nice);
+        set (pid, gw_priority_add (getpriority (PRIO_PROCESS, (id_t) getpid ()), nice), (int) nice);
 }
 
 void

@@ -26,6 +26,20 @@ gboolean gw_procfs_has_open (pid_t pid, const char *file);
 void gw_priority_set (pid_t pid, gint64 nice);
 /* As if that had not been: as this process, and the session as a new one. */
 void gw_priority_reset (pid_t pid);
+int gw_priority_add (int ours, gint64 nice);
+/* pid_t, of all of the process's threads; none when it has ended.  (transfer full) */
+GArray *gw_priority_list_threads (pid_t pid);
+
+/* --- haste.c: the threads of a migration ----------------------------------------------------------------------- */
+
+typedef struct _GwHaste GwHaste;
+
+/* Looks which threads the process has. */
+GwHaste *gw_haste_new (pid_t pid);
+/* Those that have come since get `nice` beside what they have; 0 leaves them alone.  Best effort. */
+void gw_haste_begin (GwHaste *haste, gint64 nice);
+/* They are as they were. */
+void gw_haste_free (GwHaste *haste);
 
 /* --- process.c: a child process ------------------------------------------------------------------------------------------ */
 

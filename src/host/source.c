@@ -177,6 +177,8 @@ gw_local_migrate (LocalHost *local, JsonObject *params, GCancellable *cancellabl
         !gw_local_set_capabilities (local, choose_capabilities (params), cancellable, error) ||
         !set_parameters (local, params, cancellable, error))
         return NULL;
+    g_clear_pointer (&local->haste, gw_haste_free);
+    local->haste = gw_haste_new ((pid_t) local->vm->pid);
     return begin_migration (local, cancellable, error) ? json_object_new () : NULL;
 }
 

@@ -55,6 +55,7 @@ def test_the_way_is_first_and_who_has_arrived_is_not(tmp_path, text, nice):
         started = rig.start_migrate(vm, vm.twin(net.b, tmp_path / "b"), agent, "--no-rehearse", "--keep-source")
         wait_first(net.b, nice)
         wait_first(net.a, -10)  # of the command, which reads no such file
+        faults.wait_until(lambda: threads(vm.process.pid) == {OURS, OURS - 10}, 20, "the thread that migrates", 0.002)
         faults.wait_until(held.exists, 60, "the handover")
         arriving = only(net.b, b"qemu-system-x86_64")
         check(arriving, nice)
