@@ -446,6 +446,11 @@ void gw_lanes_set_spool (GwCourier *courier, gsize bytes);
 /* FALSE with the error of a lane that cannot be carried on. */
 gboolean gw_lanes_check (const GwCourier *courier, GError **error);
 
+/* --- heap.c ------------------------------------------------------------------------------------- */
+
+/* First of all. */
+void gw_courier_keep_heap (void);
+
 /* --- relay.c: the courier's life --------------------------------------------------------------------- */
 
 #define GW_COURIER_OUTAGES 100 /* kept for the statistics */

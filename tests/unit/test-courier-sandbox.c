@@ -76,13 +76,16 @@ try_work (void)
     _exit (poll (&p, 1, 0) >= 0 && memory[4 << 20] == 0 ? DONE : REFUSED);
 }
 
-/* A thread that was there before, as those of the crew are. */
+/* A thread that was there before, as those of the crew are, and what it has allocated: on a heap of its own. */
 static GThread *other;
 static gint has_other_begun, is_other_to_go; /* atomic */
+static char *blocks[48];
 
 static gpointer
 run_other (gpointer user_data)
 {
+    for (guint i = 0; i < G_N_ELEMENTS (blocks); i++)
+        blocks[i] = g_malloc0 (1 << 20);
     g_atomic_int_set (&has_other_begun, TRUE);
     while (!g_atomic_int_get (&is_other_to_go))
         (void) poll (NULL, 0, 1);
@@ -97,6 +100,14 @@ try_other_thread (void)
     (void) g_thread_join (other);
 }
 
+static void
+try_free (void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS (blocks); i++)
+        g_free (blocks[G_N_ELEMENTS (blocks) - 1 - i]);
+    _exit (DONE);
+}
+
 static const struct {
     const char *name;
     void (*run) (void);
@@ -107,6 +118,7 @@ static const struct {
     { "socket", try_socket, FALSE, TRUE },   { "connect", try_connect, FALSE, TRUE },
     { "kill", try_kill, FALSE, TRUE },       { "chdir", try_chdir, FALSE, FALSE },
     { "work", try_work, TRUE, FALSE },       { "thread", try_other_thread, FALSE, TRUE },
+    { "free", try_free, TRUE, FALSE },
 };
 
 /* Says by exit status 77 that there is no seccomp here. */
@@ -114,6 +126,7 @@ _Noreturn static void
 run_locked_in (guint row)
 {
     unconnected = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    gw_courier_keep_heap ();
     g_autofree char *landlock = gw_sandbox_enter_files ();
     other = g_thread_new ("other", run_other, NULL);
     while (!g_atomic_int_get (&has_other_begun)) /* to begin takes more than is allowed later */
