@@ -36,9 +36,10 @@ def kill(who, how=signal.SIGKILL):
 
 
 def stop(who):
-    """It stands still for a while."""
+    """It stands still for a while, and nothing else is wrong: so long with a link that crawls is a lost one."""
     def fault(scene):
         with faults.stopped(find(scene, who)):
+            scene.net.set_rate(None)
             time.sleep(STOPPED_S)
     return fault
 
@@ -211,7 +212,9 @@ def in_copy(scene, row):
 
 def in_agents_copy(scene, row):
     """Memory is copied, and an agent of the source's host runs the job, which is started again."""
-    agent = rig.Agent(scene.net.a, scene.tmp_path / "agent-a")
+    config = scene.tmp_path / "agent-a.conf"
+    config.write_text(rig.scene.NO_RESTART)
+    agent = rig.Agent(scene.net.a, scene.tmp_path / "agent-a", ("--config", config))
     started = scene.start("--agent", agent.destination)
     agent.kill()
     agent.start()

@@ -204,16 +204,16 @@ class Net:
         """The host at the other end of the link."""
         return self.b if host is self.a else self.a
 
-    def set_rate(self, rate):
-        """Shapes both directions anew; None takes the shaping away."""
+    def set_rate(self, rate, burst=2 * GSO_BYTES):
+        """Shapes both directions anew; None takes the shaping away. Anew there are `burst` bytes that go at once."""
         for host, device in itertools.product(self.hosts, self.devices):
             where = ["tc", "-n", host.netns, "qdisc"]
             if rate is not None:
                 bytes_s = _shape_bytes(rate)
-                burst = max(bytes_s // HOST_HZ, 2 * GSO_BYTES)
-                limit = burst + max(int(bytes_s * TBF_QUEUE_S), 2 * GSO_BYTES)
+                at_once = max(bytes_s // HOST_HZ, burst)
+                limit = at_once + max(int(bytes_s * TBF_QUEUE_S), 2 * GSO_BYTES)
                 _command([*where, "replace", "dev", device, "root", "tbf", "rate", rate,
-                          "burst", str(burst), "limit", str(limit)])
+                          "burst", str(at_once), "limit", str(limit)])
             elif self.rate is not None:
                 _command([*where, "del", "dev", device, "root"])
         self.rate = rate

@@ -17,6 +17,7 @@ MEM = "196600K"
 NO_RESTART = "[limits]\nrestart-seconds=0\n"  # of an agent whose jobs end with it
 KEPT = ["/journal", "/qemu/", "/state", "monitor.sock", "agent.sock", "agent.log"]
 QEMU = "qemu-system-x86_64"
+CRAWL = "100kbit", 4096  # nothing that matters gets through at once
 WAIT = "while [ -e {hold} ]; do sleep 0.02; done"  # a before_qemu, for launching()
 
 
@@ -81,21 +82,38 @@ class Scene:
     def switch_over(self, at="device state"):
         """A migration that is held, with the guest stopped, by a link that has become very slow: while the
         last RAM is sent, or while the device state is."""
-        more = () if at == "device state" else ("--codec", "off") # there is hardly any otherwise
-        self.net.set_rate("500mbit")
-        with self.vm.monitor() as monitor:
-            # the stop of a rehearsal would be taken for that of the switchover
-            self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse",
-                                         "--max-downtime", "60000", *more)
-            monitor.wait_event("STOP", 60)
-        self.net.set_rate("20mbit")
         if at == "device state":
-            self.wait_phase("switching over")
-        self.net.set_rate("100kbit")
+            self._hold_device_state()
+        else:
+            self._hold_last_ram()
         time.sleep(1)
         assert self.started.is_running(), self.started.wait()
         assert ('phase="switching over"' in self.started.stderr()) == (at == "device state")
+        assert 'phase="handing over"' not in self.started.stderr()
         return self.started
+
+    def _hold_device_state(self):
+        """The program stands still until the link is slow: it is faster than whoever watches it."""
+        held = self.tmp_path / "held"
+        # the stop of a rehearsal would be taken for that of the switchover
+        self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse", "--codec", "off",
+                                     env={"GODWIT_POINT": f"stop=call:qemu.continue={held}"})
+        faults.wait_until(held.exists, 60, "the switchover")
+        program = int(held.read_text(encoding="ascii").split()[0])
+        held.unlink()
+        faults.wait_until(lambda: faults.state(program) == "T", 10, "the stop")
+        self.net.set_rate(*CRAWL)
+        faults.cont(program)
+        self.wait_phase("switching over")
+
+    def _hold_last_ram(self):
+        """Nothing waits for anybody there; without the codec there is more of it."""
+        self.net.set_rate("500mbit")
+        with self.vm.monitor() as monitor:
+            self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse", "--codec", "off",
+                                         "--max-downtime", "60000")
+            monitor.wait_event("STOP", 60)
+        self.net.set_rate(*CRAWL)
 
     def hand_over(self):
         """A migration whose destination has got the right to start, and an agent that stands still and
