@@ -207,6 +207,7 @@ void gw_control_drain (GwControl *control, guint ms);
 typedef struct {
     GArray *entries; /* struct pollfd */
     gint64 due_us;   /* when to look again at the latest */
+    gboolean is_quiet; /* nothing was ready the last time */
 } GwPolls;
 
 void gw_polls_init (GwPolls *polls);
@@ -411,6 +412,8 @@ GwLinkStep gw_courier_lane_write_unpacked (GwLane *lane);
 
 /* The direction to who connects goes through the codec. */
 void gw_courier_lane_start_codec (GwLane *lane);
+/* Prepares for pages while there is nothing to do; FALSE when there is no need, or they have come. */
+gboolean gw_courier_lane_stock_up (GwLane *lane);
 /* Whether more may be read. */
 gboolean gw_courier_lane_has_ram_room (GwLane *lane);
 /* Whether bytes wait that could leave. */
@@ -435,6 +438,8 @@ void gw_lanes_fill (GwCourier *courier, GwPolls *polls);
 void gw_lanes_read (GwCourier *courier, const GwPolls *polls);
 /* Writes what has arrived. */
 void gw_lanes_write (GwCourier *courier);
+/* gw_courier_lane_stock_up() of one that needs it; FALSE when none does. */
+gboolean gw_lanes_stock_up (GwCourier *courier);
 /* The session may have room again. */
 void gw_lanes_have_room (GwCourier *courier);
 /* Events of the session about lanes. */
@@ -481,6 +486,7 @@ struct _GwCourier {
     gboolean wants_probe;
     guint probe_ms;
     gboolean has_peer_left; /* the other courier said that it ends */
+    gboolean is_stocking_up; /* a lane may do so in a quiet turn */
     GwRamCheck *check;      /* NULL: none is under way */
     gboolean is_checked;    /* no check is to come */
     uint64_t activity;      /* of the paths, when the lanes were last told of room */

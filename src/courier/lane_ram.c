@@ -41,6 +41,14 @@ gw_courier_lane_start_codec (GwLane *lane)
     explicit_bzero (secret, sizeof secret);
 }
 
+gboolean
+gw_courier_lane_stock_up (GwLane *lane)
+{
+    if (lane->ram_out != NULL)
+        return gw_ram_out_stock_up (lane->ram_out);
+    return lane->ram_in != NULL && gw_ram_in_stock_up (lane->ram_in);
+}
+
 /* --- outwards ------------------------------------------------------------------------------------ */
 
 /* The link is busy while bytes of this lane have not left: what waits here may as well be made smaller. */

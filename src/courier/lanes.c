@@ -78,6 +78,7 @@ static void
 start (GwCourier *courier, GwLane *lane, int fd, GwSessionLane *carried)
 {
     gw_courier_lane_start (lane, fd, carried);
+    courier->is_stocking_up = TRUE;
     if (courier->spool_bytes > 0 && lane->group->option.accepts)
         gw_session_spool (courier->session, carried, courier->spool_bytes);
 }
@@ -235,6 +236,15 @@ gw_lanes_take_event (GwCourier *courier, const GwSessionEvent *event)
     default: /* an accepted lane: its bytes flow by themselves */
         break;
     }
+}
+
+gboolean
+gw_lanes_stock_up (GwCourier *courier)
+{
+    for (guint i = 0; i < courier->lanes->len; i++)
+        if (gw_courier_lane_stock_up (g_ptr_array_index (courier->lanes, i)))
+            return TRUE;
+    return FALSE;
 }
 
 void

@@ -54,6 +54,7 @@ gw_polls_wait (GwPolls *polls, GError **error)
                                     .tv_nsec = left_us % G_USEC_PER_SEC * 1000 };
     int n = ppoll ((struct pollfd *) (gpointer) polls->entries->data, polls->entries->len,
                    polls->due_us == G_MAXINT64 ? NULL : &limit, NULL);
+    polls->is_quiet = n == 0;
     if (n >= 0)
         return TRUE;
     if (errno != EINTR)

@@ -46,6 +46,12 @@ gw_ram_in_free (GwRamIn *in)
     g_free (in);
 }
 
+gboolean
+gw_ram_in_stock_up (GwRamIn *in)
+{
+    return gw_ram_decoder_stock_up (in->decoder);
+}
+
 static gboolean
 fail (GwRamIn *in, GError **error)
 {

@@ -237,6 +237,12 @@ count_waiting (const GwRamOut *out)
 
 /* What is read here stands before whatever QEMU writes next, its device state and the pages that a stopped
  * guest asks for among it: no more than keeps the link and the crew at work. */
+gboolean
+gw_ram_out_stock_up (GwRamOut *out)
+{
+    return gw_ram_encoder_stock_up (out->encoder);
+}
+
 uint8_t *
 gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
 {

@@ -60,6 +60,8 @@ GwRamOut *gw_ram_out_new (GwCrew *crew, const GwRamParams *params);
 void gw_ram_out_free (GwRamOut *out);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamOut, gw_ram_out_free)
 
+/* As gw_ram_encoder_stock_up(). */
+gboolean gw_ram_out_stock_up (GwRamOut *out);
 /* `*ret_len` bytes (at most GW_RAM_OUT_ROOM) to put the program's into; NULL while too much is under way. */
 uint8_t *gw_ram_out_get_room (GwRamOut *out, gsize *ret_len);
 /* The guest runs at the other side, and waits for pages. */
@@ -118,6 +120,8 @@ GwRamIn *gw_ram_in_new (GwCrew *crew, const GwRamParams *params);
 void gw_ram_in_free (GwRamIn *in);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamIn, gw_ram_in_free)
 
+/* As gw_ram_encoder_stock_up(). */
+gboolean gw_ram_in_stock_up (GwRamIn *in);
 /* Takes bytes that arrived, as far as there is room, and says how many.  FALSE with
  * GW_CAUSE_CODEC_INVALID, now and ever after. */
 gboolean gw_ram_in_put (GwRamIn *in, const uint8_t *data, gsize len, gsize *ret_taken, GError **error);

@@ -325,10 +325,14 @@ static gboolean
 turn (GwCourier *courier, int signal_fd, GError **error)
 {
     Places places = fill (courier, signal_fd);
+    if (courier->is_stocking_up)
+        gw_polls_add_due (&courier->polls, 0);
     if (!gw_polls_wait (&courier->polls, error) || !turn_rest (courier, &places, error))
         return FALSE;
     if (gw_machine_is_final (&courier->machine))
         return TRUE;
+    if (courier->polls.is_quiet && courier->is_stocking_up)
+        courier->is_stocking_up = gw_lanes_stock_up (courier);
     if (gw_polls_get (&courier->polls, courier->crew_place) != 0)
         gw_crew_note (courier->crew); /* what is done is looked for in every turn */
     if (courier->machine.state != LIFE_MEETING)

@@ -73,13 +73,13 @@ count_buckets (uint32_t limit)
 }
 
 GwRamCache *
-gw_ram_cache_new (uint32_t limit, uint32_t page_size)
+gw_ram_cache_new (uint32_t limit, GwRamStock *stock)
 {
     uint32_t n = count_buckets (limit);
     if (limit == 0)
         return NULL;
     g_autoptr (GwRamCache) cache = g_new0 (GwRamCache, 1);
-    gw_ram_slots_init (&cache->slots, limit, page_size);
+    gw_ram_slots_init (&cache->slots, limit, stock);
     cache->info = g_try_new0 (Slot, limit);
     cache->buckets = g_try_new (uint32_t, n);
     cache->max_runs = limit / RUN_LEAST;

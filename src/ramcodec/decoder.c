@@ -5,6 +5,7 @@
 #include <string.h>
 
 struct _GwRamDecoder {
+    GwRamStock stock;
     GwRamSlots slots;
     uint32_t page_size;
     unsigned page_bits;
@@ -43,8 +44,15 @@ gw_ram_decoder_new (const GwRamParams *params)
     decoder->page_size = params->page_size;
     decoder->page_bits = (unsigned) g_bit_storage (params->page_size) - 1;
     g_assert (params->page_size == 1u << decoder->page_bits);
-    gw_ram_slots_init (&decoder->slots, (uint32_t) MIN (slots, INT32_MAX), params->page_size);
+    gw_ram_stock_init (&decoder->stock, params->memory_bytes, params->page_size);
+    gw_ram_slots_init (&decoder->slots, (uint32_t) MIN (slots, INT32_MAX), &decoder->stock);
     return decoder;
+}
+
+gboolean
+gw_ram_decoder_stock_up (GwRamDecoder *decoder)
+{
+    return decoder->slots.used_bytes == 0 && gw_ram_stock_add (&decoder->stock);
 }
 
 void
@@ -53,6 +61,7 @@ gw_ram_decoder_free (GwRamDecoder *decoder)
     if (decoder == NULL)
         return;
     gw_ram_slots_clear (&decoder->slots);
+    gw_ram_stock_clear (&decoder->stock);
     g_clear_error (&decoder->failed);
     g_free (decoder);
 }

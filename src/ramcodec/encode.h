@@ -30,6 +30,7 @@ struct _GwRamEncoder {
     const GwStreamBlock *out_block; /* the last named */
     GwRamKey *key;
     GwRamIndex index;
+    GwRamStock stock;
     GwRamCache *cache; /* NULL: none */
     uint8_t *runs, *words; /* scratch of a delta, a page each */
 

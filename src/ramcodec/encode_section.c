@@ -23,7 +23,7 @@ on_list (GwRamEncoder *e, const GwStreamRecord *record)
     gw_ram_index_clear (&e->index);
     gw_ram_index_init (&e->index, page_bits, index);
     gw_ram_cache_free (e->cache);
-    e->cache = gw_ram_cache_new ((uint32_t) MIN (slots, INT32_MAX), e->params.page_size);
+    e->cache = gw_ram_cache_new ((uint32_t) MIN (slots, INT32_MAX), &e->stock);
 }
 
 /* Where it ends is the reader's guess, and what lies in it can be the guest's choice. */

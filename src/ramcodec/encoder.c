@@ -92,12 +92,19 @@ gw_ram_encoder_new (const GwRamParams *params)
         e->words = g_malloc (params->page_size);
     }
     gw_ram_index_init (&e->index, page_bits, 0);
+    gw_ram_stock_init (&e->stock, e->key != NULL ? params->memory_bytes : 0, params->page_size);
     gw_ram_builder_init (&e->builder, page_bits);
     gw_machine_init (&e->machine, &table, NULL, NULL);
     start_reader (e);
     if (params->kind != GW_STREAM_MAIN)
         gw_ram_encoder_begin_postcopy (e);
     return e;
+}
+
+gboolean
+gw_ram_encoder_stock_up (GwRamEncoder *e)
+{
+    return !e->has_ram && gw_ram_stock_add (&e->stock);
 }
 
 void
@@ -107,6 +114,7 @@ gw_ram_encoder_free (GwRamEncoder *e)
         return;
     gw_ram_builder_clear (&e->builder);
     gw_ram_cache_free (e->cache);
+    gw_ram_stock_clear (&e->stock);
     gw_ram_index_clear (&e->index);
     gw_ram_key_free (e->key);
     gw_stream_reader_free (e->reader);

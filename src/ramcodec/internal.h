@@ -62,7 +62,23 @@ const GwRamEntry *gw_ram_index_peek (const GwRamIndex *index, unsigned block, ui
 
 #define GW_RAM_SLAB 64u /* slots that are allocated together */
 
+/* Slabs that were got before they are needed. */
 typedef struct {
+    GPtrArray *slabs; /* uint8_t of GW_RAM_SLAB pages, each page of which the kernel has given */
+    guint limit;
+    uint32_t page_size;
+} GwRamStock;
+
+void gw_ram_stock_init (GwRamStock *stock, uint64_t memory_bytes, uint32_t page_size);
+void gw_ram_stock_clear (GwRamStock *stock);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwRamStock, gw_ram_stock_clear)
+/* One more.  FALSE when it has enough, or there is no memory. */
+gboolean gw_ram_stock_add (GwRamStock *stock);
+/* No more than `limit` slabs from now on. */
+void gw_ram_stock_trim (GwRamStock *stock, guint limit);
+
+typedef struct {
+    GwRamStock *stock; /* borrowed */
     uint8_t **slabs;   /* n_slabs; NULL where no slot was filled */
     uint64_t *filled;  /* a bit a slot */
     uint32_t limit;    /* slots */
@@ -70,7 +86,8 @@ typedef struct {
     uint64_t used_bytes;
 } GwRamSlots;
 
-void gw_ram_slots_init (GwRamSlots *slots, uint32_t limit, uint32_t page_size);
+/* `stock` must outlive them, and is cut down to what they can have. */
+void gw_ram_slots_init (GwRamSlots *slots, uint32_t limit, GwRamStock *stock);
 void gw_ram_slots_clear (GwRamSlots *slots);
 /* The page to be written; NULL when there is no such slot or no memory. */
 uint8_t *gw_ram_slots_fill (GwRamSlots *slots, uint32_t slot);
@@ -81,8 +98,8 @@ const uint8_t *gw_ram_slots_get (const GwRamSlots *slots, uint32_t slot);
 
 typedef struct _GwRamCache GwRamCache;
 
-/* At most `limit` slots; fewer when memory is short.  NULL for none. */
-GwRamCache *gw_ram_cache_new (uint32_t limit, uint32_t page_size);
+/* At most `limit` slots; fewer when memory is short.  `stock` must outlive it.  NULL for none. */
+GwRamCache *gw_ram_cache_new (uint32_t limit, GwRamStock *stock);
 void gw_ram_cache_free (GwRamCache *cache);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamCache, gw_ram_cache_free)
 /* Bytes of a slot with all that belongs to it. */

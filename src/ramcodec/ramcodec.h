@@ -57,7 +57,8 @@
  *
  * Memory.  `memory_bytes` of both sides is one number: the encoder's index and slots fit into it, and
  * no slot has a number that would not fit into the decoder's.  Whatever does not fit is sent as if it
- * were new.  Groups come on top; their number is the caller's affair.
+ * were new.  Groups come on top; their number is the caller's affair.  Some of it may be got from the kernel
+ * before there are pages, when nobody waits (gw_ram_encoder_stock_up()).
  *
  * Proof.  Each group carries a digest of the bytes that the encoder was given for it and does not leave out;
  * the decoder makes its own of what it gives.  So a mistake in any part between them, or a slot that is
@@ -239,6 +240,9 @@ GwRamEncoder *gw_ram_encoder_new (const GwRamParams *params);
 void gw_ram_encoder_free (GwRamEncoder *encoder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamEncoder, gw_ram_encoder_free)
 
+/* Gets some of the memory that pages will need from the kernel, for whoever has nothing to do before they come: 256 KiB, a
+ * tenth of a millisecond.  FALSE when it has enough or there are pages already. */
+gboolean gw_ram_encoder_stock_up (GwRamEncoder *encoder);
 /* Whether the next pages are worth no work. */
 void gw_ram_encoder_set_light (GwRamEncoder *encoder, gboolean is_light);
 /* Takes bytes of the lane.  What it does not understand it passes on, so it cannot fail. */
@@ -273,6 +277,8 @@ GwRamDecoder *gw_ram_decoder_new (const GwRamParams *params);
 void gw_ram_decoder_free (GwRamDecoder *decoder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GwRamDecoder, gw_ram_decoder_free)
 
+/* As gw_ram_encoder_stock_up(). */
+gboolean gw_ram_decoder_stock_up (GwRamDecoder *decoder);
 /* Appends the bytes of the next group, which is not packed, to `out`: at most GW_RAM_GROUP_MAX.
  * FALSE with GW_CAUSE_CODEC_INVALID, now and ever after; `out` is then as it was. */
 gboolean gw_ram_decoder_apply (GwRamDecoder *decoder, const GwRamGroup *group, GByteArray *out,

@@ -260,6 +260,7 @@ typedef struct {
     int level;
     gboolean is_chained; /* two of three groups are packed in a chain */
     gboolean flushes; /* after each push */
+    gboolean stocks_up; /* memory is got before the first page */
     guint32 seed;
 } Trip;
 
@@ -387,7 +388,11 @@ trip_go (const Trip *trip, const uint8_t *data, gsize len)
     Arrival arrival = { .out = g_byte_array_new () };
     TripEnds ends;
     trip_ends_init (&ends, trip);
+    while (trip->stocks_up && gw_ram_encoder_stock_up (ends.encoder))
+        (void) gw_ram_decoder_stock_up (ends.decoder);
     push_pieces (trip, &ends, data, len, &arrival);
+    if (trip->stocks_up)
+        g_assert_false (gw_ram_encoder_stock_up (ends.encoder)); /* it has the pages by now */
     gw_ram_encoder_finish (ends.encoder);
     carry_groups (trip, &ends, &arrival);
     gw_ram_encoder_get_counters (ends.encoder, &arrival.counters);

@@ -25,6 +25,7 @@ test_budgets (void)
         Trip trip;
         trip_init (&trip);
         trip.params.memory_bytes = budgets[i];
+        trip.stocks_up = i % 2 == 1;
         lane_init (&lane, 200, 11);
         lane_build (&lane, 5, FALSE);
         Arrival arrival = trip_carry (&trip, &lane);

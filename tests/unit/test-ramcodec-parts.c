@@ -140,13 +140,51 @@ test_index_stays_in_budget (void)
     gw_ram_index_clear (&index);
 }
 
+/* --- slots ---------------------------------------------------------------------------------------- */
+
+static GwRamStock
+make_stock (uint64_t slabs)
+{
+    GwRamStock stock;
+    gw_ram_stock_init (&stock, (slabs * 8 + 6) / 7 * GW_RAM_SLAB * PAGE, PAGE);
+    return stock;
+}
+
+/* What was got ahead is used, what is too much for the slots goes, and without any they get their own. */
+static void
+test_slots_take_what_is_there (void)
+{
+    g_auto (GwRamStock) stock = make_stock (6);
+    GwRamSlots slots;
+    guint n = 0;
+    while (gw_ram_stock_add (&stock))
+        n++;
+    g_assert_cmpuint (n, ==, 6);
+    gw_ram_slots_init (&slots, 3 * GW_RAM_SLAB + 1, &stock);
+    g_assert_cmpuint (stock.slabs->len, ==, 3);
+    g_assert_false (gw_ram_stock_add (&stock));
+    const uint8_t *last = g_ptr_array_index (stock.slabs, 2);
+    g_assert_true (gw_ram_slots_fill (&slots, GW_RAM_SLAB) == last);
+    g_assert_cmpuint (stock.slabs->len, ==, 2);
+    g_assert_nonnull (gw_ram_slots_fill (&slots, 3 * GW_RAM_SLAB)); /* a slab of one page is none of these */
+    g_assert_cmpuint (stock.slabs->len, ==, 2);
+    for (guint i = 0; i <= 3 * GW_RAM_SLAB; i++)
+        memset (gw_ram_slots_fill (&slots, i), (int) (i % 251), PAGE);
+    g_assert_cmpuint (stock.slabs->len, ==, 0);
+    for (guint i = 0; i <= 3 * GW_RAM_SLAB; i++)
+        g_assert_cmpuint (gw_ram_slots_get (&slots, i)[PAGE - 1], ==, i % 251);
+    g_assert_cmpuint (slots.used_bytes, ==, (3 * GW_RAM_SLAB + 1) * PAGE);
+    gw_ram_slots_clear (&slots);
+}
+
 /* --- cache --------------------------------------------------------------------------------------- */
 
 static void
 test_cache_finds_content (void)
 {
     g_autoptr (GwRamKey) key = gw_ram_key_new (SECRET, 16, PAGE);
-    g_autoptr (GwRamCache) cache = gw_ram_cache_new (100, PAGE);
+    g_auto (GwRamStock) stock = make_stock (0);
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (100, &stock);
     g_autoptr (GRand) rand = g_rand_new_with_seed (3);
     g_autofree uint8_t *pages = g_malloc (300 * PAGE);
     guint n_found = 0;
@@ -176,7 +214,8 @@ test_cache_finds_content (void)
 static void
 test_cache_compares (void)
 {
-    g_autoptr (GwRamCache) cache = gw_ram_cache_new (4, PAGE);
+    g_auto (GwRamStock) stock = make_stock (0);
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (4, &stock);
     uint8_t a[PAGE] = { 1 }, b[PAGE] = { 2 };
     GwRamHash hash = { 5, 5 };
     g_assert_true (gw_ram_cache_put (cache, gw_ram_cache_claim (cache, FALSE, 0), 0, hash, a));
@@ -188,7 +227,8 @@ test_cache_compares (void)
 static void
 test_cache_keeps_what_is_used (void)
 {
-    g_autoptr (GwRamCache) cache = gw_ram_cache_new (64, PAGE);
+    g_auto (GwRamStock) stock = make_stock (0);
+    g_autoptr (GwRamCache) cache = gw_ram_cache_new (64, &stock);
     const uint8_t page[PAGE] = { 0 };
     for (guint i = 0; i < 64; i++) {
         uint32_t slot = gw_ram_cache_claim (cache, i >= 32, 0);
@@ -316,6 +356,7 @@ main (int argc, char **argv)
     g_test_add_func ("/ramcodec/delta/there-and-back", test_delta_there_and_back);
     g_test_add_func ("/ramcodec/delta/limit", test_delta_has_a_limit);
     g_test_add_func ("/ramcodec/index/budget", test_index_stays_in_budget);
+    g_test_add_func ("/ramcodec/slots/stock", test_slots_take_what_is_there);
     g_test_add_func ("/ramcodec/cache/finds", test_cache_finds_content);
     g_test_add_func ("/ramcodec/cache/compares", test_cache_compares);
     g_test_add_func ("/ramcodec/cache/keeps", test_cache_keeps_what_is_used);
