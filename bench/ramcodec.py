@@ -3,10 +3,12 @@
 """Memory on its way: QEMU's own modes beside godwit with and without its RAM codec.
 
 One guest after the other, each moved once by each of the ways in turn; what passed the wire is what the
-interfaces counted. A way that has not ended after --limit seconds is given up, and the table says so.
+interfaces counted. A way that has not ended after --limit seconds is given up, and the table says so. zstd10 and
+codec10 are the same with QEMU 10.0. --warm: see warm.py.
 
-Usage: bench/ramcodec.py [--link 300mbit] [--load paced:100M/s,small:100M/s,random,text,idle,redis]
-                         [--ways codec,off,plain,xbzrle,multifd,zstd] [--pairs 1] [--limit 60] [--out FILE]
+Usage: bench/ramcodec.py [--link 300mbit] [--load paced:100M/s,small:100M/s,random,text,idle,cache,redis]
+                         [--ways codec,off,plain,xbzrle,multifd,zstd,zstd10,codec10] [--pairs 1] [--limit 60]
+                         [--warm] [--out FILE]
 Prints a table in markdown; --out adds each run to a file for bench/ramcodec_plot.py, one JSON object a line.
 """
 
@@ -24,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 import rig  # noqa: E402  (the path comes first)
 import redis_guest  # noqa: E402
 from usage import Usage  # noqa: E402
+from warm import MEGABYTES, Warm  # noqa: E402
 
 MEM = "1048568K"
 MAX_DOWNTIME_MS = 300
@@ -35,8 +38,12 @@ NATIVE = {
     "multifd": (("multifd",), CHANNELS),
     "zstd": (("multifd",), {**CHANNELS, "multifd-compression": "zstd", "multifd-zstd-level": 1}),
 }
-GODWIT = {"codec": ("--codec", "auto"), "off": ("--codec", "off")}
+NATIVE["zstd10"] = NATIVE["zstd"]
+GODWIT = {"codec": ("--codec", "auto"), "off": ("--codec", "off"), "codec10": ("--codec", "auto")}
+QEMU10 = ("zstd10", "codec10")
+COSTS = ("source courier", "destination courier", "source qemu", "destination qemu")
 WARM_S = 3
+BEGUN = 256 << 10  # bytes on the wire; what godwit does before is not measured
 
 
 def make_load(name):
@@ -51,10 +58,19 @@ def make_load(name):
                     order="sequential", check="1M/s")
 
 
-def start_guest(net, load, directory):
-    if load == "redis":
-        return redis_guest.start(net.a, directory, MEM)
-    return rig.Guest(net.a, directory / "a", load=make_load(load), mem=MEM).start().wait_boot(120)
+def start_guest(net, load, way, directory):
+    more = {"qemu": rig.qemu10.directory() / "qemu-system-x86_64"} if way in QEMU10 else {}
+    if load in redis_guest.SCRIPTS:
+        return redis_guest.start(net.a, directory, MEM, load, **more)
+    return rig.Guest(net.a, directory / "a", load=make_load(load), mem=MEM, **more).start().wait_boot(120)
+
+
+def start_agent(net, way, directory):
+    if way not in QEMU10:
+        return rig.Agent(net.b, directory / "agent")
+    config = directory / "godwitd.conf"
+    config.write_text(f"[qemu]\ndirectories={rig.qemu10.directory()}\n")
+    return rig.Agent(net.b, directory / "agent", ("--config", config))
 
 
 def measure_writing(vm):
@@ -87,27 +103,28 @@ def move_by_qemu(vm, twin, capabilities, parameters, limit):
 
 def tell_costs(usage):
     told = {}
-    for name in ("source courier", "destination courier", "source qemu"):
+    for name in COSTS:
         cost = usage.total(name)
         if cost:
             told[name] = {"cpu_s": cost.seconds, "peak_bytes": cost.peak_bytes}
     return told
 
 
-def measure(link, load, way, limit, directory):
+def measure(link, load, way, options, directory):
     """What came of one move, as a dictionary; without "ms" when it did not end."""
     os.environ["GODWIT_STATE"] = str(directory / "state")
     with rig.Net(None if link == "none" else link) as net:
-        vm = start_guest(net, load, directory)
+        vm = start_guest(net, load, way, directory)
         run = {"link": link, "load": load, "way": way, "writes": measure_writing(vm)}
         twin = vm.twin(net.b, directory / "b")
-        agent = rig.Agent(net.b, directory / "agent") if way in GODWIT else None
+        agent = start_agent(net, way, directory) if way in GODWIT else None
         with vm.monitor() as monitor:
             cpus = [cpu["thread-id"] for cpu in monitor.execute("query-cpus-fast")]
-        before = net.wire_bytes()[0]
-        with Usage(vm.process.pid, cpus) as usage:
-            run.update(move_by_godwit(vm, twin, agent, GODWIT[way], limit) if agent
-                       else move_by_qemu(vm, twin, *NATIVE[way], limit))
+        with Warm(MEGABYTES if options.warm else 0) as warm, Usage(vm.process.pid, cpus) as usage:
+            before = net.wire_bytes()[0]
+            warm.go_when(lambda: net.wire_bytes()[0] - before > BEGUN)
+            run.update(move_by_godwit(vm, twin, agent, GODWIT[way], options.limit) if agent
+                       else move_by_qemu(vm, twin, *NATIVE[way], options.limit))
         run["wire"] = net.wire_bytes()[0] - before
         run["costs"] = tell_costs(usage)
         if "ms" in run:
@@ -131,18 +148,20 @@ def costs(runs, name, key, scale, form):
 
 
 def print_head():
-    print("| link | guest | way | s | wire, MB | downtime, ms: guest's | told | CPU s: source courier | source QEMU | "
-          "courier's peak, MB | ended |")
-    print("| --- " * 11 + "|")
+    """A GiB of guest memory, so the processor's seconds are those for one."""
+    print("| link | guest | way | s | wire, MB | downtime, ms: guest's | told | CPU s: source courier, "
+          "destination's, source QEMU, destination's | couriers' peaks, MB | ended |")
+    print("| --- " * 10 + "|")
 
 
 def print_row(runs):
     first, ended = runs[0], sum("ms" in run for run in runs)
     print(f"| {first['link']} | {first['load']} | {first['way']} | {span(runs, 'ms', 1e3, '{:.2f}')} | "
           f"{span(runs, 'wire', 1e6, '{:.0f}')} | {span(runs, 'seen_ms', 1, '{:.0f}')} | "
-          f"{span(runs, 'said_ms', 1, '{:.0f}')} | {costs(runs, 'source courier', 'cpu_s', 1, '{:.2f}')} | "
-          f"{costs(runs, 'source qemu', 'cpu_s', 1, '{:.2f}')} | "
-          f"{costs(runs, 'source courier', 'peak_bytes', 1e6, '{:.0f}')} | {ended} of {len(runs)} |", flush=True)
+          f"{span(runs, 'said_ms', 1, '{:.0f}')} | "
+          f"{', '.join(costs(runs, name, 'cpu_s', 1, '{:.2f}') for name in COSTS)} | "
+          f"{', '.join(costs(runs, name, 'peak_bytes', 1e6, '{:.0f}') for name in COSTS[:2])} | "
+          f"{ended} of {len(runs)} |", flush=True)
 
 
 def main():
@@ -152,6 +171,7 @@ def main():
     parser.add_argument("--ways", default="codec,off,plain,xbzrle,multifd,zstd")
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--warm", action="store_true")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     print_head()
@@ -160,7 +180,7 @@ def main():
         for _ in range(options.pairs):
             for way, seen in results.items():
                 with tempfile.TemporaryDirectory() as name:
-                    seen.append(measure(options.link, load, way, options.limit, pathlib.Path(name)))
+                    seen.append(measure(options.link, load, way, options, pathlib.Path(name)))
                 if options.out:
                     with open(options.out, "a", encoding="utf-8") as out:
                         out.write(json.dumps(seen[-1]) + "\n")

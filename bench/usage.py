@@ -30,6 +30,17 @@ def _peak(status):
     return 0
 
 
+def _name(entry):
+    """What a process is in a migration, but for the source's QEMU."""
+    comm = (_read(entry / "comm") or "").strip()
+    if comm != "godwit-courier" and not comm.startswith("qemu-system"):
+        return None
+    words = (_read(entry / "cmdline") or "").split("\0")
+    if comm == "godwit-courier":
+        return f"{words[words.index('--side') + 1]} courier" if "--side" in words else None
+    return "destination qemu" if "-incoming" in words else None
+
+
 @dataclasses.dataclass
 class Cost:
     """seconds of a process without its processors' threads; peak_bytes of memory."""
@@ -38,7 +49,8 @@ class Cost:
 
 
 class Usage:
-    """Watches from entering to leaving: `costs` by name, "source courier", "source qemu"..."""
+    """Watches from entering to leaving: `costs` by name, "source courier", "destination qemu"...; the latter with its
+    processors, which hardly ran."""
 
     def __init__(self, source_pid, cpu_threads):
         self.costs = {}
@@ -62,19 +74,16 @@ class Usage:
         cpus = [_read(PROC / str(self._source) / "task" / str(tid) / "stat") for tid in self._cpus]
         return None if whole is None or None in cpus else _seconds(whole) - sum(map(_seconds, cpus))
 
-    def _look_at_couriers(self):
+    def _look_at_others(self):
         for entry in PROC.iterdir():
-            if not entry.name.isdigit() or (_read(entry / "comm") or "").strip() != "godwit-courier":
-                continue
-            words = (_read(entry / "cmdline") or "").split("\0")
-            stat, status = _read(entry / "stat"), _read(entry / "status")
-            if "--side" in words and stat and status:
-                side = words[words.index("--side") + 1]
-                cost = self.costs.setdefault((f"{side} courier", entry.name), Cost())
+            name = entry.name.isdigit() and _name(entry)
+            stat, status = (_read(entry / "stat"), _read(entry / "status")) if name else (None, None)
+            if stat and status:
+                cost = self.costs.setdefault((name, entry.name), Cost())
                 cost.seconds, cost.peak_bytes = _seconds(stat), max(cost.peak_bytes, _peak(status))
 
     def _look(self):
-        self._look_at_couriers()
+        self._look_at_others()
         seconds, status = self._qemu_seconds(), _read(PROC / str(self._source) / "status")
         if seconds is not None and status:
             cost = self.costs.setdefault(("source qemu", "0"), Cost())
