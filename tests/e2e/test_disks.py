@@ -43,7 +43,7 @@ def fill(path, megabytes, used):
 class Scene:
     """A guest that writes records to its first disk, with images that only the source has."""
 
-    def __init__(self, net, tmp_path, images, load=LOAD, boots=True, **more):
+    def __init__(self, net, tmp_path, images, load=LOAD, boots=True, config="", **more):
         self.net, self.tmp_path = net, tmp_path
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
@@ -54,7 +54,8 @@ class Scene:
         if boots:
             self.vm.wait_boot()
         self.twin = self.vm.twin(net.b, tmp_path / "b")
-        self.agent = rig.Agent(net.b, tmp_path / "agent")
+        (tmp_path / "godwitd.conf").write_text(config)
+        self.agent = rig.Agent(net.b, tmp_path / "agent", ("--config", tmp_path / "godwitd.conf"))
         self.before = leftovers.snapshot(net, [tmp_path])
 
     def move(self, *options):

@@ -162,7 +162,7 @@ def test_a_command_that_was_killed(net, tmp_path):
 
 def test_what_was_made_for_a_disk_is_put_away(net, tmp_path):
     """Agent and command are killed while it is copied: the source's QEMU has nothing of it, the image is kept aside."""
-    scene = disks.Scene(net, tmp_path, disks.raw())
+    scene = disks.Scene(net, tmp_path, disks.raw(), config=rig.scene.NO_RESTART)
     net.set_rate("40mbit")
     with scene.vm.monitor() as monitor:
         before = monitor.execute("query-migrate-parameters")
