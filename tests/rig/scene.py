@@ -108,7 +108,7 @@ class Scene:
 
     def _hold_last_ram(self):
         """Nothing waits for anybody there; without the codec there is more of it."""
-        self.net.set_rate("500mbit")
+        self.net.set_rate("200mbit")
         with self.vm.monitor() as monitor:
             self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse", "--codec", "off",
                                          "--max-downtime", "60000")
