@@ -242,6 +242,7 @@ main (int argc, char **argv)
     g_autoptr (GError) error = NULL;
     g_autoptr (GwHostConfig) config = NULL;
     g_log_set_writer_func (write_log, NULL, NULL);
+    gw_fd_make_table ();
     if (!parse_options (argc, argv, &options, &error))
         return fail (error);
     if (options.shows_version) {

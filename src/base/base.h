@@ -227,6 +227,11 @@ gboolean gw_point (const char *kind, const char *name);
 typedef int GwFd;
 void gw_fd_clear (GwFd *fd);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GwFd, gw_fd_clear)
+/* Gives the calling process a table of descriptors that need not grow before it has a thousand.  To let one grow that several
+ * threads share, the kernel waits until none of them reads the old one (expand_fdtable() of fs/file.c): 10 to 30 ms in which
+ * the thread that opens something stands still.  It is free as long as there is one thread, and stays over exec().
+ * Async-signal-safe. */
+void gw_fd_make_table (void);
 static inline int
 gw_fd_steal (GwFd *fd)
 {

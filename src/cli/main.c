@@ -39,6 +39,7 @@ int
 main (int argc, char **argv)
 {
     setlocale (LC_ALL, "");
+    gw_fd_make_table ();
     if (argc < 2) {
         print_help ();
         return gw_cause_get_info (GW_CAUSE_USAGE)->exit_status;

@@ -40,6 +40,7 @@ setup_child (gpointer user_data)
     const ChildSetup *setup = user_data;
     (void) setsid (); /* fails only for a session leader, which a fresh child is not */
     signal (SIGPIPE, SIG_DFL);
+    gw_fd_make_table (); /* a QEMU opens two a virtqueue in the moment in which its guest starts */
     if (setup->becomes_user &&
         (setgroups (0, NULL) != 0 || setgid (setup->gid) != 0 || setuid (setup->uid) != 0))
         _exit (126);
