@@ -2,6 +2,8 @@
 /* Starting, watching and asking the courier of this side; godwit-courier(8) has the control protocol. */
 #include "courierctl.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <glib-unix.h>
 #include <poll.h>
@@ -64,6 +66,9 @@ static void
 on_done (GwCourierControl *courier, JsonObject *message)
 {
     courier->is_done = TRUE;
+    /* what it has to do yet is to give its memory back, some ten milliseconds, while the guest is about to start */
+    if (courier->process != NULL)
+        gw_priority_reset (gw_process_get_pid (courier->process));
 }
 
 static void
