@@ -157,21 +157,29 @@ trip (Ends *ends, guint chain, guint seed)
 
 /* A group that was there before is found as long as the chain's window has it, and two chains know nothing of each other. */
 static void
-test_remembers (void)
+check_remembers (guint chain, guint n_within, guint n_beyond)
 {
     Ends ends;
     ends_init (&ends);
-    gsize first = trip (&ends, 0, 1);
+    gsize first = trip (&ends, chain, 1);
     g_assert_cmpuint (first, >, BYTES / 3);
-    g_assert_cmpuint (trip (&ends, 1, 1), >, BYTES / 3);
-    g_assert_cmpuint (trip (&ends, 0, 1), <, first / 50);
-    for (guint i = 0; i < 39; i++) /* 3.9 MB of zeros, which leave no trace in what it remembers */
-        g_assert_cmpuint (trip_of (&ends, 0, 1, 0), <, 200);
-    g_assert_cmpuint (trip (&ends, 0, 1), <, first / 50);
-    for (guint i = 0; i < 43; i++)
-        g_assert_cmpuint (trip_of (&ends, 0, 1, 0), <, 200);
-    g_assert_cmpuint (trip (&ends, 0, 1), >, BYTES / 3);
+    g_assert_cmpuint (trip (&ends, 1 - chain, 1), >, BYTES / 3);
+    g_assert_cmpuint (trip (&ends, chain, 1), <, first / 50);
+    for (guint i = 0; i < n_within; i++) /* of zeros, which leave no trace in what it remembers */
+        g_assert_cmpuint (trip_of (&ends, chain, 1, 0), <, 200);
+    g_assert_cmpuint (trip (&ends, chain, 1), <, first / 50);
+    for (guint i = 0; i < n_beyond; i++)
+        g_assert_cmpuint (trip_of (&ends, chain, 1, 0), <, 200);
+    g_assert_cmpuint (trip (&ends, chain, 1), >, BYTES / 3);
     ends_clear (&ends);
+}
+
+/* A chain of level 1 has 1 MiB, any other 4. */
+static void
+test_remembers (void)
+{
+    check_remembers (0, 8, 11);
+    check_remembers (1, 39, 43);
 }
 
 /* What does not get smaller stays as it is, and the chain begins anew. */
