@@ -360,6 +360,7 @@ typedef struct {
     gsize in_debt;           /* inwards: of a block that the program has not taken whole yet */
     uint64_t plain_bytes;    /* that went into `packer` or `ram_out` */
     GwRamOut *ram_out;       /* outwards, in their place */
+    GwRamProbe probe;        /* of `ram_out` */
     GwRamIn *ram_in;         /* inwards, likewise */
     gboolean is_ending;      /* outwards: the program's last byte has come */
     gint64 due_us;           /* when to come again without being called */

@@ -39,6 +39,9 @@ gw_courier_lane_start_codec (GwLane *lane)
     else
         lane->ram_in = gw_ram_in_new (lane->crew, &params);
     explicit_bzero (secret, sizeof secret);
+    gw_ram_probe_init (&lane->probe);
+    if (kind != GW_STREAM_MAIN)
+        gw_ram_probe_cancel (&lane->probe);
 }
 
 gboolean
@@ -51,20 +54,27 @@ gw_courier_lane_stock_up (GwLane *lane)
 
 /* --- outwards ------------------------------------------------------------------------------------ */
 
+static double
+get_rate (const GwLane *lane)
+{
+    double rate = 0;
+    if (lane->probe.rate > 0 || !gw_ram_probe_is_over (&lane->probe))
+        return lane->probe.rate;
+    for (int i = 0; i < GW_SESSION_PATHS; i++) {
+        GwPathCounters path;
+        if (gw_session_path_get_counters (lane->session, i, &path))
+            rate += (double) path.rate;
+    }
+    return rate;
+}
+
 /* The link is busy while bytes of this lane have not left: what waits here may as well be made smaller. */
 static GwRamOutLink
 look_at_link (const GwLane *lane)
 {
     GwLaneCounters counters;
-    GwRamOutLink link = { .is_busy = lane->is_full };
     gw_session_lane_get_counters (lane->carried, &counters);
-    link.is_busy = link.is_busy || counters.unsent_bytes > 0;
-    for (int i = 0; i < GW_SESSION_PATHS; i++) {
-        GwPathCounters path;
-        if (gw_session_path_get_counters (lane->session, i, &path))
-            link.rate += (double) path.rate;
-    }
-    return link;
+    return (GwRamOutLink){ .is_busy = lane->is_full || counters.unsent_bytes > 0, .rate = get_rate (lane) };
 }
 
 gboolean
@@ -79,7 +89,7 @@ gw_courier_lane_has_ram_ready (GwLane *lane)
 {
     gsize len;
     (void) gw_ram_out_peek (lane->ram_out, &len);
-    return len > 0;
+    return len > 0 && !gw_ram_probe_is_holding (&lane->probe);
 }
 
 gssize
@@ -114,14 +124,37 @@ gw_courier_lane_finish_ram (GwLane *lane)
     gw_ram_out_finish (lane->ram_out, &link);
 }
 
+/* Until when nothing leaves; 0: it may. */
+static gint64
+hold (GwLane *lane, gint64 now_us)
+{
+    GwLaneCounters counters;
+    GwRamOutReady ready;
+    if (gw_ram_probe_is_over (&lane->probe))
+        return 0;
+    gw_session_lane_get_counters (lane->carried, &counters);
+    if (gw_ram_probe_note (&lane->probe, counters.acked_bytes + counters.unacked_bytes, now_us))
+        gw_control_say_format (lane->control, "{\"event\":\"link-rate\",\"lane\":\"%s\",\"bytes_s\":%.0f}", lane->group->option.name,
+                               lane->probe.rate);
+    gw_ram_out_get_ready (lane->ram_out, &ready);
+    ready.may_wait = ready.may_wait && !lane->is_ending;
+    uint64_t given = counters.acked_bytes + counters.unacked_bytes + counters.unsent_bytes;
+    gint64 until_us = gw_ram_probe_hold (&lane->probe, &ready, given, now_us);
+    gw_ram_out_set_stock (lane->ram_out, until_us > 0 ? GW_RAM_PROBE_BYTES : 0);
+    return until_us;
+}
+
 gint64
 gw_courier_lane_flush_ram (GwLane *lane)
 {
     struct iovec pieces[PIECES];
     GwRamOutLink link = look_at_link (lane);
-    gint64 due_us = gw_ram_out_tick (lane->ram_out, &link, g_get_monotonic_time ());
+    gint64 now_us = g_get_monotonic_time (), due_us = gw_ram_out_tick (lane->ram_out, &link, now_us);
+    gint64 held_until_us = hold (lane, now_us);
     gsize len;
     const uint8_t *data;
+    if (held_until_us > 0)
+        return MIN (due_us, held_until_us);
     while (!lane->is_full && (data = gw_ram_out_peek (lane->ram_out, &len), len > 0)) {
         guint n = gw_session_reserve (lane->session, lane->carried, pieces, PIECES);
         gsize copied = gw_courier_copy_to_pieces (data, len, pieces, n);

@@ -2,12 +2,13 @@
 #include "ramlane.h"
 
 #define SPARE_TASKS 4u      /* under way beyond two a thread */
+#define STOCK_TASKS 64u     /* ... while more is to be ready than the link carries */
 #define CHAINED_TASKS 1u      /* one thread does them, and finds the next one there */
 #define READY_SECONDS 0.003 /* of the link, waiting for it beside what the session has */
 #define PACK_EASY ((uint64_t) 16 << 20)   /* bytes of pages that nobody waited for, before they go as they are, */
 #define LIGHT_LEAST ((uint64_t) 24 << 20) /* before pages are light, */
 #define LIGHT_MOST ((uint64_t) 4 << 30)   /* and after that has turned out wrong again and again */
-#define LIGHT_RATE 300e6     /* of a link, by its best moments: the encoder takes a core that others need, */
+#define LIGHT_RATE 180e6     /* of a link, when first asked: the encoder takes a core that others need, */
 #define LIGHT_MEASURED 140e6 /* and over a while */
 #define RATE_US 100000       /* ... of which this much in which the link is waited for */
 
@@ -27,6 +28,7 @@ struct _GwRamOut {
     gsize at;           /* bytes of the first one that have left */
     gint64 open_us;     /* since when the open group is */
     double rate;        /* of the link when last seen */
+    gsize stock;        /* bytes that may be ready nevertheless */
     gboolean is_urgent; /* all of it: what the crew has to do for others is not waited for */
     gboolean is_late;   /* the guest runs at the other side, and may wait for any page that is here */
     uint64_t easy;      /* bytes of pages as they are since the link was last waited for */
@@ -83,7 +85,7 @@ count_covered (const GwRamOut *out)
     return out->covered + counters.classes[GW_RAM_UNCHANGED].input;
 }
 
-/* The link's rate is that of its best moments, which on a busy host are those of acks that came late together. */
+/* While it is waited for, the link tells what it takes. */
 static void
 measure (GwRamOut *out, const GwRamOutLink *link, gint64 now_us)
 {
@@ -108,7 +110,7 @@ get_rate (const GwRamOut *out, const GwRamOutLink *link)
 static gboolean
 is_link_slow (const GwRamOutLink *link)
 {
-    return link->rate > 0 && link->rate < LIGHT_RATE;
+    return link->rate < LIGHT_RATE; /* 0 as well: not known */
 }
 
 /* A link that carries pages as they are is not worth the work on them.  That it carries what is left of them says
@@ -116,7 +118,8 @@ is_link_slow (const GwRamOutLink *link)
 static void
 weigh (GwRamOut *out, const GwRamOutLink *link)
 {
-    gboolean is_slow = is_link_slow (link) || (link->is_busy && out->measured < LIGHT_MEASURED);
+    double rate = out->measured > 0 ? out->measured : link->rate;
+    gboolean is_slow = is_link_slow (link) || (link->is_busy && rate < LIGHT_MEASURED);
     if (is_slow && out->easy >= out->light_at)
         out->light_at = MIN (2 * out->light_at, LIGHT_MOST);
     if (is_slow)
@@ -249,8 +252,9 @@ gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
     guint threads = gw_crew_get_n_threads (out->crew);
     gsize most = out->is_late ? 0 : (gsize) (out->rate * READY_SECONDS);
     const Waiting waiting = count_waiting (out);
-    gboolean has_room = waiting.bytes <= most && waiting.packing <= threads && waiting.chained <= CHAINED_TASKS &&
-                        out->tasks.length < 2 * threads + SPARE_TASKS;
+    gboolean has_room = waiting.bytes <= MAX (most, out->stock) && waiting.packing <= threads &&
+                        waiting.chained <= CHAINED_TASKS &&
+                        out->tasks.length < (out->stock > 0 ? STOCK_TASKS : 2 * threads + SPARE_TASKS);
     *ret_len = out->is_late ? GW_RAM_URGENT_MAX : GW_RAM_OUT_ROOM;
     return has_room ? out->room : NULL;
 }
@@ -326,6 +330,24 @@ gw_ram_out_consume (GwRamOut *out, gsize len)
     count_group (out, task);
     out->at = 0;
     gw_crew_task_free (out->crew, g_queue_pop_head (&out->tasks));
+}
+
+void
+gw_ram_out_get_ready (const GwRamOut *out, GwRamOutReady *ret)
+{
+    *ret = (GwRamOutReady){ .bytes = count_waiting (out).bytes, .may_wait = !out->is_late };
+    for (const GList *l = out->tasks.head; l != NULL; l = l->next) {
+        const GwCrewTask *task = l->data;
+        gboolean is_bulk = gw_ram_group_get_urgency (task->group) == GW_RAM_BULK;
+        ret->may_wait &= is_bulk;
+        ret->has_pages |= is_bulk && is_of_pages_as_they_are (task);
+    }
+}
+
+void
+gw_ram_out_set_stock (GwRamOut *out, gsize bytes)
+{
+    out->stock = bytes;
 }
 
 gboolean

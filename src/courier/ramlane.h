@@ -11,8 +11,9 @@
  * the memory is that of the encoder and of these groups, whatever the link does, and nobody waits long behind
  * pages that nobody waits for.
  *
- * On a link that takes less than 300 MB/s at its best moments all groups are compressed.  On a faster one they are as long
- * as it is waited for at least now and then: a moment in which the crew was slower is no reason to send one as it is.
+ * On a link that takes less than 180 MB/s when first asked (ramprobe.c), or of which nothing is known, all groups are compressed.
+ * On a faster one they are as long as it is waited for at least now and then: a moment in which the crew was slower is no
+ * reason to send one as it is.
  * After some MiB of pages as they are for which nobody did, or on a link that is about as fast as the encoder, pages are not
  * even hashed (ramcodec.h: light), until the link is waited for again; then the same takes twice as many.  A group of urgent
  * pages is never compressed.
@@ -83,8 +84,46 @@ void gw_ram_out_get_counters (const GwRamOut *out, GwRamOutCounters *ret);
 /* Why everything passes as it is from some place on; NULL while that is not so. */
 const GError *gw_ram_out_get_fault (const GwRamOut *out);
 
+/* What could leave now but for who holds it back. */
+typedef struct {
+    gsize bytes;        /* packed, as far as they are to be */
+    gboolean has_pages; /* with groups of pages as they are among them, or about to be */
+    gboolean may_wait;  /* QEMU waits for none of it */
+} GwRamOutReady;
+
+void gw_ram_out_get_ready (const GwRamOut *out, GwRamOutReady *ret);
+/* So much may be ready, whatever the link carries; 0: as usual. */
+void gw_ram_out_set_stock (GwRamOut *out, gsize bytes);
+
 /* The content of `page` of a block against what was last sent of it.  From any thread, while nothing is pushed. */
 GwRamVerdict gw_ram_out_check (const GwRamOut *out, const char *block, uint64_t offset, const uint8_t *page);
+
+/* --- ramprobe.c: what the link takes, asked once -------------------------------------------------------------- */
+
+/* Where compressing is slower than the link, nobody ever waits for it, and how fast it is shows nowhere: what leaves is as fast
+ * as what is made, and a group at a time goes at once through any shaper.  So the first packed groups of pages are held back until
+ * they are more than a shaper lets through, and go all at once.  Nothing more is sent for that, and it takes some 20 ms in which the
+ * crew goes on.  Seen so on two busy processors: 37.5 MB/s of 300 Mbit/s, 130 to 151 of 1 Gbit/s, 320 to 650 where nothing is
+ * shaped. */
+
+#define GW_RAM_PROBE_BYTES (4u << 20) /* three times what a shaper of 1 Gbit/s lets through in 10 ms */
+
+typedef struct {
+    GwMachine machine;
+    gint64 since_us; /* of its state */
+    uint64_t bytes, until; /* that go at once; of the lane, with them */
+    double rate;     /* bytes a second; 0: not known */
+} GwRamProbe;
+
+void gw_ram_probe_init (GwRamProbe *probe);
+/* There is nothing to ask. */
+void gw_ram_probe_cancel (GwRamProbe *probe);
+/* Until when what is ready is held back, if no more comes; 0: it is not.  `given`: bytes of the lane that the link has had. */
+gint64 gw_ram_probe_hold (GwRamProbe *probe, const GwRamOutReady *ready, uint64_t given, gint64 now_us);
+gboolean gw_ram_probe_is_holding (const GwRamProbe *probe);
+/* So many bytes of the lane have left.  TRUE when the rate is known by that. */
+gboolean gw_ram_probe_note (GwRamProbe *probe, uint64_t left, gint64 now_us);
+gboolean gw_ram_probe_is_over (const GwRamProbe *probe);
 
 /* --- ramcheck.c: memory against what was sent of it ------------------------------------------------- */
 

@@ -2,7 +2,8 @@
 /* Compressing groups that go on where the last one ended.  With pack.c the only file that knows zstd.
  *
  * All groups of a chain are one zstd frame that is flushed at the end of each and never ends, so a group finds what is alike in
- * the 4 MiB before it.  Of the files of a Debian, by pages, 168 MB become 53.9 MB with level 1, and 61.7 MB group by group.
+ * what came before it, 4 MiB or with level 1 one.  Of the files of a Debian, by pages, 168 MB become 56.0 MB with level 1, and
+ * 61.7 MB group by group.
  * The price is order: one group of a chain after the other, on both sides. */
 #include "internal.h"
 

@@ -51,6 +51,8 @@ def test_memory_of_both_is_equal_when_the_busy_guest_has_moved(tmp_path, turn):
     assert report["codec"]["mode"] == "pages"
     assert report["wire_bytes"] < report["guest_bytes"] * 0.8
     assert min(report["codec"]["classes"][name]["pages"] for name in USED) > 100, report["codec"]
+    asked = [event["detail"] for event in report["timeline"] if event["event"] == "link-rate"]
+    assert len(asked) == 1 and 20e6 < int(asked[0].split()[-1]) < 60e6, asked
 
 
 @pytest.mark.skipif(not soak.ROUNDS, reason=soak.REASON)

@@ -343,7 +343,7 @@ send_pass (Way *way, Lane *lane, const GwRamOutLink *link, gint64 step_us, gint6
 static void
 test_light (void)
 {
-    static const GwRamOutLink free_link = { FALSE, 0 }, slow = { TRUE, 40e6 }, fast = { TRUE, 1.2e9 };
+    static const GwRamOutLink free_link = { FALSE, 1e9 }, slow = { TRUE, 40e6 }, fast = { TRUE, 1.2e9 };
     gint64 now_us = 1000;
     Lane lane;
     Way way;
@@ -365,11 +365,11 @@ test_light (void)
     lane_clear (&lane);
 }
 
-/* That nobody waits for it is the couriers' being late. */
+/* That nobody waits for it is the couriers' being late; one of which nothing is known is taken for slow. */
 static void
-test_slow_link_is_never_light (void)
+test_slow_link_is_never_light (gconstpointer data)
 {
-    static const GwRamOutLink slow = { FALSE, 40e6 };
+    const GwRamOutLink slow = { FALSE, 1e6 * GPOINTER_TO_INT (data) };
     GwRamOutCounters counters;
     gint64 now_us = 1000;
     Lane lane;
@@ -429,6 +429,48 @@ test_bound (void)
     g_assert_cmpuint (count_rooms (&fast), <=, 8);
     g_assert_cmpuint (most, >=, 12);
     g_assert_cmpuint (count_rooms (&packing), <=, most);
+}
+
+/* What is ready is more than pages, then pages that may wait, and with a stock it may be more of them. */
+static void
+test_ready (void)
+{
+    static const GwRamOutLink link = { FALSE, 0 };
+    GwRamOutReady ready;
+    Lane lane;
+    Way way;
+    gsize usual = 0;
+    lane_init (&lane, 6000, 3);
+    lane_begin (&lane);
+    way_init (&way, 2, 8 << 20);
+    push (&way, lane.out->data, lane.out->len, 1000);
+    gw_ram_out_get_ready (way.out, &ready);
+    g_assert_false (ready.has_pages || ready.may_wait); /* QEMU waits for the pong */
+    finish (&way);
+    g_byte_array_set_size (lane.out, 0);
+    lane_pass (&lane, 100, GW_STREAM_BYTE_PART);
+    for (gsize at = 0, len, stock = 0; stock <= 4 << 20; at += len) {
+        uint8_t *room = get_room (way.out, &len);
+        gw_ram_out_get_ready (way.out, &ready);
+        g_assert_true (at == 0 || ready.may_wait);
+        g_assert_cmpuint (ready.bytes, <=, stock + GW_RAM_GROUP_MAX + GW_RAM_HEAD);
+        if (room == NULL || ready.bytes > 3 << 20) {
+            g_assert_true (ready.has_pages);
+            usual = stock == 0 ? ready.bytes : usual;
+            stock += 4 << 20;
+            gw_ram_out_set_stock (way.out, stock);
+            len = 0;
+            continue;
+        }
+        len = MIN (len, lane.out->len - at);
+        g_assert_cmpuint (len, >, 0);
+        memcpy (room, lane.out->data + at, len);
+        gw_ram_out_push (way.out, len, &link, 1000);
+    }
+    g_assert_cmpuint (usual, <, 1 << 20);
+    g_assert_cmpuint (ready.bytes, >, 3 << 20);
+    way_clear (&way);
+    lane_clear (&lane);
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------- */
@@ -506,7 +548,9 @@ main (int argc, char **argv)
     g_test_add_func ("/ram-lane/memory-is-compared", test_memory_is_compared);
     g_test_add_func ("/ram-lane/open-group-waits", test_open_group_waits);
     g_test_add_func ("/ram-lane/light", test_light);
-    g_test_add_func ("/ram-lane/slow", test_slow_link_is_never_light);
+    g_test_add_data_func ("/ram-lane/slow", GINT_TO_POINTER (40), test_slow_link_is_never_light);
+    g_test_add_data_func ("/ram-lane/not-known", GINT_TO_POINTER (0), test_slow_link_is_never_light);
+    g_test_add_func ("/ram-lane/ready", test_ready);
     g_test_add_func ("/ram-lane/bound", test_bound);
     g_test_add_func ("/ram-lane/damage", test_damage);
     return g_test_run ();
