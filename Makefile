@@ -70,12 +70,9 @@ bench: deps
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/pass.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/disks.py
 	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/postcopy.py
-	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 \
-	    --load paced:50M/s,paced:100M/s,paced:200M/s,paced:400M/s --ways codec,xbzrle,zstd
-	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 --link none \
-	    --load random,idle --ways codec,off,plain
-	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec.py --pairs 5 --link 1gbit \
-	    --load redis --ways codec,plain,xbzrle,zstd
+	@rm -f $(BUILD)/ramcodec.json
+	@GODWIT_BUILD=$(abspath $(BUILD)) $(SUDO) $(PYTHON) -B bench/ramcodec_grid.py --out $(BUILD)/ramcodec.json
+	@$(PYTHON) -B bench/ramcodec_plot.py $(BUILD)/ramcodec.json --svg $(BUILD)/ramcodec.svg
 
 # Every fuzzer for FUZZ_SECONDS, from its seeds; what it finds is left in build-fuzz/.
 fuzz:

@@ -10,6 +10,7 @@ Usage: bench/ramcodec.py [--link 300mbit] [--load paced:100M/s,small:100M/s,rand
                          [--ways codec,off,plain,xbzrle,multifd,zstd,zstd10,codec10] [--pairs 1] [--limit 60]
                          [--warm] [--out FILE]
 Prints a table in markdown; --out adds each run to a file for bench/ramcodec_plot.py, one JSON object a line.
+ramcodec_grid.py does all that is in docs/bench/ram-codec.md.
 """
 
 import argparse
@@ -164,28 +165,38 @@ def print_row(runs):
           f"{ended} of {len(runs)} |", flush=True)
 
 
-def main():
+def run_cell(link, load, ways, options):
+    """All pairs of one link and guest; prints a row for each way."""
+    results = {way: [] for way in ways.split(",")}
+    for _ in range(options.pairs):
+        for way, seen in results.items():
+            with tempfile.TemporaryDirectory() as name:
+                seen.append(measure(link, load, way, options, pathlib.Path(name)))
+            if options.out:
+                with open(options.out, "a", encoding="utf-8") as out:
+                    out.write(json.dumps(seen[-1]) + "\n")
+    for seen in results.values():
+        print_row(seen)
+
+
+def make_parser(pairs):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--link", default="300mbit")
-    parser.add_argument("--load", default="paced:100M/s")
-    parser.add_argument("--ways", default="codec,off,plain,xbzrle,multifd,zstd")
-    parser.add_argument("--pairs", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=pairs)
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--warm", action="store_true")
     parser.add_argument("--out", type=pathlib.Path)
+    return parser
+
+
+def main():
+    parser = make_parser(1)
+    parser.add_argument("--link", default="300mbit")
+    parser.add_argument("--load", default="paced:100M/s")
+    parser.add_argument("--ways", default="codec,off,plain,xbzrle,multifd,zstd")
     options = parser.parse_args()
     print_head()
     for load in options.load.split(","):
-        results = {way: [] for way in options.ways.split(",")}
-        for _ in range(options.pairs):
-            for way, seen in results.items():
-                with tempfile.TemporaryDirectory() as name:
-                    seen.append(measure(options.link, load, way, options, pathlib.Path(name)))
-                if options.out:
-                    with open(options.out, "a", encoding="utf-8") as out:
-                        out.write(json.dumps(seen[-1]) + "\n")
-        for seen in results.values():
-            print_row(seen)
+        run_cell(options.link, load, options.ways, options)
 
 
 if __name__ == "__main__":

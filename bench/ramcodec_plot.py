@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 import ramcodec  # noqa: E402  (the line above comes first)
 
 COLOURS = {"codec": "#2a6f97", "off": "#89c2d9", "plain": "#a0a0a0", "xbzrle": "#d08030", "multifd": "#c0b090",
-           "zstd": "#8a5a83"}
+           "zstd": "#8a5a83", "zstd10": "#5a3a53", "codec10": "#013a63"}
 FIGURES = (("ms", 1e3, "seconds"), ("wire", 1e6, "MB on the wire"), ("seen_ms", 1, "ms downtime, as the guest saw it"))
 WIDTH, HEIGHT, LEFT, GAP = 900, 150, 60, 26
 
@@ -72,14 +72,33 @@ def plot(cells):
     return "\n".join(parts) + "\n</svg>\n"
 
 
-def ratio(ways, key):
-    """The codec's median by that of the best of QEMU's ways that ended, and that way."""
-    medians = {way: statistics.median(seen) for way, runs in ways.items() if (seen := values(runs, key, 1))}
-    others = {way: value for way, value in medians.items() if way in ramcodec.NATIVE}
-    if "codec" not in medians or not others:
+def medians(ways, key):
+    return {way: statistics.median(seen) for way, runs in ways.items() if (seen := values(runs, key, 1))}
+
+
+def ratio(ways, key, way=None):
+    """The codec's median by that of `way`, or of the best of QEMU's ways that ended, and which it is."""
+    known = medians(ways, key)
+    others = {other: value for other, value in known.items() if other in (ramcodec.NATIVE if way is None else (way,))}
+    if "codec" not in known or not others:
         return "-"
     best = min(others, key=others.get)
-    return f"{medians['codec'] / others[best]:.2f} of {best}"
+    return f"{known['codec'] / others[best]:.2f}" + (f" of {best}" if way is None else "")
+
+
+def cpu_ratio(ways):
+    """What the source's courier takes by what QEMU's own threads take with zstd; without processors' threads."""
+    told = [[run["costs"][name]["cpu_s"] for run in ways.get(way, ()) if name in run["costs"]]
+            for way, name in (("codec", "source courier"), ("zstd", "source qemu"))]
+    return f"{statistics.median(told[0]) / statistics.median(told[1]):.2f}" if all(told) else "-"
+
+
+def print_ratios(cells):
+    print("\n| link | guest | seconds | of plain | wire | of plain | guest's downtime | CPU of zstd |\n" + "| --- " * 8 + "|")
+    for (link, load), ways in cells.items():
+        told = (ratio(ways, "ms"), ratio(ways, "ms", "plain"), ratio(ways, "wire"), ratio(ways, "wire", "plain"),
+                ratio(ways, "seen_ms"), cpu_ratio(ways))
+        print(f"| {link} | {load} | {' | '.join(told)} |")
 
 
 def main():
@@ -92,9 +111,7 @@ def main():
     for ways in cells.values():
         for runs in ways.values():
             ramcodec.print_row(runs)
-    print("\n| link | guest | seconds | wire | guest's downtime |\n| --- | --- | --- | --- | --- |")
-    for (link, load), ways in cells.items():
-        print(f"| {link} | {load} | {ratio(ways, 'ms')} | {ratio(ways, 'wire')} | {ratio(ways, 'seen_ms')} |")
+    print_ratios(cells)
     if options.svg:
         options.svg.write_text(plot(cells), encoding="ascii")
 
