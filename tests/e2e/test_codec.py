@@ -34,7 +34,7 @@ def check_equal(tmp_path, harm=lambda *_: None):
                                     "--max-downtime", "1000")
         harm(net, vm, started)
         # the destination may start its guest, and its agent does not get to it: both stand with all of the memory
-        faults.wait_until(held.exists, 60, "the handover")
+        faults.wait_stop(held, 60, "the handover")
         differing = ram.compare(vm, twin)
         faults.cont(agent.pid)
         done = started.wait(60)
@@ -94,9 +94,7 @@ def test_a_page_that_changes_unseen_is_found_before_the_handover(tmp_path):
         twin, agent, held = vm.twin(net.b, tmp_path / "b"), rig.Agent(net.b, tmp_path / "agent"), tmp_path / "held"
         started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--verify", "ram", "--max-downtime", "2000",
                                     env={"GODWIT_POINT": f"stop=call:courier.verify={held}"})
-        faults.wait_until(held.exists, 60, "the comparison")
-        command = int(held.read_text(encoding="ascii").split()[0])
-        faults.wait_until(lambda: faults.state(command) == "T", 10, "the stop")
+        command = faults.wait_stop(held, 60, "the comparison")
         mark, top = vm.ticks.mark(), 190 << 20
         memory = ram.peek(vm, 0, top)
         unused = next(page for page in range(top - 4096, 0, -4096) if not any(memory[page:page + 4096]))
@@ -139,9 +137,7 @@ def lose_or_not(tmp_path, mem, *options):
         twin, agent, held = vm.twin(net.b, tmp_path / "b"), rig.Agent(net.b, tmp_path / "agent"), tmp_path / "held"
         started = rig.start_migrate(vm, twin, agent, "--no-rehearse", "--verify", "ram", "--max-downtime", "2000",
                                     *options, env={"GODWIT_POINT": f"stop=call:courier.verify={held}"})
-        faults.wait_until(held.exists, 90, "the comparison")
-        command = int(held.read_text(encoding="ascii").split()[0])
-        faults.wait_until(lambda: faults.state(command) == "T", 10, "the stop")
+        command = faults.wait_stop(held, 90, "the comparison")
         with twin.monitor() as monitor:
             faults.wait_until(lambda: monitor.execute("query-migrate").get("status") == "completed", 20, "the load")
         differing, mark = ram.compare(vm, twin), vm.ticks.mark()

@@ -38,9 +38,7 @@ class Full:
         return self.started
 
     def stand(self):
-        faults.wait_until(self.point.exists, 60, "the record")
-        pid = int(self.point.read_text().split()[0])
-        faults.wait_until(lambda: faults.state(pid) == "T", 10, "the stop")
+        pid = faults.wait_stop(self.point, 60, "the record")
         self.fill()
         faults.cont(pid)
 
@@ -100,7 +98,7 @@ def test_refused(net, tmp_path):
     full = Full(net, tmp_path, "destination", "refused")
     released = tmp_path / "released"
     full.start({"GODWIT_POINT": f"stop=released:written={released}"})
-    faults.wait_until(released.exists, 60, "RELEASED")
+    faults.wait_stop(released, 60, "RELEASED")
     full.started.signal(signal.SIGKILL)
     full.started.wait_end()
     full.stand()

@@ -20,7 +20,7 @@ def test_two_of_them_are_not_taken_for_one(net, tmp_path):
     point = tmp_path / "point"
     started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse", "--max-downtime", "2000",
                                 env={"GODWIT_POINT": f"stop=released:written={point}"})
-    faults.wait_until(point.exists, 60, "RELEASED")
+    faults.wait_stop(point, 60, "RELEASED")
     started.signal(signal.SIGKILL)
     started.wait_end()
     undecided, = rows(net.a, "history")["jobs"]

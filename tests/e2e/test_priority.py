@@ -39,6 +39,12 @@ def only(host, name):
     return pids[0]
 
 
+def table(pid):
+    """How many descriptors it has room for, without the pauses of a table that grows under several threads."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.split("FDSize:")[1].split()[0])
+
+
 def wait_first(host, nice):
     """Its courier has what it is to have once it says that it is ready."""
     def is_so():
@@ -61,9 +67,10 @@ def test_the_way_is_first_and_who_has_arrived_is_not(tmp_path, text, nice):
         wait_first(net.b, nice)
         wait_first(net.a, -10)  # of the command, which reads no such file
         faults.wait_until(lambda: threads(vm.process.pid) == {OURS, OURS - 10}, 20, "the thread that migrates", 0.002)
-        faults.wait_until(held.exists, 60, "the handover")
+        faults.wait_stop(held, 60, "the handover")
         arriving = only(net.b, b"qemu-system-x86_64")
         check(arriving, nice)
+        assert min(table(pid) for pid in (arriving, agent.pid, started.pid)) >= 1024
         assert threads(vm.process.pid) == {OURS}
         assert group(vm.process.pid) == before
         faults.cont(agent.pid)

@@ -124,8 +124,7 @@ def test_the_destination_s_agent_dies_between_its_record_and_the_start(net, tmp_
     scene.agent.env = {"GODWIT_POINT": f"stop=started:written={point}"}
     scene.agent.start()
     started = rig.start_migrate(scene.vm, scene.twin, scene.agent, "--no-rehearse")
-    faults.wait_until(point.exists, 60, "the record")
-    faults.wait_until(lambda: faults.state(scene.agent.pid) == "T", 10, "the stop")
+    faults.wait_stop(point, 60, "the record")
     scene.agent.kill()
     started.signal(signal.SIGKILL)  # it would ask again
     started.wait()

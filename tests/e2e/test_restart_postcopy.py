@@ -196,7 +196,7 @@ def killed_at(scene, point, agent=None):
     more = ("--agent", scene.own.destination) if agent is scene.own else ()
     scene.started = rig.start_migrate(scene.vm, scene.twin, scene.agent, *SLOWLY, *more,
                                       env=own if agent else {**own, **env})
-    faults.wait_until(file.exists, 60, "the point")
+    faults.wait_stop(file)
     mark = scene.vm.ticks.mark()
     if not agent:
         faults.kill(scene.started.pid, wait=False)

@@ -53,6 +53,17 @@ def wait_until(condition, timeout=10, what="condition", interval=0.01):
     return value
 
 
+def wait_stop(file, timeout=60, what="the point"):
+    """Waits until a program stands at the point where it was told to stop (src/base/point.c); its pid. The file is there
+    before there is a line in it, and the line before the program stands."""
+    def is_there():
+        lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+        return [int(line.split()[0]) for line in lines]
+    pid, = wait_until(is_there, timeout, what)
+    wait_until(lambda: state(pid) in ("T", None), what=f"stop of process {pid}")
+    return pid
+
+
 def wait_gone(pid, timeout=10):
     """Waits until the process has ended (a zombie has)."""
     wait_until(lambda: is_zombie(pid), timeout, f"end of process {pid}")

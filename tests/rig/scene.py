@@ -98,10 +98,8 @@ class Scene:
         # the stop of a rehearsal would be taken for that of the switchover
         self.started = start_migrate(self.vm, self.twin, self.agent, "--no-rehearse", "--codec", "off",
                                      env={"GODWIT_POINT": f"stop=call:qemu.continue={held}"})
-        faults.wait_until(held.exists, 60, "the switchover")
-        program = int(held.read_text(encoding="ascii").split()[0])
+        program = faults.wait_stop(held, 60, "the switchover")
         held.unlink()
-        faults.wait_until(lambda: faults.state(program) == "T", 10, "the stop")
         self.net.set_rate(*CRAWL)
         faults.cont(program)
         self.wait_phase("switching over")
