@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ramlane.h"
 
-#define GATHER_MAX_US 60000                    /* for a link that is fast, or pages that shrink to nothing */
-#define LEAST_BYTES (GW_RAM_PROBE_BYTES / 2) /* fewer tell nothing */
+#define GATHER_MAX_US 60000                  /* for pages that shrink to nothing */
+#define SEND_MAX_US 1000000                  /* a link that is waited for so long tells its rate by itself, */
+#define LEAST_BYTES (GW_RAM_PROBE_BYTES / 2) /* and fewer tell nothing */
 
 enum { PROBE_READY, PROBE_GATHERING, PROBE_SENDING, PROBE_OVER };
 
@@ -68,11 +69,14 @@ gw_ram_probe_is_holding (const GwRamProbe *probe)
 gboolean
 gw_ram_probe_note (GwRamProbe *probe, uint64_t left, gint64 now_us)
 {
-    if (probe->machine.state != PROBE_SENDING || left < probe->until)
-        return FALSE;
     gint64 took_us = MAX (now_us - probe->since_us, 1);
-    probe->rate = (double) probe->bytes * G_USEC_PER_SEC / (double) took_us;
+    gboolean is_late = took_us > SEND_MAX_US;
+    if (probe->machine.state != PROBE_SENDING || (left < probe->until && !is_late))
+        return FALSE;
     gw_machine_move (&probe->machine, PROBE_OVER);
+    if (is_late)
+        return FALSE;
+    probe->rate = (double) probe->bytes * G_USEC_PER_SEC / (double) took_us;
     return TRUE;
 }
 
