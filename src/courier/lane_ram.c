@@ -140,7 +140,7 @@ hold (GwLane *lane, gint64 now_us)
     ready.may_wait = ready.may_wait && !lane->is_ending;
     uint64_t given = counters.acked_bytes + counters.unacked_bytes + counters.unsent_bytes;
     gint64 until_us = gw_ram_probe_hold (&lane->probe, &ready, given, now_us);
-    gw_ram_out_set_stock (lane->ram_out, until_us > 0 ? GW_RAM_PROBE_BYTES : 0);
+    gw_ram_out_set_held (lane->ram_out, until_us > 0 ? GW_RAM_PROBE_BYTES : 0);
     return until_us;
 }
 

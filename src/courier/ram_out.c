@@ -2,7 +2,7 @@
 #include "ramlane.h"
 
 #define SPARE_TASKS 4u      /* under way beyond two a thread */
-#define STOCK_TASKS 64u     /* ... while more is to be ready than the link carries */
+#define HELD_TASKS 64u      /* ... while they are held back */
 #define CHAINED_TASKS 1u      /* one thread does them, and finds the next one there */
 #define READY_SECONDS 0.003 /* of the link, waiting for it beside what the session has */
 #define PACK_EASY ((uint64_t) 16 << 20)   /* bytes of pages that nobody waited for, before they go as they are, */
@@ -28,7 +28,7 @@ struct _GwRamOut {
     gsize at;           /* bytes of the first one that have left */
     gint64 open_us;     /* since when the open group is */
     double rate;        /* of the link when last seen */
-    gsize stock;        /* bytes that may be ready nevertheless */
+    gsize held_most;    /* bytes that may be ready nevertheless, as they are held back; 0: they are not */
     gboolean is_urgent; /* all of it: what the crew has to do for others is not waited for */
     gboolean is_late;   /* the guest runs at the other side, and may wait for any page that is here */
     uint64_t easy;      /* bytes of pages as they are since the link was last waited for */
@@ -238,23 +238,23 @@ count_waiting (const GwRamOut *out)
     return waiting;
 }
 
-/* What is read here stands before whatever QEMU writes next, its device state and the pages that a stopped
- * guest asks for among it: no more than keeps the link and the crew at work. */
 gboolean
 gw_ram_out_stock_up (GwRamOut *out)
 {
     return gw_ram_encoder_stock_up (out->encoder);
 }
 
+/* What is read here stands before whatever QEMU writes next, its device state and the pages that a stopped
+ * guest asks for among it: no more than keeps the link and the crew at work. */
 uint8_t *
 gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
 {
     guint threads = gw_crew_get_n_threads (out->crew);
     gsize most = out->is_late ? 0 : (gsize) (out->rate * READY_SECONDS);
     const Waiting waiting = count_waiting (out);
-    gboolean has_room = waiting.bytes <= MAX (most, out->stock) && waiting.packing <= threads &&
+    gboolean has_room = waiting.bytes <= MAX (most, out->held_most) && waiting.packing <= threads &&
                         waiting.chained <= CHAINED_TASKS &&
-                        out->tasks.length < (out->stock > 0 ? STOCK_TASKS : 2 * threads + SPARE_TASKS);
+                        out->tasks.length < (out->held_most > 0 ? HELD_TASKS : 2 * threads + SPARE_TASKS);
     *ret_len = out->is_late ? GW_RAM_URGENT_MAX : GW_RAM_OUT_ROOM;
     return has_room ? out->room : NULL;
 }
@@ -345,9 +345,9 @@ gw_ram_out_get_ready (const GwRamOut *out, GwRamOutReady *ret)
 }
 
 void
-gw_ram_out_set_stock (GwRamOut *out, gsize bytes)
+gw_ram_out_set_held (GwRamOut *out, gsize most)
 {
-    out->stock = bytes;
+    out->held_most = most;
 }
 
 gboolean

@@ -92,8 +92,8 @@ typedef struct {
 } GwRamOutReady;
 
 void gw_ram_out_get_ready (const GwRamOut *out, GwRamOutReady *ret);
-/* So much may be ready, whatever the link carries; 0: as usual. */
-void gw_ram_out_set_stock (GwRamOut *out, gsize bytes);
+/* What is ready is held back until it is `most` bytes; 0: it is not. */
+void gw_ram_out_set_held (GwRamOut *out, gsize most);
 
 /* The content of `page` of a block against what was last sent of it.  From any thread, while nothing is pushed. */
 GwRamVerdict gw_ram_out_check (const GwRamOut *out, const char *block, uint64_t offset, const uint8_t *page);
@@ -103,7 +103,7 @@ GwRamVerdict gw_ram_out_check (const GwRamOut *out, const char *block, uint64_t 
 /* Where compressing is slower than the link, nobody ever waits for it, and how fast it is shows nowhere: what leaves is as fast
  * as what is made, and a group at a time goes at once through any shaper.  So the first packed groups of pages are held back until
  * they are more than a shaper lets through, and go all at once.  Nothing more is sent for that, and it takes some 20 ms in which the
- * crew goes on.  Seen so on two busy processors: 37.5 MB/s of 300 Mbit/s, 130 to 151 of 1 Gbit/s, 320 to 650 where nothing is
+ * crew goes on.  Seen so on two busy processors: 37.5 MB/s of 300 Mbit/s, 130 to 151 of 1 Gbit/s, 210 to 650 where nothing is
  * shaped. */
 
 #define GW_RAM_PROBE_BYTES (4u << 20) /* three times what a shaper of 1 Gbit/s lets through in 10 ms */
