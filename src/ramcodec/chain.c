@@ -56,10 +56,10 @@ need_compressor (GwRamChain *chain)
     if (chain->compressor == NULL)
         return FALSE;
     (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_compressionLevel, chain->level);
-    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_windowLog, GW_RAM_CHAIN_WINDOW_LOG);
-    if (chain->level != TUNED_LEVEL)
+    gboolean is_tuned = chain->level == TUNED_LEVEL;
+    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_windowLog, is_tuned ? TUNED_WINDOW_LOG : GW_RAM_CHAIN_WINDOW_LOG);
+    if (!is_tuned)
         return TRUE;
-    (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_windowLog, TUNED_WINDOW_LOG);
     (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_hashLog, TUNED_HASH_LOG);
     (void) ZSTD_CCtx_setParameter (chain->compressor, ZSTD_c_minMatch, TUNED_MATCH);
     return TRUE;

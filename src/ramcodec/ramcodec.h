@@ -37,8 +37,8 @@
  * encoder nor decoder, so any number of workers can do that; only the order of the groups matters.
  *
  * Chains.  A group that is packed by itself finds only what is alike within it.  Groups of a chain are packed one
- * after the other with a memory of 4 MiB (level 1: one), which makes them smaller by a seventh, but by one worker at a time.  Each
- * chain has a level of its own, so trying another one does not break it off.
+ * after the other with a memory of 4 MiB (level 1: one), which makes them smaller by a tenth or more, but by one worker
+ * at a time.  Each chain has a level of its own, so trying another one does not break it off.
  *
  *     lane -> gw_ram_encoder_push() -> groups -> gw_ram_pack() in workers -> link
  *     link -> gw_ram_group_load() -> gw_ram_unpack() in workers -> gw_ram_decoder_apply() -> lane
