@@ -487,7 +487,8 @@ struct _GwCourier {
     gboolean wants_probe;
     guint probe_ms;
     gboolean has_peer_left; /* the other courier said that it ends */
-    gboolean is_stocking_up; /* a lane may do so in a quiet turn */
+    gboolean is_stocking_up; /* a lane may do so in a quiet turn, */
+    gint64 stock_us;         /* from this time on */
     GwRamCheck *check;      /* NULL: none is under way */
     gboolean is_checked;    /* no check is to come */
     uint64_t activity;      /* of the paths, when the lanes were last told of room */

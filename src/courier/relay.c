@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#define STOCK_TURN_US 500
 #define LAST_EVENT_MS 1000 /* for the agent to take the last event */
 #define LEAVE_S 60         /* for the other side's lanes to end after ours, at least */
 #define PART_MS 3000       /* for the other courier's good-bye, beyond the silence that ends a path */
@@ -321,18 +322,30 @@ turn_session (GwCourier *courier, GError **error)
     return TRUE;
 }
 
+/* For half of the time at most: QEMU prepares meanwhile, on the other processor if there are two. */
+static void
+stock_up (GwCourier *courier)
+{
+    gint64 begin_us = g_get_monotonic_time (), now_us = begin_us;
+    if (!courier->polls.is_quiet || begin_us < courier->stock_us)
+        return;
+    while (now_us - begin_us < STOCK_TURN_US && (courier->is_stocking_up = gw_lanes_stock_up (courier)))
+        now_us = g_get_monotonic_time ();
+    courier->stock_us = now_us + (now_us - begin_us);
+}
+
 static gboolean
 turn (GwCourier *courier, int signal_fd, GError **error)
 {
     Places places = fill (courier, signal_fd);
     if (courier->is_stocking_up)
-        gw_polls_add_due (&courier->polls, 0);
+        gw_polls_add_due (&courier->polls, courier->stock_us);
     if (!gw_polls_wait (&courier->polls, error) || !turn_rest (courier, &places, error))
         return FALSE;
     if (gw_machine_is_final (&courier->machine))
         return TRUE;
-    if (courier->polls.is_quiet && courier->is_stocking_up)
-        courier->is_stocking_up = gw_lanes_stock_up (courier);
+    if (courier->is_stocking_up)
+        stock_up (courier);
     if (gw_polls_get (&courier->polls, courier->crew_place) != 0)
         gw_crew_note (courier->crew); /* what is done is looked for in every turn */
     if (courier->machine.state != LIFE_MEETING)
