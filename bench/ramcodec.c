@@ -3,10 +3,13 @@
  * What the codec of memory lanes gains, and what it costs, on recorded or made-up streams in memory.
  *
  *   bench-ramcodec [--level N] [--memory MIB] [--chunk KIB] FILE...   main streams of QEMU
+ *   bench-ramcodec [...] --pages FILE...                              memory of a guest, as QEMU's pmemsave writes it
  *   bench-ramcodec [...] random|words|text                            256 MiB, and four passes again
  *
+ * With --chained groups go on where the last one ended, as they do on a slow link, else each is packed by itself.
  * Each stream is encoded in one thread, packed, unpacked and decoded, each step timed by itself with
- * the processor time of the thread.  Rates are bytes of the lane a second and core, a GB is 10^9.
+ * the processor time of the thread.  Rates are bytes a second and core, of the lane, but for packing, which is
+ * asked for what is left of them; a GB is 10^9.
  * `memcpy` is the same run's baseline.  The decoded bytes must be the stream's, less what was left out.
  */
 #include "ramcodec.h"
@@ -18,8 +21,10 @@
 #define PAGE 4096u
 #define MADE_PAGES 65536u
 #define MADE_PASSES 5u
+#define MEMORY_PAGES 524288u /* what a GByteArray holds */
 
 static gint level = 1, memory_mib = -1, chunk_kib = 64;
+static gboolean is_chained, is_memory;
 
 static gint64
 cpu_ns (void)
@@ -58,32 +63,64 @@ make_page (const char *kind, uint8_t *page, guint number, guint pass)
         page[i * 256 + number % 32 * 8] = (uint8_t) (page[i * 256] + pass);
 }
 
-static GBytes *
-make_stream (const char *kind)
+static const GwStreamSection ram = { .id = 2, .version = 4, .name = (char *) "ram" };
+
+static GByteArray *
+begin_stream (guint pages, guint passes)
 {
-    const GwStreamBlock block = { .name = (char *) "pc.ram",
-                                  .used_length = (uint64_t) MADE_PAGES * PAGE };
+    const GwStreamBlock block = { .name = (char *) "pc.ram", .used_length = (uint64_t) pages * PAGE };
     const GwStreamBlock *list[] = { &block };
-    const GwStreamSection ram = { .id = 2, .version = 4, .name = (char *) "ram" };
-    GByteArray *out = g_byte_array_sized_new (MADE_PASSES * MADE_PAGES * (PAGE + 9));
-    uint8_t page[PAGE];
+    GByteArray *out = g_byte_array_sized_new (passes * pages * (PAGE + 9));
     gw_stream_put_header (out);
     gw_stream_put_section (out, GW_STREAM_BYTE_START, &ram);
     gw_stream_put_ram_list (out, list, 1);
-    for (guint i = 0; i < MADE_PASSES * MADE_PAGES; i++) {
-        guint number = i % MADE_PAGES;
-        if (i % 4000 == 0) {
-            gw_stream_put_ram_flag (out, GW_RAM_EOS);
-            gw_stream_put_footer (out, ram.id);
-            gw_stream_put_section (out, GW_STREAM_BYTE_PART, &ram);
-        }
-        make_page (kind, page, number, i / MADE_PAGES);
-        gw_stream_put_ram_page (out, i == 0 ? "pc.ram" : NULL, (uint64_t) number * PAGE, page, PAGE);
+    return out;
+}
+
+/* The `i`th of a stream. */
+static void
+put_page (GByteArray *out, guint i, guint number, const uint8_t *page)
+{
+    if (i % 4000 == 0) {
+        gw_stream_put_ram_flag (out, GW_RAM_EOS);
+        gw_stream_put_footer (out, ram.id);
+        gw_stream_put_section (out, GW_STREAM_BYTE_PART, &ram);
     }
+    gw_stream_put_ram_page (out, i == 0 ? "pc.ram" : NULL, (uint64_t) number * PAGE, page, PAGE);
+}
+
+static GBytes *
+end_stream (GByteArray *out)
+{
     gw_stream_put_ram_flag (out, GW_RAM_EOS);
     gw_stream_put_footer (out, ram.id);
     gw_stream_put_eof (out);
     return g_byte_array_free_to_bytes (out);
+}
+
+static GBytes *
+make_stream (const char *kind)
+{
+    GByteArray *out = begin_stream (MADE_PAGES, MADE_PASSES);
+    uint8_t page[PAGE];
+    for (guint i = 0; i < MADE_PASSES * MADE_PAGES; i++) {
+        make_page (kind, page, i % MADE_PAGES, i / MADE_PAGES);
+        put_page (out, i, i % MADE_PAGES, page);
+    }
+    return end_stream (out);
+}
+
+/* QEMU's first pass over it: all pages, but those of zeros. */
+static GBytes *
+make_memory_stream (const uint8_t *memory, gsize len)
+{
+    static const uint8_t zeros[PAGE];
+    guint pages = (guint) MIN (len / PAGE, MEMORY_PAGES);
+    GByteArray *out = begin_stream (pages, 1);
+    for (guint i = 0, number = 0; number < pages; number++)
+        if (memcmp (memory + (gsize) number * PAGE, zeros, PAGE) != 0)
+            put_page (out, i++, number, memory + (gsize) number * PAGE);
+    return end_stream (out);
 }
 
 static GBytes *
@@ -93,9 +130,11 @@ open_stream (const char *name, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
         if (strcmp (name, kinds[i]) == 0)
             return make_stream (name);
-    char *data;
+    g_autofree char *data = NULL;
     gsize len;
-    return g_file_get_contents (name, &data, &len, error) ? g_bytes_new_take (data, len) : NULL;
+    if (!g_file_get_contents (name, &data, &len, error))
+        return NULL;
+    return is_memory ? make_memory_stream ((const uint8_t *) data, len) : g_bytes_new_take (g_steal_pointer (&data), len);
 }
 
 /* --- a run ------------------------------------------------------------------------------------------ */
@@ -104,10 +143,18 @@ typedef struct {
     GwRamEncoder *encoder;
     GwRamDecoder *decoder;
     GwRamPacker *packer;
+    GwRamChain *chain, *chain_there; /* NULL: each group by itself */
     GByteArray *out;
     uint64_t plain, wire, decoded, groups;
     gint64 encode_ns, pack_ns, unpack_ns, decode_ns;
 } Run;
+
+static gboolean
+unpack (Run *run, GwRamGroup *there, GError **error)
+{
+    return gw_ram_group_is_chained (there) ? gw_ram_chain_unpack (run->chain_there, run->packer, there, error)
+                                           : gw_ram_unpack (run->packer, there, error);
+}
 
 static gboolean
 carry (Run *run, GwRamGroup *group, GError **error)
@@ -115,7 +162,10 @@ carry (Run *run, GwRamGroup *group, GError **error)
     gsize len;
     run->plain += gw_ram_group_get_plain (group);
     gint64 start = cpu_ns ();
-    gw_ram_pack (run->packer, group, level);
+    if (run->chain != NULL)
+        gw_ram_chain_pack (run->chain, run->packer, group);
+    else
+        gw_ram_pack (run->packer, group, level);
     run->pack_ns += cpu_ns () - start;
     const uint8_t *bytes = gw_ram_group_get_bytes (group, &len);
     run->wire += len;
@@ -124,7 +174,7 @@ carry (Run *run, GwRamGroup *group, GError **error)
     if (there == NULL)
         return FALSE;
     start = cpu_ns ();
-    gboolean is_good = gw_ram_unpack (run->packer, there, error);
+    gboolean is_good = unpack (run, there, error);
     run->unpack_ns += cpu_ns () - start;
     if (!is_good)
         return FALSE;
@@ -198,8 +248,8 @@ print_run (const Run *run, const char *name, const uint8_t *data, gsize len, uin
 {
     GwRamCounters counters;
     gw_ram_encoder_get_counters (run->encoder, &counters);
-    g_print ("%s: %.1f MB of lane, memory %.1f MiB, level %d\n", name, (double) len / 1e6,
-             (double) memory / 1048576, level);
+    g_print ("%s: %.1f MB of lane, memory %.1f MiB, level %d%s\n", name, (double) len / 1e6, (double) memory / 1048576, level,
+             run->chain != NULL ? ", chained" : "");
     for (guint i = 0; i < GW_RAM_N_CLASSES; i++)
         if (counters.classes[i].pages > 0)
             g_print ("  %-10s %8" G_GUINT64_FORMAT " pages %9.2f MB -> %8.2f MB\n",
@@ -212,8 +262,8 @@ print_run (const Run *run, const char *name, const uint8_t *data, gsize len, uin
              (double) run->wire / 1e6, (double) run->wire / (double) len);
     g_print ("  %-8s %6.2f GB/s\n", "memcpy", copy_rate (data, len));
     print_rate ("encode", run->encode_ns, len);
-    print_rate ("pack", run->pack_ns, len);
-    print_rate ("unpack", run->unpack_ns, len);
+    print_rate ("pack", run->pack_ns, run->plain);
+    print_rate ("unpack", run->unpack_ns, run->plain);
     print_rate ("decode", run->decode_ns, len);
     g_print ("  index %.1f MB, cache %.1f MB, decoder's slots %.1f MB\n",
              (double) counters.index_bytes / 1e6, (double) counters.cache_bytes / 1e6,
@@ -240,7 +290,9 @@ bench (const char *name, GError **error)
     g_autoptr (GwRamDecoder) decoder = gw_ram_decoder_new (&params);
     g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
     g_autoptr (GByteArray) out = g_byte_array_sized_new (GW_RAM_GROUP_MAX);
-    Run run = { .encoder = encoder, .decoder = decoder, .packer = packer, .out = out };
+    g_autoptr (GwRamChain) chain = is_chained ? gw_ram_chain_new (0, level) : NULL;
+    g_autoptr (GwRamChain) chain_there = is_chained ? gw_ram_chain_new (0, GW_RAM_LEVEL_NONE) : NULL;
+    Run run = { .encoder = encoder, .decoder = decoder, .packer = packer, .chain = chain, .chain_there = chain_there, .out = out };
     gsize chunk = (gsize) chunk_kib << 10;
     for (gsize at = 0; at < len; at += chunk)
         if (!push (&run, data + at, MIN (chunk, len - at), error))
@@ -257,14 +309,17 @@ main (int argc, char **argv)
     const GOptionEntry entries[] = {
         { "level", 0, 0, G_OPTION_ARG_INT, &level, "zstd's level, 0 for none (1)", "N" },
         { "memory", 0, 0, G_OPTION_ARG_INT, &memory_mib, "a quarter of the guest's", "MIB" },
+        { "chained", 0, 0, G_OPTION_ARG_NONE, &is_chained, "groups go on where the last one ended", NULL },
+        { "pages", 0, 0, G_OPTION_ARG_NONE, &is_memory, "FILE is memory, not a stream", NULL },
         { "chunk", 0, 0, G_OPTION_ARG_INT, &chunk_kib, "of a push (64)", "KIB" },
         { NULL }
     };
     g_autoptr (GError) error = NULL;
     g_autoptr (GOptionContext) context = g_option_context_new ("FILE|random|words|text...");
     g_option_context_add_main_entries (context, entries, NULL);
-    if (!g_option_context_parse (context, &argc, &argv, &error) || argc < 2 || chunk_kib < 1) {
-        g_printerr ("bench-ramcodec: %s\n", error != NULL ? error->message : "no stream");
+    if (!g_option_context_parse (context, &argc, &argv, &error) || argc < 2 || chunk_kib < 1 ||
+        (is_chained && (level < 1 || level > GW_RAM_LEVEL_MOST))) {
+        g_printerr ("bench-ramcodec: %s\n", error != NULL ? error->message : "no stream, or no such level");
         return 1;
     }
     for (int i = 1; i < argc; i++)
