@@ -312,7 +312,7 @@ main (int argc, char **argv)
         { "chained", 0, 0, G_OPTION_ARG_NONE, &is_chained, "groups go on where the last one ended", NULL },
         { "pages", 0, 0, G_OPTION_ARG_NONE, &is_memory, "FILE is memory, not a stream", NULL },
         { "chunk", 0, 0, G_OPTION_ARG_INT, &chunk_kib, "of a push (64)", "KIB" },
-        { NULL }
+        G_OPTION_ENTRY_NULL
     };
     g_autoptr (GError) error = NULL;
     g_autoptr (GOptionContext) context = g_option_context_new ("FILE|random|words|text...");
