@@ -338,6 +338,22 @@ send_pass (Way *way, Lane *lane, const GwRamOutLink *link, gint64 step_us, gint6
     return counters.encoder.light;
 }
 
+/* 47 MiB in each pass, of which three quarters are sent as they are in the first, and a way that packs at once. */
+static void
+ends_init (Lane *lane, Way *way)
+{
+    lane_init (lane, 6000, 3);
+    lane_begin (lane);
+    way_init (way, 0, 8 << 20);
+}
+
+static void
+ends_clear (Lane *lane, Way *way)
+{
+    way_clear (way);
+    lane_clear (lane);
+}
+
 /* While nobody waits for the link, pages are not worth any work; as soon as somebody does, they are, but for a link
  * that is fast all the time. */
 static void
@@ -347,9 +363,7 @@ test_light (void)
     gint64 now_us = 1000;
     Lane lane;
     Way way;
-    lane_init (&lane, 6000, 3); /* 47 MiB in each pass, of which three quarters are sent as they are in the first */
-    lane_begin (&lane);
-    way_init (&way, 0, 8 << 20);
+    ends_init (&lane, &way);
     uint64_t first = send_pass (&way, &lane, &free_link, 200, &now_us);
     g_assert_cmpuint (first, >, 300); /* not at once */
     g_assert_cmpuint (first, <, 6000);
@@ -361,8 +375,7 @@ test_light (void)
     for (guint i = 0; i < 3; i++)
         last = send_pass (&way, &lane, &fast, 5000, &now_us); /* it slows down */
     g_assert_cmpuint (send_pass (&way, &lane, &fast, 5000, &now_us), ==, last);
-    way_clear (&way);
-    lane_clear (&lane);
+    ends_clear (&lane, &way);
 }
 
 /* One that took so much when it was asked, though it is waited for now and then: what it takes over a while is not known yet. */
@@ -373,12 +386,9 @@ test_fast_link_is_light_soon (void)
     gint64 now_us = 1000;
     Lane lane;
     Way way;
-    lane_init (&lane, 6000, 3);
-    lane_begin (&lane);
-    way_init (&way, 0, 8 << 20);
+    ends_init (&lane, &way);
     g_assert_cmpuint (send_pass (&way, &lane, &fast, 200, &now_us), >, 300);
-    way_clear (&way);
-    lane_clear (&lane);
+    ends_clear (&lane, &way);
 }
 
 /* That nobody waits for it is the couriers' being late; one of which nothing is known is taken for slow. */
@@ -390,16 +400,13 @@ test_slow_link_is_never_light (gconstpointer data)
     gint64 now_us = 1000;
     Lane lane;
     Way way;
-    lane_init (&lane, 6000, 3);
-    lane_begin (&lane);
-    way_init (&way, 0, 8 << 20);
+    ends_init (&lane, &way);
     for (guint i = 0; i < 3; i++)
         g_assert_cmpuint (send_pass (&way, &lane, &slow, 200, &now_us), ==, 0);
     gw_ram_out_get_counters (way.out, &counters);
     g_assert_cmpuint (counters.groups, >, 100);
     g_assert_cmpuint (counters.packed_groups, >=, counters.groups - 3); /* what is there between two passes is small */
-    way_clear (&way);
-    lane_clear (&lane);
+    ends_clear (&lane, &way);
 }
 
 /* Now, or once the crew has done what it has. */
@@ -456,9 +463,7 @@ test_ready (void)
     Lane lane;
     Way way;
     gsize usual = 0;
-    lane_init (&lane, 6000, 3);
-    lane_begin (&lane);
-    way_init (&way, 0, 8 << 20);
+    ends_init (&lane, &way);
     push (&way, lane.out->data, lane.out->len, 1000);
     gw_ram_out_get_ready (way.out, &ready);
     g_assert_false (ready.has_pages || ready.may_wait); /* QEMU waits for the pong */
@@ -485,8 +490,7 @@ test_ready (void)
     }
     g_assert_cmpuint (usual, <, 1 << 20);
     g_assert_cmpuint (ready.bytes, >, 3 << 20);
-    way_clear (&way);
-    lane_clear (&lane);
+    ends_clear (&lane, &way);
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------- */
