@@ -6,15 +6,23 @@
 #include <time.h>
 #include <unistd.h>
 
+typedef struct {
+    GwCrew *crew;
+    GThread *thread;
+    GCond work; /* there is a task for it, or the end */
+    gboolean is_idle;
+} Worker;
+
 struct _GwCrew {
-    GThread *threads[GW_CREW_MAX];
+    Worker workers[GW_CREW_MAX];
     guint n_threads;
     GwRamPacker *packer; /* of the loop, for when there is no thread */
     GwFd event_fd;       /* -1: none, and then no threads either */
-    GMutex lock;         /* guards what follows */
-    GCond work, done;    /* there is a task, or the end; one is done, or a thread has begun */
+    GMutex lock;         /* guards what follows, and who is idle */
+    GCond done;          /* a task is, or a thread has begun */
     GQueue tasks;        /* GwCrewTask, not begun */
     guint n_ready;
+    guint n_looking;     /* threads that are done with one, and have not looked for the next */
     gboolean is_ending;
 };
 
@@ -73,22 +81,47 @@ begin (GwCrew *crew)
 }
 
 /* The first one that may be done now; of a chain, only when no other one is under way. */
-static GwCrewTask *
-take_task (GwCrew *crew)
+static GList *
+find_task (GwCrew *crew)
 {
     for (GList *l = crew->tasks.head; l != NULL; l = l->next) {
-        GwCrewTask *task = l->data;
-        if (task->chain != NULL && task->chain->is_busy)
-            continue;
-        if (task->chain != NULL)
-            task->chain->is_busy = TRUE;
-        g_queue_delete_link (&crew->tasks, l);
-        return task;
+        const GwCrewTask *task = l->data;
+        if (task->chain == NULL || !task->chain->is_busy)
+            return l;
     }
     return NULL;
 }
 
-/* The thread that says so looks for the next one itself, so nobody else is told that a chain is free. */
+/* The first idle thread, should there be something for it: so one group of a chain after the other is done by the same thread,
+ * whose processor has the chain's memory at hand. */
+static void
+wake (GwCrew *crew)
+{
+    guint i = 0;
+    if (crew->n_looking > 0)
+        return; /* it does so in its turn */
+    while (i < crew->n_threads && !crew->workers[i].is_idle)
+        i++;
+    if (i == crew->n_threads || find_task (crew) == NULL)
+        return;
+    crew->workers[i].is_idle = FALSE;
+    g_cond_signal (&crew->workers[i].work);
+}
+
+static GwCrewTask *
+take_task (GwCrew *crew)
+{
+    GList *link = find_task (crew);
+    if (link == NULL)
+        return NULL;
+    GwCrewTask *task = link->data;
+    if (task->chain != NULL)
+        task->chain->is_busy = TRUE;
+    g_queue_delete_link (&crew->tasks, link);
+    wake (crew); /* nobody is told that a chain is free, but who makes it so, and that one may have found something else */
+    return task;
+}
+
 static void
 say_done (GwCrew *crew, GwCrewTask *task)
 {
@@ -96,6 +129,7 @@ say_done (GwCrew *crew, GwCrewTask *task)
     g_mutex_lock (&crew->lock);
     if (task->chain != NULL)
         task->chain->is_busy = FALSE;
+    crew->n_looking++;
     g_atomic_int_set (&task->state, GW_CREW_DONE);
     g_cond_broadcast (&crew->done);
     g_mutex_unlock (&crew->lock);
@@ -105,20 +139,24 @@ say_done (GwCrew *crew, GwCrewTask *task)
 static gpointer
 work (gpointer user_data)
 {
-    GwCrew *crew = user_data;
+    Worker *worker = user_data;
+    GwCrew *crew = worker->crew;
     g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
     begin (crew);
     g_mutex_lock (&crew->lock);
     while (!crew->is_ending) {
         GwCrewTask *task = take_task (crew);
         if (task == NULL) {
-            g_cond_wait (&crew->work, &crew->lock);
+            worker->is_idle = TRUE;
+            g_cond_wait (&worker->work, &crew->lock);
+            worker->is_idle = FALSE;
             continue;
         }
         g_mutex_unlock (&crew->lock);
         do_task (packer, task);
         say_done (crew, task);
         g_mutex_lock (&crew->lock);
+        crew->n_looking--;
     }
     g_mutex_unlock (&crew->lock);
     return NULL;
@@ -129,15 +167,19 @@ gw_crew_new (guint n)
 {
     GwCrew *crew = g_new0 (GwCrew, 1);
     g_mutex_init (&crew->lock);
-    g_cond_init (&crew->work);
     g_cond_init (&crew->done);
     g_queue_init (&crew->tasks);
     crew->packer = gw_ram_packer_new ();
     crew->event_fd = n > 0 ? eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
     for (guint i = 0; crew->event_fd >= 0 && i < MIN (n, GW_CREW_MAX); i++) {
-        crew->threads[i] = g_thread_try_new ("ram", work, crew, NULL);
-        if (crew->threads[i] == NULL)
+        Worker *worker = &crew->workers[i];
+        worker->crew = crew;
+        g_cond_init (&worker->work);
+        worker->thread = g_thread_try_new ("ram", work, worker, NULL);
+        if (worker->thread == NULL) {
+            g_cond_clear (&worker->work);
             break;
+        }
         crew->n_threads++;
     }
     g_mutex_lock (&crew->lock);
@@ -155,13 +197,15 @@ gw_crew_free (GwCrew *crew)
     g_mutex_lock (&crew->lock);
     g_assert (g_queue_is_empty (&crew->tasks));
     crew->is_ending = TRUE;
-    g_cond_broadcast (&crew->work);
-    g_mutex_unlock (&crew->lock);
     for (guint i = 0; i < crew->n_threads; i++)
-        g_thread_join (crew->threads[i]);
+        g_cond_signal (&crew->workers[i].work);
+    g_mutex_unlock (&crew->lock);
+    for (guint i = 0; i < crew->n_threads; i++) {
+        (void) g_thread_join (crew->workers[i].thread);
+        g_cond_clear (&crew->workers[i].work);
+    }
     gw_ram_packer_free (crew->packer);
     gw_fd_clear (&crew->event_fd);
-    g_cond_clear (&crew->work);
     g_cond_clear (&crew->done);
     g_mutex_clear (&crew->lock);
     g_free (crew);
@@ -230,7 +274,7 @@ gw_crew_submit (GwCrew *crew, GwCrewTask *task)
     g_atomic_int_set (&task->state, GW_CREW_BUSY);
     g_mutex_lock (&crew->lock);
     g_queue_push_tail (&crew->tasks, task);
-    g_cond_signal (&crew->work);
+    wake (crew);
     g_mutex_unlock (&crew->lock);
 }
 

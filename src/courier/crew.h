@@ -6,8 +6,9 @@
  * ------
  * The courier has one loop and does everything in it, but for what takes longest by far: zstd.  A task is
  * one group of the RAM codec (ramcodec.h), which depends on nothing else, so any thread may do it (or a part of
- * the comparison of memory, ramcheck.c); groups of a chain are done one after the other, by whatever thread.  The loop keeps the tasks in order and takes the first one's result once it is done.  A done task makes the
- * descriptor readable, so that the loop's poll() returns.
+ * the comparison of memory, ramcheck.c); groups of a chain are done one after the other, by whatever thread, which is the
+ * first one that is idle.  The loop keeps the tasks in order and takes the first one's result once it is done.  A done task
+ * makes the descriptor readable, so that the loop's poll() returns.
  *
  * The threads are made before the courier locks itself in, and have what they need of the allocator by
  * then.  Without any thread a task is done where it is handed in.
