@@ -19,7 +19,7 @@ struct _GwCrew {
     GwRamPacker *packer; /* of the loop, for when there is no thread */
     GwFd event_fd;       /* -1: none, and then no threads either */
     GMutex lock;         /* guards what follows, and who is idle */
-    GCond done;          /* a task is, or a thread has begun */
+    GCond done;          /* a task is, or a thread is idle for the first time */
     GQueue tasks;        /* GwCrewTask, not begun */
     guint n_ready;
     guint n_looking;     /* threads that are done with one, and have not looked for the next */
@@ -68,16 +68,12 @@ do_task (GwRamPacker *packer, GwCrewTask *task)
 
 /* --- threads ------------------------------------------------------------------------------------- */
 
-/* The allocator looks about the machine when a thread first asks it; later that would be refused. */
+/* It looks about the machine when a thread first asks it; later that would be refused. */
 static void
-begin (GwCrew *crew)
+ask_allocator (void)
 {
     void *volatile memory = g_malloc (4096);
     g_free (memory);
-    g_mutex_lock (&crew->lock);
-    crew->n_ready++;
-    g_cond_broadcast (&crew->done);
-    g_mutex_unlock (&crew->lock);
 }
 
 /* The first one that may be done now; of a chain, only when no other one is under way. */
@@ -142,8 +138,10 @@ work (gpointer user_data)
     Worker *worker = user_data;
     GwCrew *crew = worker->crew;
     g_autoptr (GwRamPacker) packer = gw_ram_packer_new ();
-    begin (crew);
+    ask_allocator ();
     g_mutex_lock (&crew->lock);
+    crew->n_ready++;
+    g_cond_broadcast (&crew->done);
     while (!crew->is_ending) {
         GwCrewTask *task = take_task (crew);
         if (task == NULL) {
