@@ -3,7 +3,7 @@
  * What the codec of memory lanes gains, and what it costs, on recorded or made-up streams in memory.
  *
  *   bench-ramcodec [--level N] [--memory MIB] [--chunk KIB] FILE...   main streams of QEMU
- *   bench-ramcodec [...] --pages FILE...                              memory of a guest, as QEMU's pmemsave writes it
+ *   bench-ramcodec [...] --pages FILE...                              memory of a guest, as QEMU's pmemsave writes it; 2 GiB at most
  *   bench-ramcodec [...] random|words|text                            256 MiB, and four passes again
  *
  * With --chained groups go on where the last one ended, as they do on a slow link, else each is packed by itself.
@@ -21,7 +21,7 @@
 #define PAGE 4096u
 #define MADE_PAGES 65536u
 #define MADE_PASSES 5u
-#define MEMORY_PAGES 524288u /* what a GByteArray holds */
+#define MEMORY_PAGES 524288u /* a GByteArray holds no more than twice as much */
 
 static gint level = 1, memory_mib = -1, chunk_kib = 64;
 static gboolean is_chained, is_memory;
@@ -115,7 +115,7 @@ static GBytes *
 make_memory_stream (const uint8_t *memory, gsize len)
 {
     static const uint8_t zeros[PAGE];
-    guint pages = (guint) MIN (len / PAGE, MEMORY_PAGES);
+    guint pages = (guint) (len / PAGE);
     GByteArray *out = begin_stream (pages, 1);
     for (guint i = 0, number = 0; number < pages; number++)
         if (memcmp (memory + (gsize) number * PAGE, zeros, PAGE) != 0)
@@ -134,6 +134,10 @@ open_stream (const char *name, GError **error)
     gsize len;
     if (!g_file_get_contents (name, &data, &len, error))
         return NULL;
+    if (is_memory && len / PAGE > MEMORY_PAGES) {
+        g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "more than 2 GiB");
+        return NULL;
+    }
     return is_memory ? make_memory_stream ((const uint8_t *) data, len) : g_bytes_new_take (g_steal_pointer (&data), len);
 }
 
