@@ -28,6 +28,9 @@ struct _GwRamOut {
     gsize at;           /* bytes of the first one that have left */
     gint64 open_us;     /* since when the open group is */
     double rate;        /* of the link when last seen */
+    struct {
+        gboolean link, crew;
+    } waited_for;       /* by the program, since the last group was handed in */
     gsize held_most;    /* bytes that may be ready nevertheless, as they are held back; 0: they are not */
     gboolean is_urgent; /* all of it: what the crew has to do for others is not waited for */
     gboolean is_late;   /* the guest runs at the other side, and may wait for any page that is here */
@@ -159,18 +162,11 @@ find_chain (GwRamOut *out, const GwCrewTask *task)
     return chain;
 }
 
-static gboolean
-is_crew_behind (const GwRamOut *out)
-{
-    const GwCrewTask *last = g_queue_peek_tail ((GQueue *) &out->tasks);
-    return last != NULL && !gw_crew_task_is_done (last);
-}
-
 static guint
 choose_way (GwRamOut *out, const GwRamOutLink *link)
 {
     if (is_link_slow (link))
-        return gw_ram_levels_press (&out->levels, link->is_busy, is_crew_behind (out));
+        return gw_ram_levels_press (&out->levels, link->is_busy || out->waited_for.link, out->waited_for.crew);
     return gw_ram_levels_choose (&out->levels, get_rate (out, link), MAX (1u, gw_crew_get_n_threads (out->crew)));
 }
 
@@ -189,6 +185,7 @@ hand_in (GwRamOut *out, const GwRamOutLink *link)
         task->way = is_worth_packing (out, task, link) ? choose_way (out, link) : 0;
         task->chain = find_chain (out, task);
         g_queue_push_tail (&out->tasks, task);
+        out->waited_for.link = out->waited_for.crew = FALSE;
         if (task->way != 0)
             gw_crew_submit (out->crew, task);
         else
@@ -252,8 +249,11 @@ gw_ram_out_get_room (GwRamOut *out, gsize *ret_len)
     guint threads = gw_crew_get_n_threads (out->crew);
     gsize most = out->is_late ? 0 : (gsize) (out->rate * READY_SECONDS);
     const Waiting waiting = count_waiting (out);
-    gboolean has_room = waiting.bytes <= MAX (most, out->held_most) && waiting.packing <= threads &&
-                        waiting.chained <= CHAINED_TASKS &&
+    gboolean has_link = waiting.bytes <= MAX (most, out->held_most);
+    gboolean has_crew = waiting.packing <= threads && waiting.chained <= CHAINED_TASKS;
+    out->waited_for.link |= !has_link;
+    out->waited_for.crew |= has_link && !has_crew;
+    gboolean has_room = has_link && has_crew &&
                         out->tasks.length < (out->held_most > 0 ? HELD_TASKS : 2 * threads + SPARE_TASKS);
     *ret_len = out->is_late ? GW_RAM_URGENT_MAX : GW_RAM_OUT_ROOM;
     return has_room ? out->room : NULL;

@@ -23,14 +23,15 @@
 #define WEIGHT 0.25  /* of the newest group in an average */
 #define NO_GAIN 0.98
 #define CALM 16u      /* groups in a row, before more effort is made; twice as many each time that it was too much */
-#define CALM_MAX 1024u
+#define CALM_MAX 256u
+#define STRAIN 8u     /* more groups for which the crew was waited for than for which the link was, before less is */
 #define USUAL 4u      /* the way when nothing is known */
 
 const GwRamWay gw_ram_ways[GW_RAM_N_LEVELS] = {
-    { GW_RAM_LEVEL_NONE, -1 }, { -5, -1 }, { -1, -1 }, { 1, -1 }, { 1, 0 }, { 3, -1 }, { 3, 1 }, { 6, 2 },
+    { GW_RAM_LEVEL_NONE, -1 }, { -5, -1 }, { -1, -1 }, { 1, -1 }, { 1, 0 }, { 2, 1 }, { 3, -1 }, { 3, 2 }, { 6, 3 },
 };
 
-static const guint efforts[] = { 4, 6, 7 }; /* ways, chains all of them */
+static const guint efforts[] = { 4, 5, 7, 8 }; /* ways, chains all of them */
 
 static double
 estimate_rate (const GwRamLevels *levels, guint way, double link_rate, double cores)
@@ -76,17 +77,29 @@ is_paused (GwRamLevels *levels)
     return TRUE;
 }
 
+/* Pages that shrink to nothing leave the link idle for some groups, whatever the effort: that alone is no strain. */
+static void
+note_waits (GwRamLevels *levels, gboolean is_link_waited_for, gboolean is_crew_waited_for)
+{
+    levels->calm = is_link_waited_for ? levels->calm + 1 : 0;
+    if (is_link_waited_for)
+        levels->strain -= MIN (levels->strain, 1u);
+    else if (is_crew_waited_for)
+        levels->strain = MIN (levels->strain + 1, STRAIN);
+}
+
 guint
 gw_ram_levels_press (GwRamLevels *levels, gboolean is_link_waited_for, gboolean is_crew_waited_for)
 {
     if (is_paused (levels))
         return 0;
-    levels->calm = is_link_waited_for ? levels->calm + 1 : 0;
+    note_waits (levels, is_link_waited_for, is_crew_waited_for);
     if (levels->calm >= MAX (levels->calm_least, CALM) && levels->effort + 1 < G_N_ELEMENTS (efforts)) {
         levels->effort++;
         levels->calm = 0;
-    } else if (is_crew_waited_for && !is_link_waited_for && levels->effort > 0) {
+    } else if (levels->strain >= STRAIN && levels->effort > 0) {
         levels->effort--;
+        levels->strain = 0;
         levels->calm_least = MIN (MAX (levels->calm_least, CALM) * 2, CALM_MAX);
     }
     return efforts[levels->effort];

@@ -184,7 +184,7 @@ typedef struct {
     gboolean is_old; /* what is known is of long ago: what comes next counts alone */
 } GwRamLevel;
 
-#define GW_RAM_N_LEVELS 8
+#define GW_RAM_N_LEVELS 9
 extern const GwRamWay gw_ram_ways[GW_RAM_N_LEVELS]; /* by what they cost; the first does nothing */
 
 /* What is known of each way.  The caller's; zero to begin with. */
@@ -192,7 +192,8 @@ typedef struct {
     GwRamLevel levels[GW_RAM_N_LEVELS];
     uint32_t pause, skipped; /* groups not to try after attempts without gain; how many were */
     uint32_t effort, calm;   /* of gw_ram_levels_press(): which, for how many groups the link was waited for, */
-    uint32_t calm_least;     /* and how many it takes for more effort */
+    uint32_t calm_least;     /* how many it takes for more effort, */
+    uint32_t strain;         /* and for how many more the crew was */
 } GwRamLevels;
 
 /* The way for the next group, its place in gw_ram_ways, when the link takes `link_rate` bytes a second and `cores`
@@ -200,7 +201,7 @@ typedef struct {
  * has one worker.  0 of either means not known. */
 guint gw_ram_levels_choose (GwRamLevels *levels, double link_rate, double cores);
 /* Likewise for a link that is slower than any way: always in a chain, and with more effort as long as the link is waited
- * for, with less when it is not and the crew is. */
+ * for, with less when the crew is more often. */
 guint gw_ram_levels_press (GwRamLevels *levels, gboolean is_link_waited_for, gboolean is_crew_waited_for);
 /* What came of it: `plain` bytes became `packed` in `cpu_us` of a worker. */
 void gw_ram_levels_note (GwRamLevels *levels, guint way, gsize plain, gsize packed, gint64 cpu_us);

@@ -409,6 +409,40 @@ test_slow_link_is_never_light (gconstpointer data)
     ends_clear (&lane, &way);
 }
 
+/* Bytes of the link that a pass takes; `is_late`: what is ready leaves when the program has asked for room in vain. */
+static uint64_t
+weigh_pass (gboolean is_late)
+{
+    static const GwRamOutLink link = { FALSE, 12e6 };
+    GwRamOutCounters counters;
+    Lane lane;
+    Way way;
+    ends_init (&lane, &way);
+    lane_pass (&lane, 100, GW_STREAM_BYTE_PART);
+    for (gsize at = 0, len, ready; at < lane.out->len; at += len) {
+        uint8_t *room = gw_ram_out_get_room (way.out, &len);
+        len = MIN (lane.out->len - at, len);
+        memcpy (room, lane.out->data + at, len);
+        gw_ram_out_push (way.out, len, &link, 1000);
+        if (is_late)
+            (void) gw_ram_out_get_room (way.out, &ready);
+        while (gw_ram_out_peek (way.out, &ready) != NULL && ready > 0)
+            gw_ram_out_consume (way.out, ready);
+    }
+    gw_ram_out_get_counters (way.out, &counters);
+    ends_clear (&lane, &way);
+    return counters.wire;
+}
+
+/* The link is what is waited for where it keeps the program's next bytes from being read, though it may be idle when a group comes. */
+static void
+test_link_is_waited_for (void)
+{
+    uint64_t soon = weigh_pass (FALSE), late = weigh_pass (TRUE);
+    g_test_message ("%" G_GUINT64_FORMAT " bytes, and %" G_GUINT64_FORMAT " with more effort", soon, late);
+    g_assert_cmpuint (late, <, soon - soon / 200);
+}
+
 /* Now, or once the crew has done what it has. */
 static uint8_t *
 get_room (GwRamOut *out, gsize *ret_len)
@@ -571,6 +605,7 @@ main (int argc, char **argv)
     g_test_add_func ("/ram-lane/fast", test_fast_link_is_light_soon);
     g_test_add_data_func ("/ram-lane/slow", GINT_TO_POINTER (40), test_slow_link_is_never_light);
     g_test_add_data_func ("/ram-lane/not-known", GINT_TO_POINTER (0), test_slow_link_is_never_light);
+    g_test_add_func ("/ram-lane/waited-for", test_link_is_waited_for);
     g_test_add_func ("/ram-lane/ready", test_ready);
     g_test_add_func ("/ram-lane/bound", test_bound);
     g_test_add_func ("/ram-lane/damage", test_damage);

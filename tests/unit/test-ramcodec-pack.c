@@ -111,15 +111,16 @@ test_unpack_is_exact (void)
 
 typedef struct {
     GwRamPacker *packer;
-    GwRamChain *out[2], *in[2];
+    GwRamChain *out[GW_RAM_CHAINS], *in[GW_RAM_CHAINS];
 } Ends;
 
 static void
 ends_init (Ends *ends)
 {
+    static const int levels[GW_RAM_CHAINS] = { 1, 2, 3, 6 };
     ends->packer = gw_ram_packer_new ();
-    for (guint i = 0; i < 2; i++) {
-        ends->out[i] = gw_ram_chain_new (i, i == 0 ? 1 : 3);
+    for (guint i = 0; i < GW_RAM_CHAINS; i++) {
+        ends->out[i] = gw_ram_chain_new (i, levels[i]);
         ends->in[i] = gw_ram_chain_new (i, GW_RAM_LEVEL_NONE);
     }
 }
@@ -127,7 +128,7 @@ ends_init (Ends *ends)
 static void
 ends_clear (Ends *ends)
 {
-    for (guint i = 0; i < 2; i++) {
+    for (guint i = 0; i < GW_RAM_CHAINS; i++) {
         gw_ram_chain_free (ends->out[i]);
         gw_ram_chain_free (ends->in[i]);
     }
@@ -163,7 +164,7 @@ check_remembers (guint chain, guint n_within, guint n_beyond)
     ends_init (&ends);
     gsize first = trip (&ends, chain, 1);
     g_assert_cmpuint (first, >, BYTES / 3);
-    g_assert_cmpuint (trip (&ends, 1 - chain, 1), >, BYTES / 3);
+    g_assert_cmpuint (trip (&ends, (chain + 1) % GW_RAM_CHAINS, 1), >, BYTES / 3);
     g_assert_cmpuint (trip (&ends, chain, 1), <, first / 50);
     for (guint i = 0; i < n_within; i++) /* of zeros, which leave no trace in what it remembers */
         g_assert_cmpuint (trip_of (&ends, chain, 1, 0), <, 200);
@@ -179,7 +180,8 @@ static void
 test_remembers (void)
 {
     check_remembers (0, 8, 11);
-    check_remembers (1, 39, 43);
+    for (guint chain = 1; chain < GW_RAM_CHAINS; chain++)
+        check_remembers (chain, 39, 43);
 }
 
 /* What does not get smaller stays as it is, and the chain begins anew. */
